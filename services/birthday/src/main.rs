@@ -1,0 +1,2 @@
+//! birthday
+fn main() {}

@@ -1,0 +1,2 @@
+//! hits-api
+fn main() {}

@@ -1,0 +1,2 @@
+//! picture
+fn main() {}

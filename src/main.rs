@@ -1,0 +1,2 @@
+//! stackctl
+fn main() {}
