@@ -1,7 +1,14 @@
 //! The model: what a stack consists of in one environment.
 
+mod environment;
+mod load;
 mod model;
 mod name;
+mod overlay;
+mod resolve;
+mod service;
 
+pub use load::{environments, find_root, load};
 pub use model::*;
 pub use name::*;
+pub use resolve::{Files, resolve};

@@ -3,11 +3,13 @@
 //! [`parse`] gives [`Tree`]s (text, style and place of every scalar), [`resolve`] gives [`Node`]s (typed
 //! values with their places). Templates put their values in between the two.
 
+mod decode;
 mod node;
 mod parse;
 mod scalar;
 mod tree;
 
+pub use decode::{Decoder, parse_duration};
 pub use node::{Key, Node, Value, resolve};
 pub use parse::{Reserved, parse};
 pub use scalar::{Plain, plain};

@@ -1,0 +1,623 @@
+//! Reads the files of a stack: the only place of the model that touches the disk.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::diagnostic::{Code, Diagnostic, Problems, SourceFile, Span, did_you_mean};
+use crate::yaml::{self, Decoder, Node};
+
+use super::model::Stack;
+use super::name::{EnvName, ServiceName};
+use super::resolve::{Files, listed, resolve};
+
+/// There is no stack here.
+const NO_STACK: Code = Code::new("S0140");
+/// There is no such environment.
+const NO_ENVIRONMENT: Code = Code::new("S0141");
+/// A listed service has no file.
+const NO_SERVICE_FILE: Code = Code::new("S0142");
+/// Environments that extend each other.
+const EXTENDS_CYCLE: Code = Code::new("S0143");
+/// A file cannot be read.
+const UNREADABLE: Code = Code::new("S0144");
+
+const STACK_FILE: &str = "stack.yaml";
+
+/// The nearest folder with a `stack.yaml`, from `start` upwards.
+pub fn find_root(start: &Path) -> Result<PathBuf, Problems> {
+    start
+        .ancestors()
+        .find(|folder| folder.join(STACK_FILE).is_file())
+        .map(Path::to_path_buf)
+        .ok_or_else(|| {
+            Diagnostic::error(
+                NO_STACK,
+                format!(
+                    "there is no {STACK_FILE} in {} or above it",
+                    start.display()
+                ),
+            )
+            .hint("`stackctl init` writes a first stack; `-C DIR` names another folder")
+            .into()
+        })
+}
+
+/// Reads and resolves the stack in one environment.
+pub fn load(root: &Path, environment: &EnvName) -> Result<Stack, Problems> {
+    let mut reader = Reader {
+        root,
+        problems: Vec::new(),
+    };
+    let stack = reader.document(Path::new(STACK_FILE));
+    let environments = reader.chain(environment);
+    let services = stack
+        .as_ref()
+        .map(|stack| reader.services(stack))
+        .unwrap_or_default();
+    let (Some(stack), true) = (stack, reader.problems.is_empty()) else {
+        return Err(reader.into_problems());
+    };
+    let defaults = SourceFile::new("built-in service defaults", include_str!("defaults.yaml"));
+    let defaults = yaml::document(&defaults).expect("the built-in defaults are valid YAML");
+    resolve(
+        root,
+        environment,
+        &Files {
+            stack,
+            environments,
+            services,
+            defaults,
+        },
+    )
+}
+
+/// The environments that have a file, sorted.
+#[must_use]
+pub fn environments(root: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(root.join("environments"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".yaml")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+struct Reader<'a> {
+    root: &'a Path,
+    problems: Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn into_problems(self) -> Problems {
+        Problems::check(self.problems).expect_err("a file that is missing was reported")
+    }
+
+    /// A file's text, or the reported problem.
+    fn text(&mut self, path: &Path) -> Option<Arc<SourceFile>> {
+        match std::fs::read(self.root.join(path)).map(String::from_utf8) {
+            Ok(Ok(text)) => Some(SourceFile::new(path, text)),
+            Ok(Err(error)) => {
+                let at = error.utf8_error().valid_up_to();
+                let problem = format!(
+                    "{} is not UTF-8 text: byte {at} is no character",
+                    path.display()
+                );
+                self.problems
+                    .push(Diagnostic::error(UNREADABLE, problem).hint("save the file as UTF-8"));
+                None
+            }
+            Err(error) => {
+                let problem = format!("{} cannot be read: {error}", path.display());
+                self.problems.push(Diagnostic::error(UNREADABLE, problem));
+                None
+            }
+        }
+    }
+
+    fn document(&mut self, path: &Path) -> Option<Node> {
+        let file = self.text(path)?;
+        match yaml::document(&file) {
+            Ok(node) => Some(node),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    /// The environment and what it extends, root first.
+    fn chain(&mut self, environment: &EnvName) -> Vec<Node> {
+        let mut chain: Vec<(String, Node)> = Vec::new();
+        let mut next = Some((environment.to_string(), None::<Span>));
+        while let Some((name, extended_at)) = next.take() {
+            if chain.iter().any(|(visited, _)| *visited == name) {
+                let path: Vec<&str> = chain
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .chain([name.as_str()])
+                    .collect();
+                let problem = format!("environments extend each other: {}", path.join(" → "));
+                let mut problem = Diagnostic::error(EXTENDS_CYCLE, problem);
+                if let Some(span) = &extended_at {
+                    problem = problem.at(span, "this closes the circle");
+                }
+                self.problems.push(problem);
+                break;
+            }
+            let Some(node) = self.environment(&name, extended_at.as_ref()) else {
+                break;
+            };
+            next = self.extends(&node);
+            chain.push((name, node));
+        }
+        chain.into_iter().rev().map(|(_, node)| node).collect()
+    }
+
+    fn environment(&mut self, name: &str, extended_at: Option<&Span>) -> Option<Node> {
+        let path = Path::new("environments").join(format!("{name}.yaml"));
+        if self.root.join(&path).is_file() {
+            return self.document(&path);
+        }
+        let known = environments(self.root);
+        let mut problem =
+            Diagnostic::error(NO_ENVIRONMENT, format!("there is no environment `{name}`"))
+                .note(format!("{} does not exist", path.display()));
+        if let Some(span) = extended_at {
+            problem = problem.at(span, "");
+        }
+        self.problems
+            .push(match did_you_mean(name, known.iter().map(String::as_str)) {
+                Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                None if known.is_empty() => problem.hint(format!("make {}", path.display())),
+                None => problem.hint(format!("there are {}", known.join(", "))),
+            });
+        None
+    }
+
+    fn extends(&mut self, node: &Node) -> Option<(String, Option<Span>)> {
+        let mut decoder = Decoder::default();
+        let parent = decoder.optional(node, "extends").and_then(|node| {
+            let name: EnvName = decoder.parsed(node)?;
+            Some((name.to_string(), Some(node.span.clone())))
+        });
+        self.problems.append(&mut decoder.problems);
+        parent
+    }
+
+    fn services(&mut self, stack: &Node) -> BTreeMap<ServiceName, Node> {
+        let mut decoder = Decoder::default();
+        // What is wrong in stack.yaml itself is reported by `resolve`, or below where that is not reached.
+        let Some((_, listed)) = listed(stack, &mut decoder) else {
+            self.problems.append(&mut decoder.problems);
+            return BTreeMap::new();
+        };
+        let mut services = BTreeMap::new();
+        for (name, span) in listed {
+            let path = Path::new("services")
+                .join(name.as_str())
+                .join("service.yaml");
+            if !self.root.join(&path).is_file() {
+                self.problems.push(
+                    Diagnostic::error(NO_SERVICE_FILE, format!("the service {name} has no file"))
+                        .at(&span, "listed here")
+                        .note(format!("{} does not exist", path.display()))
+                        .hint("make the file, or take the service off the list"),
+                );
+            } else if let Some(node) = self.document(&path) {
+                services.insert(name, node);
+            }
+        }
+        services
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Explain;
+    use crate::stack::{Build, ClusterTarget, PortName, SecretSource};
+
+    const STACK: &str = "name: shop\nservices: [web, db]\nvalues: {log_level: info}\n";
+    const WEB: &str = "build: {cargo: web}\nports: {http: 8080}\nneeds: [db]\nenv: {A: '1', B: null}\nvalues: {replicas: 2, color: red}\n";
+    const DB: &str = "build: {image: 'db:1'}\nports: {sql: 5432}\nforward: {sql: 15432}\n";
+    const LOCAL: &str = "extends: base\ncluster: local\n";
+    const BASE: &str = "secrets: {password: {generate: 32}}\n";
+
+    fn stack_with(changes: &[(&str, &str)]) -> Result<Stack, Problems> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = BTreeMap::from([
+            ("stack.yaml", STACK),
+            ("services/web/service.yaml", WEB),
+            ("services/db/service.yaml", DB),
+            ("environments/base.yaml", BASE),
+            ("environments/local.yaml", LOCAL),
+        ]);
+        files.extend(changes.iter().copied());
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        load(folder.path(), &"local".parse().unwrap())
+    }
+
+    #[test]
+    fn a_stack_is_resolved_with_its_environment() {
+        let stack = stack_with(&[(
+            "environments/local.yaml",
+            "extends: base\ncluster: local\nnamespace: elsewhere\nservices: {web: {values: {replicas: 3}, env: {B: x}}}\n",
+        )])
+        .unwrap();
+        assert_eq!(stack.name.as_str(), "shop");
+        assert_eq!(stack.environment.namespace.as_str(), "elsewhere");
+        assert_eq!(stack.environment.cluster, ClusterTarget::Local);
+        assert_eq!(
+            stack.environment.secrets["password"].source,
+            SecretSource::Generate(32)
+        );
+        let web = &stack.services["web"];
+        assert_eq!(
+            web.values.to_json(),
+            serde_json::json!({"replicas": 3, "color": "red"})
+        );
+        assert_eq!(
+            web.values.get("replicas").unwrap().span.to_string(),
+            "environments/local.yaml:4:37"
+        );
+        let env: Vec<_> = web
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.text.as_str()))
+            .collect();
+        assert_eq!(env, [("A", "1"), ("B", "x")]);
+        assert!(
+            matches!(&web.build, Build::Cargo(build) if build.bin == "web" && build.profile == "release")
+        );
+        assert_eq!(stack.services["db"].forward["sql"], 15432);
+        assert_eq!(
+            stack.services["db"].values.to_json(),
+            serde_json::json!({"replicas": 1}),
+            "the default"
+        );
+        let order: Vec<_> = stack
+            .in_order_of_needs()
+            .iter()
+            .map(|service| service.name.as_str())
+            .collect();
+        assert_eq!(order, ["db", "web"]);
+    }
+
+    #[test]
+    fn a_local_port_depends_on_the_name_alone() {
+        let port = |stack: &Stack| stack.services["web"].forward["http"];
+        let first = stack_with(&[]).unwrap();
+        let renumbered = stack_with(&[(
+            "services/db/service.yaml",
+            "build: {image: 'db:1'}\nports: {x: 1}\n",
+        )])
+        .unwrap();
+        assert_eq!(port(&first), port(&renumbered));
+        assert!((20_000..30_000).contains(&port(&first)));
+        assert!(
+            first.services["web"]
+                .forward
+                .keys()
+                .eq([&"http".parse::<PortName>().unwrap()])
+        );
+    }
+
+    /// Every row: a change, the code, the place and words of the message, and words of the hint.
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        let web = "services/web/service.yaml";
+        let local = "environments/local.yaml";
+        for (path, text, code, place, message, hint) in [
+            (
+                "stack.yaml",
+                "name: Shop\nservices: [web, db]\n",
+                "S0113",
+                "stack.yaml:1:7",
+                "`Shop` is not a valid stack name",
+                "",
+            ),
+            (
+                "stack.yaml",
+                "services: [web, db]\n",
+                "S0112",
+                "stack.yaml:1:1",
+                "`name` is missing",
+                "",
+            ),
+            (
+                "stack.yaml",
+                "name: shop\nservices: web\n",
+                "S0111",
+                "stack.yaml:2:11",
+                "expected a list, found a string",
+                "",
+            ),
+            (
+                "stack.yaml",
+                "name: shop\nservices: [web, db, db]\n",
+                "S0113",
+                "stack.yaml:2:21",
+                "listed twice",
+                "",
+            ),
+            (
+                "stack.yaml",
+                "name: shop\nservices: [web, db, api]\n",
+                "S0142",
+                "stack.yaml:2:21",
+                "api has no file",
+                "off the list",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nprots: {http: 1}\n",
+                "S0110",
+                "services/web/service.yaml:2:1",
+                "unknown key `prots`",
+                "`ports`",
+            ),
+            (
+                web,
+                "ports: {http: 1}\n",
+                "S0112",
+                "services/web/service.yaml:1:1",
+                "`build` is missing",
+                "",
+            ),
+            (
+                web,
+                "build: {cargo: web, image: x}\n",
+                "S0121",
+                "services/web/service.yaml:1:8",
+                "more than one builder",
+                "exactly one of cargo",
+            ),
+            (
+                web,
+                "build: {crago: web}\n",
+                "S0110",
+                "services/web/service.yaml:1:9",
+                "unknown key `crago`",
+                "`cargo`",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nports: {http: 70000}\n",
+                "S0113",
+                "services/web/service.yaml:2:15",
+                "between 1 and 65535",
+                "",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nports: {http: '80'}\n",
+                "S0111",
+                "services/web/service.yaml:2:15",
+                "expected an integer, found a string",
+                "",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nneeds: [dp]\n",
+                "S0130",
+                "services/web/service.yaml:2:9",
+                "no service `dp`",
+                "`db`",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nneeds: [web]\n",
+                "S0131",
+                "services/web/service.yaml:2:9",
+                "web → web",
+                "remove one",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nports: {http: 1}\nforward: {http: 15432}\n",
+                "S0132",
+                "services/web/service.yaml:3:17",
+                "one local port",
+                "another port",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nports: {http: 1}\nforward: {htp: 1}\n",
+                "S0133",
+                "services/web/service.yaml:3:11",
+                "no port `htp`",
+                "`http`",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nprobes: {ready: /r}\n",
+                "S0133",
+                "services/web/service.yaml:2:9",
+                "no port to probe",
+                "ports",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nreadyWithin: soon\n",
+                "S0113",
+                "services/web/service.yaml:2:14",
+                "`soon` is no duration",
+                "30s",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nenv: {A-B: x}\n",
+                "S0113",
+                "services/web/service.yaml:2:7",
+                "not a valid variable name",
+                "",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nvolumes: {d: {path: data, size: 1Gi}}\n",
+                "S0113",
+                "services/web/service.yaml:2:21",
+                "absolute path",
+                "",
+            ),
+            (
+                web,
+                "build: {command: [make], inputs: [../x]}\n",
+                "S0113",
+                "services/web/service.yaml:1:35",
+                "does not leave it",
+                "",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nkind: DaemonSet\n",
+                "S0113",
+                "services/web/service.yaml:2:7",
+                "neither Deployment nor StatefulSet",
+                "",
+            ),
+            (
+                local,
+                "extends: basis\ncluster: local\n",
+                "S0141",
+                "environments/local.yaml:1:10",
+                "no environment `basis`",
+                "`base`",
+            ),
+            (
+                local,
+                "extends: local\ncluster: local\n",
+                "S0143",
+                "environments/local.yaml:1:10",
+                "local → local",
+                "",
+            ),
+            (
+                local,
+                "extends: base\n",
+                "S0112",
+                "environments/local.yaml:1:1",
+                "`cluster` is missing",
+                "cluster: local",
+            ),
+            (
+                local,
+                "cluster: lokal\n",
+                "S0113",
+                "environments/local.yaml:1:10",
+                "neither `local` nor a map",
+                "",
+            ),
+            (
+                local,
+                "cluster: local\nservices: {wbe: {}}\n",
+                "S0130",
+                "environments/local.yaml:2:12",
+                "no service `wbe`",
+                "`web`",
+            ),
+            (
+                local,
+                "cluster: local\nservices: {web: {values: {colour: 1}}}\n",
+                "S0120",
+                "environments/local.yaml:2:27",
+                "declares no `values.colour`",
+                "`color`",
+            ),
+            (
+                local,
+                "cluster: local\nsecrets: {p: {generate: 4}}\n",
+                "S0113",
+                "environments/local.yaml:2:25",
+                "between 8 and 1024",
+                "",
+            ),
+            (
+                local,
+                "cluster: local\nsecrets: {p: {}}\n",
+                "S0122",
+                "environments/local.yaml:2:14",
+                "exactly one source",
+                "generate: 32",
+            ),
+            (
+                local,
+                "cluster: local\nregistry: https://x/y\n",
+                "S0113",
+                "environments/local.yaml:2:11",
+                "without http",
+                "",
+            ),
+        ] {
+            let found = stack_with(&[(path, text)])
+                .expect_err(message)
+                .diagnostics();
+            let problem = found.iter().find(|problem| problem.code.as_str() == code);
+            let problem = problem.unwrap_or_else(|| panic!("{text:?}: no {code} in {found:#?}"));
+            assert!(
+                problem.message.contains(message),
+                "{text:?}: {}",
+                problem.message
+            );
+            assert_eq!(problem.labels[0].span.to_string(), place, "{text:?}");
+            assert!(
+                problem.hints.iter().any(|found| found.contains(hint)) || hint.is_empty(),
+                "{text:?}: {:?}",
+                problem.hints
+            );
+        }
+    }
+
+    #[test]
+    fn everything_is_reported_at_once() {
+        let problems = stack_with(&[
+            (
+                "services/web/service.yaml",
+                "build: {cargo: web}\nprots: {}\nkind: X\n",
+            ),
+            ("services/db/service.yaml", "ports: {sql: 0}\n"),
+            (
+                "environments/local.yaml",
+                "cluster: x\nservices: {nobody: {}}\n",
+            ),
+        ])
+        .unwrap_err();
+        let mut codes: Vec<_> = problems
+            .diagnostics()
+            .iter()
+            .map(|problem| problem.code.as_str())
+            .collect();
+        codes.sort_unstable();
+        assert_eq!(
+            codes,
+            ["S0110", "S0112", "S0113", "S0113", "S0113", "S0130"]
+        );
+    }
+
+    #[test]
+    fn a_folder_without_a_stack_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let problem = find_root(folder.path())
+            .unwrap_err()
+            .diagnostics()
+            .remove(0);
+        assert_eq!(problem.code.as_str(), "S0140");
+        assert!(problem.hints[0].contains("stackctl init"));
+    }
+}

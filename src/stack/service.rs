@@ -1,0 +1,298 @@
+//! The shape of a service's file: from the merged [`Node`] to a [`Service`].
+
+use std::path::PathBuf;
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::yaml::{Decoder, Node};
+
+use super::model::{
+    Build, CargoBuild, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume,
+    WorkloadKind,
+};
+use super::name::ServiceName;
+
+/// `build` names no builder, or more than one.
+const BUILD: Code = Code::new("S0121");
+
+const KEYS: &[&str] = &[
+    "build",
+    "kind",
+    "ports",
+    "forward",
+    "env",
+    "volumes",
+    "resources",
+    "probes",
+    "readyWithin",
+    "needs",
+    "values",
+];
+/// The keys that choose a builder, each with the further keys it takes.
+const BUILDERS: &[(&str, &[&str])] = &[
+    ("cargo", &["bin", "profile", "features"]),
+    ("dockerfile", &["context", "target", "args"]),
+    ("command", &["inputs"]),
+    ("image", &[]),
+];
+
+/// Reads a merged service file; `forward` holds only the declared ports.
+pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) -> Option<Service> {
+    if !decoder.keys(&source, KEYS) {
+        return None;
+    }
+    let build = decoder
+        .required(&source, "build")
+        .and_then(|node| build(name, node, decoder));
+    let kind = match source.get("kind") {
+        Some(node) => kind(node, decoder),
+        None => Some(WorkloadKind::Deployment),
+    };
+    let field = |key: &str| source.get(key);
+    let ports = field("ports")
+        .map(|node| decoder.map(node, Decoder::port))
+        .unwrap_or_default();
+    let forward = field("forward")
+        .map(|node| decoder.map(node, Decoder::port))
+        .unwrap_or_default();
+    let env = field("env")
+        .map(|node| decoder.map(node, env_template))
+        .unwrap_or_default();
+    let volumes = field("volumes")
+        .map(|node| decoder.map(node, volume))
+        .unwrap_or_default();
+    let resources = map_or_empty(&source, "resources", decoder);
+    decoder.keys(&resources, &["requests", "limits"]);
+    let probes = field("probes")
+        .map(|node| probes(node, decoder))
+        .unwrap_or_default();
+    let ready_within = field("readyWithin")
+        .and_then(|node| decoder.duration(node))
+        .unwrap_or_default();
+    let needs = field("needs")
+        .map(|node| decoder.list(node, Decoder::parsed))
+        .unwrap_or_default();
+    let values = map_or_empty(&source, "values", decoder);
+    Some(Service {
+        name: name.clone(),
+        build: build?,
+        kind: kind?,
+        ports,
+        forward,
+        env,
+        volumes,
+        resources,
+        probes,
+        ready_within,
+        needs,
+        values,
+        source,
+    })
+}
+
+fn map_or_empty(source: &Node, key: &str, decoder: &mut Decoder) -> Node {
+    use crate::yaml::Value;
+    let empty = Node {
+        span: source.span.clone(),
+        value: Value::Map(Vec::new()),
+    };
+    match decoder.optional(source, key) {
+        Some(node) if matches!(node.value, Value::Map(_)) => node.clone(),
+        Some(node) => {
+            decoder.wrong_type(node, "a map");
+            empty
+        }
+        None => empty,
+    }
+}
+
+fn kind(node: &Node, decoder: &mut Decoder) -> Option<WorkloadKind> {
+    match decoder.string(node)?.as_str() {
+        "Deployment" => Some(WorkloadKind::Deployment),
+        "StatefulSet" => Some(WorkloadKind::StatefulSet),
+        other => {
+            decoder.bad_value(
+                &node.span,
+                format!("`{other}` is neither Deployment nor StatefulSet"),
+            );
+            None
+        }
+    }
+}
+
+fn env_template(decoder: &mut Decoder, node: &Node) -> Option<EnvTemplate> {
+    Some(EnvTemplate {
+        text: decoder.scalar_text(node)?,
+        span: node.span.clone(),
+    })
+}
+
+fn volume(decoder: &mut Decoder, node: &Node) -> Option<Volume> {
+    if !decoder.keys(node, &["path", "size", "ephemeral"]) {
+        return None;
+    }
+    let path = decoder.required(node, "path").and_then(|path| {
+        let text = decoder.string(path)?;
+        if !text.starts_with('/') || text == "/" {
+            decoder.bad_value(
+                &path.span,
+                "a volume is mounted at an absolute path below /",
+            );
+            return None;
+        }
+        Some(text)
+    });
+    let size = decoder
+        .required(node, "size")
+        .and_then(|size| decoder.text(size));
+    let ephemeral = match decoder.optional(node, "ephemeral") {
+        Some(node) => decoder.boolean(node)?,
+        None => false,
+    };
+    Some(Volume {
+        path: path?,
+        size: size?,
+        ephemeral,
+    })
+}
+
+fn probes(node: &Node, decoder: &mut Decoder) -> Probes {
+    if !decoder.keys(node, &["ready", "live"]) {
+        return Probes::default();
+    }
+    let mut path = |key: &str| {
+        let node = decoder.optional(node, key)?;
+        let text = decoder.string(node)?;
+        if !text.starts_with('/') {
+            decoder.bad_value(&node.span, "a probe is a path that starts with /");
+            return None;
+        }
+        Some(text)
+    };
+    Probes {
+        ready: path("ready"),
+        live: path("live"),
+    }
+}
+
+fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Build> {
+    let chosen: Vec<_> = BUILDERS
+        .iter()
+        .filter(|(key, _)| node.get(key).is_some())
+        .collect();
+    let names: Vec<&str> = BUILDERS.iter().map(|(key, _)| *key).collect();
+    let [(builder, further)] = chosen[..] else {
+        if chosen.is_empty() && !node.entries().is_empty() {
+            decoder.keys(node, &names);
+        }
+        let found = if chosen.is_empty() {
+            "no builder"
+        } else {
+            "more than one builder"
+        };
+        decoder.report(
+            Diagnostic::error(BUILD, format!("`build` of {service} names {found}"))
+                .at(&node.span, "")
+                .hint(format!("exactly one of {}", names.join(", "))),
+        );
+        return None;
+    };
+    let known: Vec<&str> = [*builder]
+        .into_iter()
+        .chain(further.iter().copied())
+        .collect();
+    decoder.keys(node, &known);
+    match *builder {
+        "cargo" => cargo(node, decoder),
+        "dockerfile" => dockerfile(node, decoder),
+        "command" => command(node, decoder),
+        _ => {
+            let reference = node.get("image")?;
+            Some(Build::Image {
+                reference: decoder.text(reference)?,
+                span: reference.span.clone(),
+            })
+        }
+    }
+}
+
+fn cargo(node: &Node, decoder: &mut Decoder) -> Option<Build> {
+    let package = node.get("cargo")?;
+    let name = decoder.text(package)?;
+    let text = |key: &str, decoder: &mut Decoder| {
+        decoder
+            .optional(node, key)
+            .and_then(|node| decoder.text(node))
+    };
+    let features = match decoder.optional(node, "features") {
+        Some(node) => decoder.list(node, Decoder::text),
+        None => Vec::new(),
+    };
+    Some(Build::Cargo(CargoBuild {
+        bin: text("bin", decoder).unwrap_or_else(|| name.clone()),
+        profile: text("profile", decoder).unwrap_or_else(|| "release".to_owned()),
+        features,
+        package: name,
+        span: package.span.clone(),
+    }))
+}
+
+fn dockerfile(node: &Node, decoder: &mut Decoder) -> Option<Build> {
+    let file = node.get("dockerfile")?;
+    let dockerfile = repository_path(file, decoder)?;
+    let context = match decoder.optional(node, "context") {
+        Some(node) => repository_path(node, decoder)?,
+        None => dockerfile.parent().map(PathBuf::from).unwrap_or_default(),
+    };
+    let target = decoder
+        .optional(node, "target")
+        .and_then(|node| decoder.text(node));
+    let args = match decoder.optional(node, "args") {
+        Some(node) => decoder.map(node, |decoder, node| decoder.scalar_text(node)),
+        None => Default::default(),
+    };
+    Some(Build::Dockerfile(DockerfileBuild {
+        dockerfile,
+        context,
+        target,
+        args,
+        span: file.span.clone(),
+    }))
+}
+
+fn command(node: &Node, decoder: &mut Decoder) -> Option<Build> {
+    let argv = node.get("command")?;
+    let command = decoder.list(argv, Decoder::string);
+    if command.is_empty() {
+        decoder.bad_value(&argv.span, "a command has at least a program");
+        return None;
+    }
+    let inputs = decoder
+        .required(node, "inputs")
+        .map(|node| decoder.list(node, |decoder, node| repository_path(node, decoder)))?;
+    Some(Build::Command(CommandBuild {
+        command,
+        inputs,
+        span: argv.span.clone(),
+    }))
+}
+
+/// A path relative to the repository that does not leave it.
+pub(super) fn repository_path(node: &Node, decoder: &mut Decoder) -> Option<PathBuf> {
+    use std::path::Component;
+    let path = PathBuf::from(decoder.text(node)?);
+    let stays = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !stays {
+        decoder.bad_value(
+            &node.span,
+            "a path here is relative to the repository and does not leave it",
+        );
+        return None;
+    }
+    Some(
+        path.components()
+            .filter(|part| *part != Component::CurDir)
+            .collect(),
+    )
+}
