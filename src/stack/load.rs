@@ -494,10 +494,10 @@ mod tests {
             ),
             (
                 local,
-                "extends: basis\ncluster: local\n",
+                "extends: bsae\ncluster: local\n",
                 "S0141",
                 "environments/local.yaml:1:10",
-                "no environment `basis`",
+                "no environment `bsae`",
                 "`base`",
             ),
             (
