@@ -1,6 +1,6 @@
 //! stackctl: builds, deploys and proves a stack of Rust services on Kubernetes.
 //!
-//! Modules in layer order; none imports one below it in this list.
+//! Modules in layer order; none imports one below it in this list. See `ARCHITECTURE.md`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,3 +13,30 @@ pub mod yaml;
 pub mod stack;
 
 pub mod manifest;
+
+pub mod cli;
+pub mod settings;
+
+pub mod commands;
+
+pub mod ui;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use crate::diagnostic::Exit;
+
+/// The whole program: arguments in, exit code out.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match cli::Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told when the streams are gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+        }
+    };
+    let _ = cli;
+    Exit::Done
+}

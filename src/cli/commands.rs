@@ -1,0 +1,160 @@
+//! The arguments of each command.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// The environment a command works on.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The environment: the name of a file in environments/
+    #[arg(value_name = "ENV", env = "STACKCTL_ENV", default_value = "local")]
+    pub environment: String,
+    /// Only this service; may be given several times
+    #[arg(short, long = "service", value_name = "NAME")]
+    pub services: Vec<String>,
+}
+
+/// Where the results of smoke tests go.
+#[derive(Debug, Args)]
+pub struct Reports {
+    /// Write a JUnit report to this file
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write a JSON report to this file
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+}
+
+/// `stackctl up`
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Reports of the smoke tests
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// `stackctl build`
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Write which images belong to the services to this file, for `deploy --images`
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<PathBuf>,
+}
+
+/// `stackctl render`
+#[derive(Debug, Args)]
+pub struct Render {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Write a file for each service into this folder, instead of all to stdout
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+    /// Add where each value comes from, as comments
+    #[arg(long)]
+    pub source: bool,
+    /// Write what Kubernetes of this version serves, such as 1.20
+    #[arg(long = "target", value_name = "VERSION")]
+    pub kubernetes: Option<String>,
+}
+
+/// `stackctl validate`
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `stackctl deploy`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The images to deploy, as written by `build --images`
+    #[arg(long, value_name = "FILE")]
+    pub images: Option<PathBuf>,
+}
+
+/// `stackctl status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `stackctl logs`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Go on until interrupted, also through restarts and redeploys
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Lines of each container from before now
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub tail: u32,
+    /// Only lines younger than this, such as 10m
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<String>,
+    /// The containers before the last restart
+    #[arg(short, long, conflicts_with = "follow")]
+    pub previous: bool,
+}
+
+/// `stackctl port-forward`
+#[derive(Debug, Args)]
+pub struct PortForward {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+}
+
+/// `stackctl smoke-test`
+#[derive(Debug, Args)]
+pub struct SmokeTest {
+    /// Where
+    #[command(flatten)]
+    pub target: Target,
+    /// Reports
+    #[command(flatten)]
+    pub reports: Reports,
+}
+
+/// `stackctl down`
+#[derive(Debug, Args)]
+pub struct Down {
+    /// The environment: the name of a file in environments/
+    #[arg(value_name = "ENV", env = "STACKCTL_ENV", default_value = "local")]
+    pub environment: String,
+    /// Delete volumes, generated secrets and the namespace too
+    #[arg(long)]
+    pub data: bool,
+    /// Do not ask, also where the environment is protected
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// `stackctl init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Where to write; made where it does not exist
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub directory: PathBuf,
+    /// What the stack is called; default: the folder's name
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}

@@ -1,0 +1,9 @@
+//! The only place that writes to the terminal: data to stdout, all else to stderr.
+
+mod diagnostics;
+mod duration;
+mod progress;
+mod table;
+mod terminal;
+
+pub use terminal::Terminal;

@@ -1,0 +1,83 @@
+//! Where everything a command says goes: results, progress, errors.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+
+use crate::cli::{Global, OutputFormat, ProgressMode};
+use crate::diagnostic::Diagnostic;
+use crate::event::{EventSink, Silent};
+
+use super::diagnostics;
+use super::progress::{Bars, Detail, Lines, step};
+
+/// The two streams of the process and how they are used.
+#[derive(Debug)]
+pub struct Terminal {
+    output: OutputFormat,
+    progress: ProgressMode,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Terminal {
+    /// As the global options want it.
+    #[must_use]
+    pub fn new(global: &Global) -> Self {
+        Self { output: global.output, progress: global.progress, quiet: global.quiet, verbose: global.verbose }
+    }
+
+    /// Whether results are JSON.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        self.output == OutputFormat::Json
+    }
+
+    /// Where events go.
+    #[must_use]
+    pub fn events(&self) -> Arc<dyn EventSink> {
+        let detail = match (self.quiet, self.verbose) {
+            (true, _) => Detail::Quiet,
+            (false, true) => Detail::Verbose,
+            (false, false) => Detail::Normal,
+        };
+        let bars = io::stderr().is_terminal() && std::env::var_os("CI").is_none();
+        match self.progress {
+            ProgressMode::None => Arc::new(Silent),
+            ProgressMode::Tty => Arc::new(Bars::new(detail)),
+            ProgressMode::Auto if bars && !self.quiet => Arc::new(Bars::new(detail)),
+            ProgressMode::Auto | ProgressMode::Plain => Arc::new(Lines::new(detail)),
+        }
+    }
+
+    /// Writes data to stdout; a reader that has gone away is no error.
+    pub fn data(&self, text: &str) -> io::Result<()> {
+        let mut stdout = anstream::stdout().lock();
+        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            result => result,
+        }
+    }
+
+    /// A last line for people, on stderr.
+    pub fn say(&self, verb: &str, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(anstream::stderr(), "{}", step(verb, text));
+        }
+    }
+
+    /// Draws problems on stderr, each place once.
+    pub fn problems(&self, problems: &[Diagnostic]) {
+        let mut stderr = anstream::stderr().lock();
+        let mut shown: Vec<&Diagnostic> = Vec::new();
+        for problem in problems.iter().filter(|problem| {
+            let new = !shown.contains(problem);
+            if new {
+                shown.push(problem);
+            }
+            new
+        }) {
+            // Nobody is left to be told when stderr is gone.
+            let _ = writeln!(stderr, "{}", diagnostics::draw(problem));
+        }
+    }
+}
