@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod diagnostic;
+pub mod name;
 
 pub mod event;
 pub mod secret;
@@ -34,7 +35,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             // Nobody is left to be told when the streams are gone.
             let _ = error.print();
-            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Done
+            };
         }
     };
     let _ = cli;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::stack::SecretName;
+use crate::name::SecretName;
 
 /// First character of a token.
 const OPEN: char = '\u{F0010}';

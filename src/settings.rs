@@ -50,13 +50,20 @@ pub struct ReportSettings {
 
 impl Place {
     /// From the global options and a command's target.
-    pub fn new(global: &cli::Global, environment: &str, services: &[String]) -> Result<Self, Problems> {
+    pub fn new(
+        global: &cli::Global,
+        environment: &str,
+        services: &[String],
+    ) -> Result<Self, Problems> {
         let start = match &global.directory {
             Some(directory) => directory.clone(),
             None => PathBuf::from("."),
         };
         let absolute = std::path::absolute(&start).unwrap_or(start);
-        let services = services.iter().map(|name| argument("-s", name)).collect::<Result<_, _>>()?;
+        let services = services
+            .iter()
+            .map(|name| argument("-s", name))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             root: stack::find_root(&absolute)?,
             environment: argument("ENV", environment)?,
@@ -94,13 +101,21 @@ impl TryFrom<&cli::Logs> for LogSettings {
                     .hint("write a number and a unit: 500ms, 30s, 2m, 1h")
             })?),
         };
-        Ok(Self { follow: logs.follow, tail: logs.tail, since, previous: logs.previous })
+        Ok(Self {
+            follow: logs.follow,
+            tail: logs.tail,
+            since,
+            previous: logs.previous,
+        })
     }
 }
 
 impl From<&cli::Reports> for ReportSettings {
     fn from(reports: &cli::Reports) -> Self {
-        Self { junit: reports.junit.clone(), json: reports.report.clone() }
+        Self {
+            junit: reports.junit.clone(),
+            json: reports.report.clone(),
+        }
     }
 }
 
@@ -109,22 +124,32 @@ pub fn argument<T>(what: &str, text: &str) -> Result<T, Problems>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
-    text.parse().map_err(|error: T::Err| Diagnostic::error(BAD_ARGUMENT, format!("{what}: {error}")).into())
+    text.parse()
+        .map_err(|error: T::Err| Diagnostic::error(BAD_ARGUMENT, format!("{what}: {error}")).into())
 }
 
 /// `1.20` → 20
 pub fn kubernetes_minor(version: &str) -> Result<u32, Problems> {
-    let minor = version.trim_start_matches('v').strip_prefix("1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    let minor = version
+        .trim_start_matches('v')
+        .strip_prefix("1.")
+        .and_then(|rest| rest.split('.').next()?.parse().ok());
     minor.ok_or_else(|| {
-        Diagnostic::error(BAD_ARGUMENT, format!("--target: `{version}` is no version of Kubernetes"))
-            .hint("write it as 1.20")
-            .into()
+        Diagnostic::error(
+            BAD_ARGUMENT,
+            format!("--target: `{version}` is no version of Kubernetes"),
+        )
+        .hint("write it as 1.20")
+        .into()
     })
 }
 
 fn no_such_service(name: &ServiceName, stack: &Stack) -> Diagnostic {
     let known = || stack.services.keys().map(ServiceName::as_str);
-    let problem = Diagnostic::error(NO_SUCH_SERVICE, format!("-s: the stack has no service `{name}`"));
+    let problem = Diagnostic::error(
+        NO_SUCH_SERVICE,
+        format!("-s: the stack has no service `{name}`"),
+    );
     match did_you_mean(name.as_str(), known()) {
         Some(near) => problem.hint(format!("did you mean `{near}`?")),
         None => problem.hint(format!("it has {}", known().collect::<Vec<_>>().join(", "))),

@@ -30,6 +30,9 @@ pub struct CommandError {
 
 impl<E: Explain> From<E> for CommandError {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), diagnostics: error.diagnostics() }
+        Self {
+            exit: error.exit(),
+            diagnostics: error.diagnostics(),
+        }
     }
 }

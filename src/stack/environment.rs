@@ -4,9 +4,9 @@ use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::yaml::{Decoder, Node, Value};
 
 use super::model::{ClusterTarget, Environment, Registry, Secret, SecretSource};
-use super::name::{EnvName, Namespace, StackName};
 use super::overlay;
 use super::service::repository_path;
+use crate::name::{EnvName, Namespace, StackName};
 
 /// A secret names no source, or more than one.
 const SECRET_SOURCE: Code = Code::new("S0122");

@@ -8,8 +8,8 @@ use crate::diagnostic::{Code, Diagnostic, Problems, SourceFile, Span, did_you_me
 use crate::yaml::{self, Decoder, Node};
 
 use super::model::Stack;
-use super::name::{EnvName, ServiceName};
 use super::resolve::{Files, listed, resolve};
+use crate::name::{EnvName, ServiceName};
 
 /// There is no stack here.
 const NO_STACK: Code = Code::new("S0140");

@@ -3,12 +3,12 @@
 mod environment;
 mod load;
 mod model;
-mod name;
 mod overlay;
 mod resolve;
 mod service;
 
+pub use crate::name::*;
+
 pub use load::{environments, find_root, load};
 pub use model::*;
-pub use name::*;
 pub use resolve::{Files, resolve};

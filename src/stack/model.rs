@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::diagnostic::Span;
 use crate::yaml::Node;
 
-use super::name::{
+use crate::name::{
     EnvName, Namespace, PortName, SecretName, ServiceName, StackName, VariableName, VolumeName,
 };
 

@@ -8,8 +8,8 @@ use crate::yaml::{Decoder, Node, Value};
 
 use super::environment;
 use super::model::{Service, Stack};
-use super::name::{EnvName, PortName, ServiceName, StackName};
 use super::{overlay, service};
+use crate::name::{EnvName, PortName, ServiceName, StackName};
 
 /// A name of a service that the stack does not have.
 const UNKNOWN_SERVICE: Code = Code::new("S0130");

@@ -9,7 +9,7 @@ use super::model::{
     Build, CargoBuild, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume,
     WorkloadKind,
 };
-use super::name::ServiceName;
+use crate::name::ServiceName;
 
 /// `build` names no builder, or more than one.
 const BUILD: Code = Code::new("S0121");

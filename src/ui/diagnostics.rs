@@ -12,11 +12,23 @@ pub(super) fn draw(diagnostic: &Diagnostic) -> String {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
     };
-    let title = level.primary_title(diagnostic.message.as_str()).id(diagnostic.code.as_str());
+    let title = level
+        .primary_title(diagnostic.message.as_str())
+        .id(diagnostic.code.as_str());
     let group = Group::with_title(title)
         .elements(snippets(&diagnostic.labels))
-        .elements(diagnostic.notes.iter().map(|note| Level::NOTE.message(note.as_str())))
-        .elements(diagnostic.hints.iter().map(|hint| Level::HELP.with_name("hint").message(hint.as_str())));
+        .elements(
+            diagnostic
+                .notes
+                .iter()
+                .map(|note| Level::NOTE.message(note.as_str())),
+        )
+        .elements(
+            diagnostic
+                .hints
+                .iter()
+                .map(|hint| Level::HELP.with_name("hint").message(hint.as_str())),
+        );
     format!("{}\n", Renderer::styled().render(&[group]))
 }
 
@@ -29,14 +41,26 @@ fn snippets(labels: &[Label]) -> Vec<Snippet<'_, Annotation<'_>>> {
             files.push(path);
         }
     }
-    files.into_iter().filter_map(|path| snippet(path, labels)).collect()
+    files
+        .into_iter()
+        .filter_map(|path| snippet(path, labels))
+        .collect()
 }
 
 fn snippet<'a>(path: &'a Path, labels: &'a [Label]) -> Option<Snippet<'a, Annotation<'a>>> {
-    let here = || labels.iter().enumerate().filter(|(_, label)| label.span.file().path() == path);
+    let here = || {
+        labels
+            .iter()
+            .enumerate()
+            .filter(|(_, label)| label.span.file().path() == path)
+    };
     let (_, first) = here().next()?;
     let annotations = here().map(|(position, label)| {
-        let kind = if position == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
+        let kind = if position == 0 {
+            AnnotationKind::Primary
+        } else {
+            AnnotationKind::Context
+        };
         let text = (!label.text.is_empty()).then_some(label.text.as_str());
         kind.span(first_line(label)).label(text)
     });
@@ -47,7 +71,11 @@ fn snippet<'a>(path: &'a Path, labels: &'a [Label]) -> Option<Snippet<'a, Annota
 /// A caret below one line says where; one beside a whole map says nothing.
 fn first_line(label: &Label) -> std::ops::Range<usize> {
     let range = label.span.range();
-    let end = label.span.text().find('\n').map_or(range.end, |newline| range.start + newline);
+    let end = label
+        .span
+        .text()
+        .find('\n')
+        .map_or(range.end, |newline| range.start + newline);
     range.start..end
 }
 
@@ -85,8 +113,13 @@ mod tests {
     fn a_place_may_be_at_the_end_or_span_lines() {
         let file = SourceFile::new("a.yaml", "a:\n  b: 1\n");
         for range in [0..10, 10..10, 0..0] {
-            let drawn = plain(&Diagnostic::warning(Code::new("S0998"), "m").at(&Span::new(&file, range), ""));
-            assert!(drawn.starts_with("warning[S0998]: m\n --> a.yaml:"), "{drawn}");
+            let drawn = plain(
+                &Diagnostic::warning(Code::new("S0998"), "m").at(&Span::new(&file, range), ""),
+            );
+            assert!(
+                drawn.starts_with("warning[S0998]: m\n --> a.yaml:"),
+                "{drawn}"
+            );
             assert!(drawn.contains('^'), "{drawn}");
         }
     }

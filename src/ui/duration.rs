@@ -10,7 +10,11 @@ pub(super) fn show(duration: Duration) -> String {
     } else if duration.as_secs() < 100 {
         format!("{:.1} s", duration.as_secs_f64())
     } else {
-        format!("{} min {} s", duration.as_secs() / 60, duration.as_secs() % 60)
+        format!(
+            "{} min {} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        )
     }
 }
 
@@ -20,7 +24,13 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        for (milliseconds, text) in [(0, "0 ms"), (99, "99 ms"), (100, "0.1 s"), (61_240, "61.2 s"), (200_000, "3 min 20 s")] {
+        for (milliseconds, text) in [
+            (0, "0 ms"),
+            (99, "99 ms"),
+            (100, "0.1 s"),
+            (61_240, "61.2 s"),
+            (200_000, "3 min 20 s"),
+        ] {
             assert_eq!(show(Duration::from_millis(milliseconds)), text);
         }
     }

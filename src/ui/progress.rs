@@ -48,7 +48,10 @@ struct BarState {
 
 impl Lines {
     pub(super) fn new(detail: Detail) -> Self {
-        Self { detail, shown: Mutex::default() }
+        Self {
+            detail,
+            shown: Mutex::default(),
+        }
     }
 
     /// Whether a message of a running task is worth a line now.
@@ -72,12 +75,18 @@ impl Lines {
 impl EventSink for Lines {
     fn emit(&self, event: Event) {
         match &event {
-            Event::TaskProgress { phase, task, message } if self.detail != Detail::Quiet => {
+            Event::TaskProgress {
+                phase,
+                task,
+                message,
+            } if self.detail != Detail::Quiet => {
                 if self.detail == Detail::Verbose || self.is_due(*phase, task, message) {
                     print(&[step(verb(*phase), &format!("{task}: {message}"))]);
                 }
             }
-            Event::Output { task, line } if self.detail != Detail::Quiet => print(&[output(task, line)]),
+            Event::Output { task, line } if self.detail != Detail::Quiet => {
+                print(&[output(task, line)])
+            }
             event => print(&lines(event, self.detail)),
         }
     }
@@ -85,7 +94,11 @@ impl EventSink for Lines {
 
 impl Bars {
     pub(super) fn new(detail: Detail) -> Self {
-        Self { detail, all: MultiProgress::new(), state: Mutex::default() }
+        Self {
+            detail,
+            all: MultiProgress::new(),
+            state: Mutex::default(),
+        }
     }
 
     fn start(&self, phase: Phase, task: &str) {
@@ -113,7 +126,11 @@ impl Bars {
 
     fn keep_output(&self, task: &str, line: &str) {
         let mut state = self.state();
-        let bar = state.running.iter().find(|((_, running), _)| running == task).map(|(_, bar)| bar);
+        let bar = state
+            .running
+            .iter()
+            .find(|((_, running), _)| running == task)
+            .map(|(_, bar)| bar);
         if let Some(bar) = bar {
             let line: String = line.trim().chars().take(80).collect();
             bar.set_message(format!("{task}  {line}"));
@@ -134,7 +151,11 @@ impl EventSink for Bars {
     fn emit(&self, event: Event) {
         match &event {
             Event::TaskStarted { phase, task } => self.start(*phase, task),
-            Event::TaskProgress { phase, task, message } => {
+            Event::TaskProgress {
+                phase,
+                task,
+                message,
+            } => {
                 if let Some(bar) = self.state().running.get(&(*phase, task.clone())) {
                     bar.set_message(format!("{task}  {message}"));
                 }
@@ -143,7 +164,12 @@ impl EventSink for Bars {
                 self.all.suspend(|| print(&[output(task, line)]));
             }
             Event::Output { task, line } => self.keep_output(task, line),
-            Event::TaskFinished { phase, task, outcome, .. } => self.finish(*phase, task, *outcome),
+            Event::TaskFinished {
+                phase,
+                task,
+                outcome,
+                ..
+            } => self.finish(*phase, task, *outcome),
             _ => {}
         }
         let lines = lines(&event, self.detail);
@@ -162,18 +188,41 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
         return Vec::new();
     }
     match event {
-        Event::Context { context, pinned, namespace } => {
+        Event::Context {
+            context,
+            pinned,
+            namespace,
+        } => {
             let pinned = if *pinned { ", pinned" } else { "" };
-            vec![step("Context", &format!("{context}{pinned} (namespace {namespace})"))]
+            vec![step(
+                "Context",
+                &format!("{context}{pinned} (namespace {namespace})"),
+            )]
         }
-        Event::PhaseFinished { phase, summary, elapsed } if !summary.is_empty() => {
+        Event::PhaseFinished {
+            phase,
+            summary,
+            elapsed,
+        } if !summary.is_empty() => {
             vec![step(verb(*phase), &timed(summary, *elapsed))]
         }
-        Event::TaskFinished { phase, task, outcome, detail: text, elapsed } => {
-            let text = if text.is_empty() { task.clone() } else { format!("{task} {text}") };
+        Event::TaskFinished {
+            phase,
+            task,
+            outcome,
+            detail: text,
+            elapsed,
+        } => {
+            let text = if text.is_empty() {
+                task.clone()
+            } else {
+                format!("{task} {text}")
+            };
             match outcome {
                 TaskOutcome::Done => vec![step(verb(*phase), &timed(&text, *elapsed))],
-                TaskOutcome::Unchanged if detail == Detail::Verbose => vec![step(verb(*phase), &text)],
+                TaskOutcome::Unchanged if detail == Detail::Verbose => {
+                    vec![step(verb(*phase), &text)]
+                }
                 TaskOutcome::Unchanged => Vec::new(),
                 TaskOutcome::Failed => vec![failed(verb(*phase), &text)],
             }
@@ -234,7 +283,10 @@ mod tests {
     use super::*;
 
     fn shown(event: Event, detail: Detail) -> Vec<String> {
-        lines(&event, detail).iter().map(|line| anstream::adapter::strip_str(line).to_string()).collect()
+        lines(&event, detail)
+            .iter()
+            .map(|line| anstream::adapter::strip_str(line).to_string())
+            .collect()
     }
 
     fn finished(outcome: TaskOutcome) -> Event {
@@ -249,20 +301,36 @@ mod tests {
 
     #[test]
     fn what_did_something_gets_a_line() {
-        assert_eq!(shown(finished(TaskOutcome::Done), Detail::Normal), ["    Build  web  1.2 s"]);
-        assert_eq!(shown(finished(TaskOutcome::Failed), Detail::Normal), ["    Build  web failed"]);
+        assert_eq!(
+            shown(finished(TaskOutcome::Done), Detail::Normal),
+            ["    Build  web  1.2 s"]
+        );
+        assert_eq!(
+            shown(finished(TaskOutcome::Failed), Detail::Normal),
+            ["    Build  web failed"]
+        );
         assert!(shown(finished(TaskOutcome::Unchanged), Detail::Normal).is_empty());
-        assert_eq!(shown(finished(TaskOutcome::Unchanged), Detail::Verbose), ["    Build  web"]);
+        assert_eq!(
+            shown(finished(TaskOutcome::Unchanged), Detail::Verbose),
+            ["    Build  web"]
+        );
         assert!(shown(finished(TaskOutcome::Done), Detail::Quiet).is_empty());
     }
 
     #[test]
     fn a_running_task_gets_a_line_when_it_has_been_silent() {
         let lines = Lines::new(Detail::Normal);
-        assert!(!lines.is_due(Phase::Ready, "web", "0/1"), "the first message starts the clock");
+        assert!(
+            !lines.is_due(Phase::Ready, "web", "0/1"),
+            "the first message starts the clock"
+        );
         assert!(!lines.is_due(Phase::Ready, "web", "1/1"), "too soon");
         let long_ago = Instant::now() - PROGRESS_EVERY;
-        lines.shown.lock().unwrap().insert((Phase::Ready, "web".into()), (long_ago, "0/1".into()));
+        lines
+            .shown
+            .lock()
+            .unwrap()
+            .insert((Phase::Ready, "web".into()), (long_ago, "0/1".into()));
         assert!(!lines.is_due(Phase::Ready, "web", "0/1"), "nothing new");
         assert!(lines.is_due(Phase::Ready, "web", "1/1"));
     }

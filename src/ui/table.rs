@@ -4,7 +4,11 @@
 pub(super) fn columns(rows: &[Vec<String>]) -> Vec<String> {
     let count = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
     };
     let widths: Vec<usize> = (0..count).map(width).collect();
     rows.iter()
@@ -28,7 +32,10 @@ mod tests {
     fn columns_line_up() {
         let rows = [["NAME", "READY"], ["é", "1/1"], ["birthday", "2/2"]];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        assert_eq!(columns(&rows), ["NAME      READY", "é         1/1", "birthday  2/2"]);
+        assert_eq!(
+            columns(&rows),
+            ["NAME      READY", "é         1/1", "birthday  2/2"]
+        );
         assert!(columns(&[]).is_empty());
     }
 }

@@ -23,7 +23,12 @@ impl Terminal {
     /// As the global options want it.
     #[must_use]
     pub fn new(global: &Global) -> Self {
-        Self { output: global.output, progress: global.progress, quiet: global.quiet, verbose: global.verbose }
+        Self {
+            output: global.output,
+            progress: global.progress,
+            quiet: global.quiet,
+            verbose: global.verbose,
+        }
     }
 
     /// Whether results are JSON.
@@ -52,7 +57,10 @@ impl Terminal {
     /// Writes data to stdout; a reader that has gone away is no error.
     pub fn data(&self, text: &str) -> io::Result<()> {
         let mut stdout = anstream::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             result => result,
         }

@@ -98,10 +98,14 @@ impl Explain for InitError {
             Self::NotEmpty { .. } => Diagnostic::error(NOT_EMPTY, self.to_string())
                 .note("nothing was written")
                 .hint("name an empty folder: `stackctl init DIR`"),
-            Self::Unwritable { .. } => Diagnostic::error(UNWRITABLE, "the stack cannot be written").caused_by(self),
-            Self::BadName { .. } => Diagnostic::error(BAD_NAME, "the folder's name does not do as a stack name")
-                .caused_by(self)
-                .hint("give the stack a name: `--name NAME`"),
+            Self::Unwritable { .. } => {
+                Diagnostic::error(UNWRITABLE, "the stack cannot be written").caused_by(self)
+            }
+            Self::BadName { .. } => {
+                Diagnostic::error(BAD_NAME, "the folder's name does not do as a stack name")
+                    .caused_by(self)
+                    .hint("give the stack a name: `--name NAME`")
+            }
         }]
     }
 }
@@ -111,28 +115,54 @@ pub fn init(settings: &InitSettings) -> Result<Initialised, InitError> {
     let directory = &settings.directory;
     let name = match &settings.name {
         Some(name) => name.clone(),
-        None => folder_name(directory).parse().map_err(|source| InitError::BadName { source })?,
+        None => folder_name(directory)
+            .parse()
+            .map_err(|source| InitError::BadName { source })?,
     };
-    let files: Vec<(PathBuf, String)> =
-        STARTER.iter().map(|(path, text)| (written_as(path), text.replace(STACK, name.as_str()))).collect();
+    let files: Vec<(PathBuf, String)> = STARTER
+        .iter()
+        .map(|(path, text)| (written_as(path), text.replace(STACK, name.as_str())))
+        .collect();
     if let Some((file, _)) = files.iter().find(|(path, _)| directory.join(path).exists()) {
-        return Err(InitError::NotEmpty { directory: directory.clone(), file: file.clone() });
+        return Err(InitError::NotEmpty {
+            directory: directory.clone(),
+            file: file.clone(),
+        });
     }
     for (path, text) in &files {
-        write(&directory.join(path), text)
-            .map_err(|source| InitError::Unwritable { file: directory.join(path), source })?;
+        write(&directory.join(path), text).map_err(|source| InitError::Unwritable {
+            file: directory.join(path),
+            source,
+        })?;
     }
-    Ok(Initialised { directory: directory.clone(), name, files: files.into_iter().map(|(path, _)| path).collect() })
+    Ok(Initialised {
+        directory: directory.clone(),
+        name,
+        files: files.into_iter().map(|(path, _)| path).collect(),
+    })
 }
 
 fn written_as(path: &str) -> PathBuf {
-    PathBuf::from(if path == "gitignore" { ".gitignore" } else { path })
+    PathBuf::from(if path == "gitignore" {
+        ".gitignore"
+    } else {
+        path
+    })
 }
 
 fn folder_name(directory: &Path) -> String {
     let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf());
-    let normal = absolute.components().rfind(|part| matches!(part, std::path::Component::Normal(_)));
-    normal.map(|part| part.as_os_str().to_string_lossy().to_lowercase().replace(['_', '.', ' '], "-")).unwrap_or_default()
+    let normal = absolute
+        .components()
+        .rfind(|part| matches!(part, std::path::Component::Normal(_)));
+    normal
+        .map(|part| {
+            part.as_os_str()
+                .to_string_lossy()
+                .to_lowercase()
+                .replace(['_', '.', ' '], "-")
+        })
+        .unwrap_or_default()
 }
 
 fn write(file: &Path, text: &str) -> std::io::Result<()> {
@@ -150,7 +180,11 @@ mod tests {
     fn what_is_written_is_a_valid_stack() {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("My_Shop");
-        let written = init(&InitSettings { directory: directory.clone(), name: None }).unwrap();
+        let written = init(&InitSettings {
+            directory: directory.clone(),
+            name: None,
+        })
+        .unwrap();
         assert_eq!(written.name.as_str(), "my-shop");
         assert!(directory.join(".gitignore").is_file());
         let stack = crate::stack::load(&directory, &"local".parse().unwrap()).unwrap();
@@ -162,10 +196,19 @@ mod tests {
     fn nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("stack.yaml"), "mine").unwrap();
-        let settings = InitSettings { directory: folder.path().into(), name: Some("shop".parse().unwrap()) };
+        let settings = InitSettings {
+            directory: folder.path().into(),
+            name: Some("shop".parse().unwrap()),
+        };
         let error = init(&settings).unwrap_err();
         assert_eq!(error.exit(), Exit::BadInput);
-        assert_eq!(std::fs::read_to_string(folder.path().join("stack.yaml")).unwrap(), "mine");
-        assert!(!folder.path().join("Cargo.toml").exists(), "nothing was written");
+        assert_eq!(
+            std::fs::read_to_string(folder.path().join("stack.yaml")).unwrap(),
+            "mine"
+        );
+        assert!(
+            !folder.path().join("Cargo.toml").exists(),
+            "nothing was written"
+        );
     }
 }
