@@ -7,7 +7,10 @@ use tempfile::TempDir;
 
 /// A stack of two services whose images are there already, so that nothing needs an engine.
 const FILES: &[(&str, &str)] = &[
-    ("stack.yaml", "name: shop\nservices: [web, db]\nvalues: { log_level: info }\n"),
+    (
+        "stack.yaml",
+        "name: shop\nservices: [web, db]\nvalues: { log_level: info }\n",
+    ),
     (
         "services/web/service.yaml",
         "build: { image: \"web:1\" }\n\
@@ -20,8 +23,14 @@ const FILES: &[(&str, &str)] = &[
          needs: [db]\n\
          values: { replicas: 2 }\n",
     ),
-    ("services/db/service.yaml", "build: { image: \"db:1\" }\nports: { sql: 5432 }\nforward: { sql: 15432 }\n"),
-    ("environments/base.yaml", "secrets: { db-password: { generate: 32 } }\n"),
+    (
+        "services/db/service.yaml",
+        "build: { image: \"db:1\" }\nports: { sql: 5432 }\nforward: { sql: 15432 }\n",
+    ),
+    (
+        "environments/base.yaml",
+        "secrets: { db-password: { generate: 32 } }\n",
+    ),
     ("environments/local.yaml", "extends: base\ncluster: local\n"),
 ];
 
@@ -50,7 +59,9 @@ impl Workspace {
 
     /// A folder without files.
     pub(crate) fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -76,7 +87,10 @@ impl Workspace {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.path())
             .env("KUBECONFIG", self.path().join("no-kubeconfig"))
-            .env("DOCKER_HOST", format!("unix://{}/no-docker.sock", self.path().display()))
+            .env(
+                "DOCKER_HOST",
+                format!("unix://{}/no-docker.sock", self.path().display()),
+            )
             .envs(variables.iter().copied())
             .args(arguments);
         let output = command.output().expect("the binary runs");
@@ -95,7 +109,11 @@ impl Workspace {
                 if path.is_dir() {
                     collect(&path, root, found);
                 } else {
-                    let name = path.strip_prefix(root).expect("below the root").display().to_string();
+                    let name = path
+                        .strip_prefix(root)
+                        .expect("below the root")
+                        .display()
+                        .to_string();
                     found.push((name, std::fs::read(&path).expect("a file")));
                 }
             }
