@@ -250,11 +250,7 @@ mod tests {
     #[test]
     fn reports_every_fault_at_once_and_hides_secrets() {
         let error = with(&[("PORT", "http"), ("KEY", "hunter2")], |env| {
-            let (port, name, key) = (
-                env.required(&PORT),
-                env.required(&NAME),
-                env.required(&KEY),
-            );
+            let (port, name, key) = (env.required(&PORT), env.required(&NAME), env.required(&KEY));
             Ok((port?, name?, key?))
         })
         .unwrap_err();

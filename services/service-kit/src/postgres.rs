@@ -95,7 +95,11 @@ impl Postgres {
     ///
     /// # Errors
     /// When the pool refuses its own settings.
-    pub fn new(mut config: Config, application: &str, connections: usize) -> Result<Self, BuildError> {
+    pub fn new(
+        mut config: Config,
+        application: &str,
+        connections: usize,
+    ) -> Result<Self, BuildError> {
         config
             .application_name(application)
             .connect_timeout(WAIT)
@@ -203,7 +207,10 @@ impl fmt::Debug for Postgres {
 /// The answer for a database that could not be asked, or could not answer.
 pub fn unavailable(error: &(dyn Error + 'static)) -> Problem {
     tracing::warn!(error = chain(error), "PostgreSQL failed");
-    Problem::unavailable("database-unavailable", "the database does not answer just now")
+    Problem::unavailable(
+        "database-unavailable",
+        "the database does not answer just now",
+    )
 }
 
 /// The lock is held until the transaction ends, also when the connection dies,
@@ -260,7 +267,13 @@ mod tests {
     #[test]
     fn urls_are_complete() {
         assert!(url("postgres://u:p%40ss@db:5432/hits").is_some());
-        for bad in ["", "db", "postgres://db", "postgres://u@/hits", "http://u@db/x"] {
+        for bad in [
+            "",
+            "db",
+            "postgres://db",
+            "postgres://u@/hits",
+            "http://u@db/x",
+        ] {
             assert!(url(bad).is_none(), "{bad}");
         }
     }

@@ -55,8 +55,7 @@ impl Problem {
 
     /// 503 with `Retry-After`: something that this service needs is away.
     pub fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-            .retry_after(Duration::from_secs(1))
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_after(Duration::from_secs(1))
     }
 
     /// 500. The cause goes to the log and not to the caller.
@@ -135,7 +134,10 @@ mod tests {
         );
         let response = problem.into_response();
         assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
         assert_eq!(response.headers()["retry-after"], "2");
         let body = to_bytes(response.into_body(), 1024).await.unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();

@@ -89,7 +89,10 @@ impl Redis {
     /// # Errors
     /// As [`query`](Self::query). Where the pipeline is not atomic, a refusal
     /// of one command says nothing about the others.
-    pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, CommandError> {
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<T, CommandError> {
         let (mut connection, number) = self.connection().await?;
         let result = pipeline.query_async(&mut connection).await;
         self.settle(result, number).await
@@ -197,7 +200,13 @@ mod tests {
     #[test]
     fn urls() {
         assert!(url("redis://:p%2Fw@redis:6379/0").is_some());
-        for bad in ["", "redis", "http://redis", "rediss://redis:6379", "unix:///x"] {
+        for bad in [
+            "",
+            "redis",
+            "http://redis",
+            "rediss://redis:6379",
+            "unix:///x",
+        ] {
             assert!(url(bad).is_none(), "{bad}");
         }
     }

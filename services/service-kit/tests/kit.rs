@@ -36,9 +36,15 @@ fn routes() -> Router {
                 "done"
             }),
         )
-        .route("/stuck", get(|| async { sleep(Duration::from_secs(60)).await }))
+        .route(
+            "/stuck",
+            get(|| async { sleep(Duration::from_secs(60)).await }),
+        )
         .route("/panic", get(|| async { panic!("oh no") as () }))
-        .route("/echo", post(|JsonBody(body): JsonBody<Point>| async move { body.x.to_string() }))
+        .route(
+            "/echo",
+            post(|JsonBody(body): JsonBody<Point>| async move { body.x.to_string() }),
+        )
 }
 
 #[derive(serde::Deserialize)]
@@ -80,7 +86,13 @@ async fn readiness_has_reasons() {
     let seen = Arc::clone(&database);
     kit.ready_when("database", move || {
         let up = seen.load(Ordering::SeqCst);
-        async move { if up { Ok(()) } else { Err("no route to host".to_owned()) } }
+        async move {
+            if up {
+                Ok(())
+            } else {
+                Err("no route to host".to_owned())
+            }
+        }
     });
     kit.ready_when("slow", || async { Ok(()) });
     let app = kit.app(routes());
@@ -96,7 +108,10 @@ async fn readiness_has_reasons() {
     );
     database.store(true, Ordering::SeqCst);
     let back = call(&app, request("GET", "/readyz", &Value::Null)).await;
-    assert_eq!((back.status.as_u16(), &back.json()["status"]), (200, &json!("ready")));
+    assert_eq!(
+        (back.status.as_u16(), &back.json()["status"]),
+        (200, &json!("ready"))
+    );
 }
 
 #[tokio::test]
@@ -108,8 +123,15 @@ async fn a_check_that_hangs_is_a_reason_and_not_a_hanging_probe() {
     });
     let started = Instant::now();
     let answer = call(&kit.app(routes()), request("GET", "/readyz", &Value::Null)).await;
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert_eq!(answer.json()["checks"][0]["reason"], "no answer within 900 ms");
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        answer.json()["checks"][0]["reason"],
+        "no answer within 900 ms"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +144,13 @@ async fn every_failure_is_a_problem() {
         ("GET", "/panic", Value::Null, 500, "internal"),
         ("GET", "/stuck", Value::Null, 503, "request-timed-out"),
         ("POST", "/echo", Value::Null, 415, "not-json-content-type"),
-        ("POST", "/echo", json!({"x": 1, "y": 2}), 422, "unexpected-json"),
+        (
+            "POST",
+            "/echo",
+            json!({"x": 1, "y": 2}),
+            422,
+            "unexpected-json",
+        ),
         ("POST", "/echo", too_long, 413, "body-too-large"),
     ] {
         let answer = call(&app, request(method, path, &body)).await;
@@ -136,9 +164,14 @@ async fn every_failure_is_a_problem() {
 #[tokio::test]
 async fn keeps_a_usable_request_id_and_replaces_others() {
     let app = Kit::new(about!(), settings()).app(routes());
-    for (sent, kept) in [("abc-123", true), ("two words", false), (&"x".repeat(200), false)] {
+    for (sent, kept) in [
+        ("abc-123", true),
+        ("two words", false),
+        (&"x".repeat(200), false),
+    ] {
         let mut get = request("GET", "/healthz", &Value::Null);
-        get.headers_mut().insert("x-request-id", sent.parse().unwrap());
+        get.headers_mut()
+            .insert("x-request-id", sent.parse().unwrap());
         let answer = call(&app, get).await;
         let id = answer.headers["x-request-id"].to_str().unwrap();
         assert_eq!(id == sent, kept, "{sent}");
@@ -185,7 +218,12 @@ async fn get_from(address: SocketAddr, path: &str) -> std::io::Result<String> {
 async fn drains_then_closes_then_finishes() {
     let running = start().await;
     let address = running.address;
-    assert!(get_from(address, "/readyz").await.unwrap().starts_with("HTTP/1.1 200"));
+    assert!(
+        get_from(address, "/readyz")
+            .await
+            .unwrap()
+            .starts_with("HTTP/1.1 200")
+    );
     let task_ended = Arc::new(AtomicBool::new(false));
     let (seen, stopping) = (Arc::clone(&task_ended), running.lifecycle.stopping());
     running.lifecycle.spawn(async move {
@@ -208,11 +246,17 @@ async fn drains_then_closes_then_finishes() {
     // This one begins before the listener closes and ends after.
     let open = tokio::spawn(async move { get_from(address, "/slow").await });
     sleep(Duration::from_millis(700)).await;
-    assert!(TcpStream::connect(address).await.is_err(), "still listening");
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "still listening"
+    );
     assert!(open.await.unwrap().unwrap().ends_with("done"));
     running.ended.await.unwrap().unwrap();
     assert!(task_ended.load(Ordering::SeqCst));
-    assert!(asked.elapsed() >= Duration::from_millis(600), "ended before the drain");
+    assert!(
+        asked.elapsed() >= Duration::from_millis(600),
+        "ended before the drain"
+    );
 }
 
 #[tokio::test]
@@ -223,5 +267,8 @@ async fn half_a_request_does_not_hold_up_the_end() {
     sleep(Duration::from_millis(50)).await;
     running.trigger.send(()).unwrap();
     let ended = tokio::time::timeout(Duration::from_secs(6), running.ended).await;
-    assert!(ended.is_ok(), "shutdown waits for a request that never comes");
+    assert!(
+        ended.is_ok(),
+        "shutdown waits for a request that never comes"
+    );
 }

@@ -84,7 +84,14 @@ impl Answer {
         );
         let body = self.json();
         assert_eq!(body["status"], self.status.as_u16());
-        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()));
-        body["code"].as_str().expect("a problem has a code").to_owned()
+        assert!(
+            body["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty())
+        );
+        body["code"]
+            .as_str()
+            .expect("a problem has a code")
+            .to_owned()
     }
 }

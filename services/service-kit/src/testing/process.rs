@@ -20,7 +20,10 @@ const NOBODY: u32 = 65534;
 /// # Panics
 /// When it is nowhere and skipping was not asked for.
 pub(super) fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
-    let found = candidates.iter().map(PathBuf::from).find(|path| path.exists());
+    let found = candidates
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists());
     if found.is_none() {
         let skip = std::env::var_os(SKIP).is_some_and(|value| value == "1");
         assert!(
@@ -37,7 +40,10 @@ pub(super) fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
 /// A port that was free a moment ago.
 pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }
 
 /// A folder that the server may write.
