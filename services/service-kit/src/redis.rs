@@ -65,13 +65,14 @@ pub fn url(text: &str) -> Option<Client> {
 impl Redis {
     /// Connects when a command is first sent.
     pub fn new(client: Client) -> Self {
-        Self::with_answer_limit(client, Some(ANSWER_LIMIT))
+        Self::with_answer_limit(client, ANSWER_LIMIT)
     }
 
-    /// For commands that block in Redis: a connection of its own, on which an
-    /// answer may take any time. Bound the wait in the command itself.
-    pub fn blocking(&self) -> Self {
-        Self::with_answer_limit(self.client.clone(), None)
+    /// For commands that block in Redis for up to `longest`: a connection of
+    /// its own, because everything else on it would wait too.
+    #[must_use]
+    pub fn blocking(&self, longest: Duration) -> Self {
+        Self::with_answer_limit(self.client.clone(), longest + ANSWER_LIMIT)
     }
 
     /// Sends one command.
@@ -119,12 +120,12 @@ impl Redis {
         pong.map(drop).map_err(|error| chain(&error))
     }
 
-    fn with_answer_limit(client: Client, limit: Option<Duration>) -> Self {
+    fn with_answer_limit(client: Client, limit: Duration) -> Self {
         Self {
             client,
             config: AsyncConnectionConfig::new()
                 .set_connection_timeout(Some(CONNECT_LIMIT))
-                .set_response_timeout(limit),
+                .set_response_timeout(Some(limit)),
             current: Arc::default(),
         }
     }

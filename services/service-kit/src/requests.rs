@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -69,7 +69,8 @@ pub(crate) async fn observe(
 async fn answer(request: Request, next: Next, limit: Duration) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Problem::unavailable(
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
             "request-timed-out",
             format!(
                 "no answer within {} s; a change that was asked for may or may not have happened",
