@@ -36,8 +36,9 @@ impl Lifecycle {
         self.draining.cancel();
     }
 
-    /// Asks the tasks to end and waits until they have.
-    pub(crate) async fn stop(&self) {
+    /// Asks the tasks to end and waits until they have. [`serve`](crate::serve)
+    /// does it last; tests that serve nothing call it themselves.
+    pub async fn stop(&self) {
         self.drain();
         self.stopping.cancel();
         self.tasks.close();
