@@ -1,2 +1,9 @@
-//! hits-api
-fn main() {}
+//! hits-api: takes increments and puts them on a Redis stream.
+
+use std::process::ExitCode;
+
+use service_kit::{about, run};
+
+fn main() -> ExitCode {
+    run(about!(), hits_api::configure, hits_api::start)
+}

@@ -1,1 +1,56 @@
-//! kit
+//! What every service of the stack shares, so that a service is its own logic
+//! and nothing else: configuration from the environment, JSON logs, health and
+//! readiness, metrics, problem answers and a shutdown that drops no request.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use service_kit::{Kit, Reader, StartError, Unusable, about, run};
+//!
+//! struct Config;
+//!
+//! fn configure(_: &mut Reader<'_>) -> Result<Config, Unusable> {
+//!     Ok(Config)
+//! }
+//!
+//! async fn start(_: Config, _: &mut Kit) -> Result<Router, StartError> {
+//!     Ok(Router::new().route("/hello", get(|| async { "hello" })))
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     run(about!(), configure, start)
+//! }
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod about;
+pub mod config;
+mod extract;
+mod health;
+mod kit;
+mod lifecycle;
+mod logging;
+mod metrics;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+mod problem;
+#[cfg(feature = "redis")]
+pub mod redis;
+mod requests;
+mod run;
+mod serve;
+mod settings;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use prometheus_client;
+
+pub use crate::about::About;
+pub use crate::config::{ConfigError, Reader, Unusable, Variable};
+pub use crate::extract::{JsonBody, PathParams, QueryParams};
+pub use crate::kit::Kit;
+pub use crate::lifecycle::Lifecycle;
+pub use crate::problem::{Problem, chain};
+pub use crate::requests::RequestId;
+pub use crate::run::{StartError, run};
+pub use crate::serve::serve;
+pub use crate::settings::Settings;

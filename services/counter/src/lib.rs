@@ -1,0 +1,63 @@
+//! Named counters: `POST /counters/{name}` counts, `GET` reads, `DELETE` forgets.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod name;
+mod routes;
+mod store;
+
+use axum::Router;
+use axum::routing::get;
+use redis::Client;
+use service_kit::redis::{self as kit_redis, Redis};
+use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+
+pub use crate::name::{CounterName, NameError};
+pub use crate::store::Store;
+
+const REDIS_URL: Variable<Client> = Variable::secret(
+    "REDIS_URL",
+    "a URL such as redis://:password@host:6379/0",
+    kit_redis::url,
+);
+
+/// What the service reads from its environment, besides what every service reads.
+#[derive(Debug)]
+pub struct Config {
+    /// `REDIS_URL`: where Redis is.
+    pub redis: Client,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// When a variable is missing or unusable.
+pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
+    Ok(Config {
+        redis: env.required(&REDIS_URL)?,
+    })
+}
+
+/// Starts the service. It connects when it is first asked something.
+///
+/// # Errors
+/// None today; the shape is that of every service.
+pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+    let redis = Redis::new(config.redis);
+    let checked = redis.clone();
+    kit.ready_when("redis", move || checked.clone().ready());
+    Ok(app(Store::new(redis)))
+}
+
+/// The routes of the service.
+pub fn app(store: Store) -> Router {
+    use crate::routes::counters;
+    Router::new()
+        .route("/counters", get(counters::list))
+        .route(
+            "/counters/{name}",
+            get(counters::read)
+                .post(counters::increment)
+                .delete(counters::delete),
+        )
+        .with_state(store)
+}

@@ -1,0 +1,204 @@
+//! The HTTP interface: what needs no Redis against none, the rest against a
+//! real one.
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use axum::Router;
+use counter::{Config, start};
+use serde_json::{Value, json};
+use service_kit::redis::url;
+use service_kit::testing::{Answer, RedisServer, call, request};
+use service_kit::{Kit, Settings, about};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+async fn app_at(address: &str) -> Router {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = Config {
+        redis: url(address).unwrap(),
+    };
+    let routes = start(config, &mut kit).await.unwrap();
+    kit.app(routes)
+}
+
+async fn send(app: &Router, method: &str, path: &str) -> Answer {
+    call(app, request(method, path, &Value::Null)).await
+}
+
+#[tokio::test]
+async fn refuses_what_is_wrong() {
+    let app = app_at("redis://127.0.0.1:1").await;
+    for (method, path, code) in [
+        ("POST", "/counters/a%20b", "invalid-name"),
+        ("GET", "/counters/a%2Fb", "invalid-name"),
+        ("POST", "/counters/a?by=x", "invalid-query"),
+        ("POST", "/counters/a?by=1.5", "invalid-query"),
+        (
+            "POST",
+            "/counters/a?by=9223372036854775808",
+            "invalid-query",
+        ),
+        ("POST", "/counters/a?times=2", "invalid-query"),
+    ] {
+        let answer = send(&app, method, path).await;
+        assert_eq!(answer.status, 400, "{method} {path}");
+        assert_eq!(answer.problem(), code, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn says_that_nothing_was_counted_when_redis_is_away() {
+    let app = app_at("redis://127.0.0.1:1").await;
+    for (method, path) in [
+        ("POST", "/counters/a"),
+        ("GET", "/counters/a"),
+        ("GET", "/counters"),
+    ] {
+        let answer = send(&app, method, path).await;
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.problem(), "store-unavailable", "{method} {path}");
+    }
+    assert_eq!(send(&app, "GET", "/readyz").await.status, 503);
+}
+
+#[tokio::test]
+async fn counts() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let app = app_at(&server.url()).await;
+    assert_eq!(send(&app, "GET", "/readyz").await.status, 200);
+    assert_eq!(
+        send(&app, "GET", "/counters/a").await.problem(),
+        "not-found"
+    );
+    assert_eq!(
+        send(&app, "GET", "/counters").await.json(),
+        json!({"counters": []})
+    );
+    for (path, value) in [
+        ("/counters/a", 1),
+        ("/counters/a?by=41", 42),
+        ("/counters/a?by=-2", 40),
+        ("/counters/b?by=0", 0),
+    ] {
+        assert_eq!(
+            send(&app, "POST", path).await.json()["value"],
+            value,
+            "{path}"
+        );
+    }
+    let read = send(&app, "GET", "/counters/a").await;
+    assert_eq!(read.json(), json!({"name": "a", "value": 40}));
+    assert_eq!(
+        send(&app, "GET", "/counters").await.json(),
+        json!({"counters": [{"name": "a", "value": 40}, {"name": "b", "value": 0}]})
+    );
+    for _ in 0..2 {
+        assert_eq!(send(&app, "DELETE", "/counters/a").await.status, 204);
+    }
+    assert_eq!(send(&app, "GET", "/counters/a").await.status, 404);
+}
+
+#[tokio::test]
+async fn values_are_64_bit_and_never_wrap() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let app = app_at(&server.url()).await;
+    let max = send(&app, "POST", &format!("/counters/a?by={}", i64::MAX)).await;
+    assert_eq!(max.json()["value"], i64::MAX);
+    let over = send(&app, "POST", "/counters/a").await;
+    assert_eq!(
+        (over.status.as_u16(), over.problem().as_str()),
+        (422, "overflow")
+    );
+    assert_eq!(
+        send(&app, "GET", "/counters/a").await.json()["value"],
+        i64::MAX
+    );
+}
+
+#[tokio::test]
+async fn lists_more_than_one_page() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let app = app_at(&server.url()).await;
+    for n in 0..2500 {
+        assert_eq!(
+            send(&app, "POST", &format!("/counters/c{n}")).await.status,
+            200
+        );
+    }
+    let all = send(&app, "GET", "/counters").await.json();
+    assert_eq!(all["counters"].as_array().unwrap().len(), 2500);
+}
+
+#[tokio::test]
+async fn survives_a_restart_of_redis_without_losing_a_count() {
+    let Some(mut server) = RedisServer::start() else {
+        return;
+    };
+    let app = app_at(&server.url()).await;
+    assert_eq!(send(&app, "POST", "/counters/a?by=5").await.status, 200);
+    server.kill();
+    let away = send(&app, "POST", "/counters/a").await;
+    assert_eq!(away.status, 503);
+    assert_eq!(send(&app, "GET", "/readyz").await.status, 503);
+    server.resume();
+    // A read may be sent twice, so the broken connection does not show.
+    assert_eq!(send(&app, "GET", "/counters/a").await.json()["value"], 5);
+    assert_eq!(send(&app, "POST", "/counters/a").await.json()["value"], 6);
+}
+
+/// A Redis behind a wire that is cut right after an increment went through.
+async fn cut_after_increment(listener: TcpListener, redis: String) {
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(&redis).await.unwrap();
+        let mut buffer = vec![0; 4096];
+        loop {
+            let read = client.read(&mut buffer).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            server.write_all(&buffer[..read]).await.unwrap();
+            let increments = buffer[..read].windows(7).any(|word| word == b"HINCRBY");
+            let read = server.read(&mut buffer).await.unwrap();
+            if increments {
+                break;
+            }
+            client.write_all(&buffer[..read]).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_increment_without_an_answer_is_unknown_and_not_repeated() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let wire = listener.local_addr().unwrap().to_string();
+    let url = server.url();
+    let redis = url
+        .rsplit_once('@')
+        .unwrap()
+        .1
+        .trim_end_matches("/0")
+        .to_owned();
+    tokio::spawn(cut_after_increment(listener, redis.clone()));
+
+    let app = app_at(&url.replace(&redis, &wire)).await;
+    let answer = send(&app, "POST", "/counters/a").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (503, "outcome-unknown")
+    );
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Counted once although the client heard nothing: a repeat would make it 2.
+    let direct = app_at(&url).await;
+    assert_eq!(send(&direct, "GET", "/counters/a").await.json()["value"], 1);
+}

@@ -1,0 +1,94 @@
+//! `POST /increment` puts an increment on a Redis stream, from which
+//! `hits-worker` sums them up in PostgreSQL; `GET /increment/{key}` reads the sum.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod routes;
+mod stream;
+mod sums;
+
+use axum::Router;
+use axum::routing::{get, post};
+use redis::Client;
+use service_kit::config::parsed;
+use service_kit::postgres::{self, Postgres};
+use service_kit::redis::{self as kit_redis, Redis};
+use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+use tokio_postgres::config::Config as DatabaseConfig;
+
+pub use crate::stream::Stream;
+pub use crate::sums::Sums;
+
+const REDIS_URL: Variable<Client> = Variable::secret(
+    "REDIS_URL",
+    "a URL such as redis://:password@host:6379/0",
+    kit_redis::url,
+);
+const DATABASE_URL: Variable<DatabaseConfig> = Variable::secret(
+    "DATABASE_URL",
+    "a URL such as postgres://user:password@host:5432/database",
+    postgres::url,
+);
+const DATABASE_CONNECTIONS: Variable<usize> =
+    Variable::new("DATABASE_CONNECTIONS", "a number from 1 to 100", |text| {
+        parsed(text).filter(|number| (1..=100).contains(number))
+    });
+
+/// What the service reads from its environment, besides what every service reads.
+#[derive(Debug)]
+pub struct Config {
+    /// `REDIS_URL`: where the stream is.
+    pub redis: Client,
+    /// `DATABASE_URL`: where the sums are.
+    pub database: DatabaseConfig,
+    /// `DATABASE_CONNECTIONS`, default 4: the size of the pool of one replica.
+    pub connections: usize,
+}
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Where increments go.
+    pub stream: Stream,
+    /// Where their sums are.
+    pub sums: Sums,
+}
+
+/// Reads the configuration.
+///
+/// # Errors
+/// When a variable is missing or unusable.
+pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
+    let redis = env.required(&REDIS_URL);
+    let database = env.required(&DATABASE_URL);
+    let connections = env.or(&DATABASE_CONNECTIONS, 4);
+    Ok(Config {
+        redis: redis?,
+        database: database?,
+        connections: connections?,
+    })
+}
+
+/// Starts the service. It is ready when Redis is: taking increments is its
+/// duty, and goes on while PostgreSQL is away.
+///
+/// # Errors
+/// When the pool refuses its settings.
+pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+    let redis = Redis::new(config.redis);
+    let postgres = Postgres::new(config.database, kit.about().name, config.connections)?;
+    let checked = redis.clone();
+    kit.ready_when("redis", move || checked.clone().ready());
+    Ok(app(State {
+        stream: Stream::new(redis),
+        sums: Sums::new(postgres),
+    }))
+}
+
+/// The routes of the service.
+pub fn app(state: State) -> Router {
+    use crate::routes::increment;
+    Router::new()
+        .route("/increment", post(increment::write))
+        .route("/increment/{key}", get(increment::read))
+        .with_state(state)
+}

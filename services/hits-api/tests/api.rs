@@ -1,0 +1,128 @@
+//! The HTTP interface up to the stream; what becomes of the increments is
+//! tested with the worker.
+#![allow(clippy::unwrap_used)]
+
+use axum::Router;
+use hits_api::{Config, start};
+use redis::streams::StreamRangeReply;
+use serde_json::{Value, json};
+use service_kit::testing::{PostgresServer, RedisServer, call, request};
+use service_kit::{Kit, Settings, about, postgres, redis as kit_redis};
+
+const NOWHERE: &str = "postgres://nobody@127.0.0.1:1/none";
+const KEY: &str = "0b9d4c5e-7a51-4f0e-9f0f-5d2f3a1c7e55";
+
+async fn app_at(redis: &str, database: &str) -> Router {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = Config {
+        redis: kit_redis::url(redis).unwrap(),
+        database: postgres::url(database).unwrap(),
+        connections: 1,
+    };
+    let routes = start(config, &mut kit).await.unwrap();
+    kit.app(routes)
+}
+
+#[tokio::test]
+async fn refuses_what_is_wrong() {
+    let app = app_at("redis://127.0.0.1:1", NOWHERE).await;
+    for (body, status, code) in [
+        (json!({"key": KEY, "value": 0}), 422, "value-below-one"),
+        (json!({"key": KEY, "value": -1}), 422, "value-below-one"),
+        (json!({"key": KEY, "value": 1.5}), 422, "unexpected-json"),
+        (json!({"key": KEY, "value": "1"}), 422, "unexpected-json"),
+        (
+            json!({"key": KEY, "value": 9_223_372_036_854_775_808_u64}),
+            422,
+            "unexpected-json",
+        ),
+        (json!({"key": "x", "value": 1}), 422, "unexpected-json"),
+        (json!({"key": KEY}), 422, "unexpected-json"),
+        (
+            json!({"key": KEY, "value": 1, "by": 2}),
+            422,
+            "unexpected-json",
+        ),
+        (Value::Null, 415, "not-json-content-type"),
+    ] {
+        let answer = call(&app, request("POST", "/increment", &body)).await;
+        assert_eq!(answer.status.as_u16(), status, "{body}");
+        assert_eq!(answer.problem(), code, "{body}");
+    }
+    let bad_key = call(&app, request("GET", "/increment/x", &Value::Null)).await;
+    assert_eq!(
+        (bad_key.status.as_u16(), bad_key.problem().as_str()),
+        (400, "invalid-path")
+    );
+}
+
+#[tokio::test]
+async fn says_what_is_away() {
+    let app = app_at("redis://127.0.0.1:1", NOWHERE).await;
+    let body = json!({"key": KEY, "value": 1});
+    let write = call(&app, request("POST", "/increment", &body)).await;
+    assert_eq!(
+        (write.status.as_u16(), write.problem().as_str()),
+        (503, "stream-unavailable")
+    );
+    let path = format!("/increment/{KEY}");
+    let read = call(&app, request("GET", &path, &Value::Null)).await;
+    assert_eq!(
+        (read.status.as_u16(), read.problem().as_str()),
+        (503, "database-unavailable")
+    );
+}
+
+#[tokio::test]
+async fn an_accepted_increment_is_on_the_stream_also_without_postgres() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let app = app_at(&server.url(), NOWHERE).await;
+    assert_eq!(
+        call(&app, request("GET", "/readyz", &Value::Null))
+            .await
+            .status,
+        200
+    );
+    let body = json!({"key": KEY, "value": i64::MAX});
+    let accepted = call(&app, request("POST", "/increment", &body)).await;
+    assert_eq!(accepted.status, 200);
+
+    let redis = kit_redis::Redis::new(kit_redis::url(&server.url()).unwrap());
+    let mut range = redis::cmd("XRANGE");
+    range.arg("hits").arg("-").arg("+");
+    let stream: StreamRangeReply = redis.query(&range).await.unwrap();
+    assert_eq!(stream.ids.len(), 1);
+    let field = |name: &str| stream.ids[0].get::<String>(name).unwrap();
+    assert_eq!(field("key"), KEY);
+    assert_eq!(field("value"), "9223372036854775807");
+    assert_eq!(accepted.json()["event"], field("event"));
+}
+
+#[tokio::test]
+async fn a_sum_may_be_wider_than_64_bits() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let client = server.connect().await;
+    let table = "CREATE TABLE hits (key uuid PRIMARY KEY, total numeric(38, 0) NOT NULL)";
+    client.batch_execute(table).await.unwrap();
+    let insert = format!("INSERT INTO hits VALUES ('{KEY}', 18446744073709551616)");
+    client.batch_execute(&insert).await.unwrap();
+
+    let app = app_at("redis://127.0.0.1:1", &server.url()).await;
+    let path = format!("/increment/{KEY}");
+    let read = call(&app, request("GET", &path, &Value::Null)).await;
+    let expected = format!("{{\"key\":\"{KEY}\",\"value\":18446744073709551616}}");
+    assert_eq!(
+        (read.status.as_u16(), read.text()),
+        (200, expected.as_str())
+    );
+    let other = "/increment/00000000-0000-4000-8000-000000000000";
+    let unknown = call(&app, request("GET", other, &Value::Null)).await;
+    assert_eq!(
+        (unknown.status.as_u16(), unknown.problem().as_str()),
+        (404, "not-found")
+    );
+}

@@ -1,0 +1,82 @@
+//! Fetching a picture over HTTP.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use http::StatusCode;
+use reqwest::{Certificate, Client, Url};
+
+use crate::picture::{Kind, Picture, hash};
+
+/// For one fetch, from connecting to the last byte.
+const LIMIT: Duration = Duration::from_secs(10);
+const MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// A server that answers with a picture, another one each time.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    client: Client,
+    url: Url,
+}
+
+/// Why there is no new picture. The URL is left out: it may hold a token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("the backend does not answer")]
+    Request(#[source] reqwest::Error),
+    #[error("the backend answered {0}")]
+    Status(StatusCode),
+    #[error("the backend sent more than {} MiB", MAX_BYTES >> 20)]
+    TooLarge,
+    #[error("the backend sent something else than a PNG, JPEG, GIF or WebP")]
+    NotAPicture,
+}
+
+impl Backend {
+    /// The roots are in the binary: the image it runs in holds nothing else.
+    pub(crate) fn new(url: Url) -> Result<Self, reqwest::Error> {
+        // Fails when it was installed before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let roots: Result<Vec<Certificate>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+            .iter()
+            .map(|der| Certificate::from_der(der))
+            .collect();
+        let client = Client::builder()
+            .tls_certs_only(roots?)
+            .timeout(LIMIT)
+            .user_agent(concat!(
+                env!("CARGO_PKG_NAME"),
+                "/",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .build()?;
+        Ok(Self { client, url })
+    }
+
+    /// A hash, since the URL may hold a token.
+    pub(crate) fn key(&self) -> String {
+        hash(self.url.as_str().as_bytes())
+    }
+
+    pub(crate) async fn fetch(&self) -> Result<Picture, FetchError> {
+        let hide = |error: reqwest::Error| FetchError::Request(error.without_url());
+        let mut response = self
+            .client
+            .get(self.url.clone())
+            .send()
+            .await
+            .map_err(hide)?;
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(hide)? {
+            if bytes.len() + chunk.len() > MAX_BYTES {
+                return Err(FetchError::TooLarge);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        let kind = Kind::of(&bytes).ok_or(FetchError::NotAPicture)?;
+        Ok(Picture::new(kind, bytes.freeze(), SystemTime::now()))
+    }
+}

@@ -1,0 +1,4 @@
+//! The HTTP interface.
+
+pub(crate) mod page;
+pub(crate) mod picture;

@@ -1,0 +1,40 @@
+//! Who the running program is: what `/version` answers and the logs carry.
+
+use serde::Serialize;
+
+/// Name, version and build of a service. Made by [`about!`](crate::about!),
+/// because the facts belong to the crate of the service, not to this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// Name of the crate, which is the name of the service.
+    pub name: &'static str,
+    /// Version of the crate.
+    pub version: &'static str,
+    /// Git commit, where `GIT_COMMIT` was set while the service was compiled.
+    pub commit: Option<&'static str>,
+    /// RFC 3339 time of the build, where `BUILD_TIME` was set while it was compiled.
+    pub built_at: Option<&'static str>,
+    /// `debug` or `release`.
+    pub profile: &'static str,
+    /// Architecture and operating system, such as `x86_64-linux`.
+    pub target: String,
+}
+
+/// The [`About`] of the crate in which it is written.
+#[macro_export]
+macro_rules! about {
+    () => {
+        $crate::About {
+            name: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            commit: option_env!("GIT_COMMIT"),
+            built_at: option_env!("BUILD_TIME"),
+            profile: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
+            target: format!("{}-{}", std::env::consts::ARCH, std::env::consts::OS),
+        }
+    };
+}

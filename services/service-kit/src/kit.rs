@@ -1,0 +1,125 @@
+//! What a service gets to register its checks, metrics and tasks with.
+
+use std::any::Any;
+
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware};
+use http::{Method, StatusCode, Uri};
+use prometheus_client::registry::Registry;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::about::About;
+use crate::health::{self, Check};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::requests::{self, Observer};
+use crate::settings::Settings;
+
+/// The largest body that a route takes unless it sets its own
+/// [`DefaultBodyLimit`]: the APIs here are small JSON documents.
+const BODY_LIMIT: usize = 64 * 1024;
+
+/// The parts of a service that are the same everywhere.
+#[derive(Debug)]
+pub struct Kit {
+    settings: Settings,
+    about: About,
+    checks: Vec<Check>,
+    metrics: Metrics,
+    lifecycle: Lifecycle,
+}
+
+impl Kit {
+    /// A kit for the service that `about` describes.
+    pub fn new(about: About, settings: Settings) -> Self {
+        Self {
+            metrics: Metrics::new(&about),
+            settings,
+            about,
+            checks: Vec::new(),
+            lifecycle: Lifecycle::default(),
+        }
+    }
+
+    /// Makes `/readyz` depend on `ask`, which gives the reason when it fails.
+    /// It is asked on every probe and has 900 ms.
+    pub fn ready_when<F, Fut>(&mut self, name: &'static str, ask: F)
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.checks.push(Check::new(name, ask));
+    }
+
+    /// Registers metrics of the service's own.
+    pub fn register_metrics<T>(&self, register: impl FnOnce(&mut Registry) -> T) -> T {
+        self.metrics.register(register)
+    }
+
+    /// Background tasks, and the news that shutdown has begun.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// Who the service is.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The routes of the service with those of the kit, and with everything
+    /// that surrounds a request. What [`serve`](crate::serve) serves; tests
+    /// call it directly.
+    pub fn app(&self, routes: Router) -> Router {
+        let observer = Observer {
+            metrics: self.metrics.clone(),
+            lifecycle: self.lifecycle.clone(),
+            limit: self.settings.request_limit,
+        };
+        let health = health::routes(
+            self.about.clone(),
+            self.checks.clone(),
+            self.lifecycle.clone(),
+        );
+        routes
+            .merge(health)
+            .merge(self.metrics.clone().routes())
+            .fallback(no_such_path)
+            .method_not_allowed_fallback(no_such_method)
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn_with_state(observer, requests::observe))
+    }
+}
+
+async fn no_such_path(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at `{}`", uri.path()))
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        format!("`{}` does not take {method}", uri.path()),
+    )
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(message, "a handler panicked");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "the service failed; its log has the cause under this request id",
+    )
+    .into_response()
+}

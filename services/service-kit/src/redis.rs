@@ -1,0 +1,224 @@
+//! A Redis connection that comes back by itself, and that tells apart a
+//! command that was never sent from one that may have run.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
+    RedisError, RedisResult, ServerErrorKind,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::problem::chain;
+
+/// For one attempt to connect, and for one answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+const ANSWER_LIMIT: Duration = Duration::from_secs(2);
+/// For a connection, waiting for others who are connecting included.
+const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A Redis server. Clones share one connection; commands of all of them are
+/// pipelined on it.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    config: AsyncConnectionConfig,
+    current: Arc<Mutex<Current>>,
+}
+
+#[derive(Default)]
+struct Current {
+    connection: Option<MultiplexedConnection>,
+    /// Which connection this is, so that one failure seen by many callers
+    /// throws away one connection and not its successor too.
+    number: u64,
+}
+
+/// Why a command has no result, by what is known of its effect.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// There is no connection: the command was not sent.
+    #[error("cannot connect to Redis")]
+    Unreachable(#[source] RedisError),
+    /// No connection could be had in time: the command was not sent.
+    #[error("no connection to Redis within {} s", ACQUIRE_LIMIT.as_secs())]
+    Busy,
+    /// Redis answered with an error: the command had no effect.
+    #[error("Redis refused the command")]
+    Refused(#[source] RedisError),
+    /// The connection broke or the answer did not come: it may have run.
+    #[error("no answer from Redis")]
+    Interrupted(#[source] RedisError),
+}
+
+/// Reads a `REDIS_URL`; for use in a [`Variable`](crate::Variable).
+pub fn url(text: &str) -> Option<Client> {
+    let tcp = text.starts_with("redis://");
+    let info = text.into_connection_info().ok()?;
+    tcp.then(|| Client::open(info).ok())?
+}
+
+impl Redis {
+    /// Connects when a command is first sent.
+    pub fn new(client: Client) -> Self {
+        Self::with_answer_limit(client, ANSWER_LIMIT)
+    }
+
+    /// For commands that block in Redis for up to `longest`: a connection of
+    /// its own, because everything else on it would wait too.
+    #[must_use]
+    pub fn blocking(&self, longest: Duration) -> Self {
+        Self::with_answer_limit(self.client.clone(), longest + ANSWER_LIMIT)
+    }
+
+    /// Sends one command.
+    ///
+    /// # Errors
+    /// Says what is known of its effect. It is never sent twice.
+    pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+        let (mut connection, number) = self.connection().await?;
+        let result = command.query_async(&mut connection).await;
+        self.settle(result, number).await
+    }
+
+    /// Sends a pipeline.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query). Where the pipeline is not atomic, a refusal
+    /// of one command says nothing about the others.
+    pub async fn pipeline<T: FromRedisValue>(
+        &self,
+        pipeline: &Pipeline,
+    ) -> Result<T, CommandError> {
+        let (mut connection, number) = self.connection().await?;
+        let result = pipeline.query_async(&mut connection).await;
+        self.settle(result, number).await
+    }
+
+    /// Sends a command that may run twice without harm: once more on a new
+    /// connection when the first broke, as it does after a restart of Redis.
+    ///
+    /// # Errors
+    /// As [`query`](Self::query).
+    pub async fn query_twice<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
+        match self.query(command).await {
+            Err(CommandError::Interrupted(_)) => self.query(command).await,
+            result => result,
+        }
+    }
+
+    /// Whether Redis answers; for [`Kit::ready_when`](crate::Kit::ready_when).
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub async fn ready(self) -> Result<(), String> {
+        let pong: Result<String, _> = self.query_twice(&redis::cmd("PING")).await;
+        pong.map(drop).map_err(|error| chain(&error))
+    }
+
+    fn with_answer_limit(client: Client, limit: Duration) -> Self {
+        Self {
+            client,
+            config: AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(CONNECT_LIMIT))
+                .set_response_timeout(Some(limit)),
+            current: Arc::default(),
+        }
+    }
+
+    /// The lock is held while connecting: one attempt at a time, and whoever
+    /// waits for it gets its result.
+    async fn connection(&self) -> Result<(MultiplexedConnection, u64), CommandError> {
+        let acquire = async {
+            let mut current = self.current.lock().await;
+            if let Some(connection) = &current.connection {
+                return Ok((connection.clone(), current.number));
+            }
+            let connection = self
+                .client
+                .get_multiplexed_async_connection_with_config(&self.config)
+                .await
+                .map_err(CommandError::Unreachable)?;
+            current.connection = Some(connection.clone());
+            current.number += 1;
+            Ok((connection, current.number))
+        };
+        match timeout(ACQUIRE_LIMIT, acquire).await {
+            Ok(result) => result,
+            Err(_) => Err(CommandError::Busy),
+        }
+    }
+
+    async fn settle<T>(&self, result: RedisResult<T>, number: u64) -> Result<T, CommandError> {
+        let error = match result {
+            Ok(value) => return Ok(value),
+            Err(error) => error,
+        };
+        let answered = was_answered(&error);
+        if !answered || wants_another_server(&error) {
+            let mut current = self.current.lock().await;
+            if current.number == number {
+                current.connection = None;
+            }
+        }
+        if answered {
+            Err(CommandError::Refused(error))
+        } else {
+            Err(CommandError::Interrupted(error))
+        }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client holds the password.
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
+
+/// Whether the error is Redis's own word. Anything else (the connection, the
+/// time limit, an answer that could not be read) leaves the effect open.
+fn was_answered(error: &RedisError) -> bool {
+    matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
+}
+
+/// Whether this server will not take the command however often it is sent.
+fn wants_another_server(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        assert!(url("redis://:p%2Fw@redis:6379/0").is_some());
+        for bad in [
+            "",
+            "redis",
+            "http://redis",
+            "rediss://redis:6379",
+            "unix:///x",
+        ] {
+            assert!(url(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_of_the_server_means_no_effect() {
+        let refused = RedisError::from((ErrorKind::Server(ServerErrorKind::ResponseError), "no"));
+        let broken = RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        let garbled = RedisError::from((ErrorKind::Parse, "what"));
+        assert!(was_answered(&refused));
+        assert!(!was_answered(&broken));
+        assert!(!was_answered(&garbled));
+    }
+}

@@ -1,0 +1,116 @@
+//! What happens around every request: an id, a span for its logs, a time
+//! limit, and its entry in metrics and log.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::lifecycle::Lifecycle;
+use crate::metrics::{Metrics, RequestLabels};
+use crate::problem::Problem;
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// The id of a request: the caller's `x-request-id` if it is usable, else a
+/// new one. In the extensions of the request, in its logs and in its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(HeaderValue);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Observer {
+    pub(crate) metrics: Metrics,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) limit: Duration,
+}
+
+pub(crate) async fn observe(
+    State(observer): State<Observer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let _in_flight = observer.metrics.enter();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let span = tracing::info_span!(
+        "request",
+        request_id = id.as_str(),
+        method = method.as_str(),
+        path = request.uri().path(),
+    );
+    request.extensions_mut().insert(id.clone());
+
+    let mut response = answer(request, next, observer.limit)
+        .instrument(span.clone())
+        .await;
+
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let elapsed = started.elapsed();
+    let labels = RequestLabels::new(&method, route, response.status());
+    observer.metrics.observe(&labels, elapsed);
+    span.in_scope(|| log(route, &response, elapsed));
+    response.headers_mut().insert(REQUEST_ID, id.0);
+    if observer.lifecycle.is_draining() {
+        // The client's next request shall find another replica.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    response
+}
+
+/// An answer within `limit`. A handler that is cut off may have changed
+/// something already, and the answer says so.
+async fn answer(request: Request, next: Next, limit: Duration) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "request-timed-out",
+            format!(
+                "no answer within {} s; a change that was asked for may or may not have happened",
+                limit.as_secs_f64()
+            ),
+        )
+        .into_response(),
+    }
+}
+
+fn log(route: Option<&str>, response: &Response, elapsed: Duration) {
+    let status = response.status().as_u16();
+    let duration_ms = elapsed.as_secs_f64() * 1000.0;
+    match route {
+        // Asked every few seconds by machines: news only to those who look for it.
+        Some("/healthz" | "/readyz" | "/metrics") => {
+            tracing::debug!(status, duration_ms, "answered");
+        }
+        _ => tracing::info!(status, duration_ms, "answered"),
+    }
+}
+
+impl RequestId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        // Only visible ASCII is let in.
+        self.0.to_str().unwrap_or_default()
+    }
+
+    /// Callers may send anything; what is long or odd would end up in logs.
+    fn of(headers: &HeaderMap) -> Self {
+        let usable = |id: &&HeaderValue| {
+            (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        match headers.get(REQUEST_ID).filter(usable) {
+            Some(id) => Self(id.clone()),
+            None => Self(
+                HeaderValue::try_from(Uuid::now_v7().to_string())
+                    .expect("a UUID is letters, digits and dashes"),
+            ),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The settings that every service has.
+
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Reader, Unusable, Variable, parsed, seconds};
+
+const PORT: Variable<u16> = Variable::new("PORT", "a port number from 0 to 65535", parsed);
+const LOG_LEVEL: Variable<String> = Variable::new(
+    "LOG_LEVEL",
+    "off, error, warn, info, debug, trace, or directives such as info,hyper=debug",
+    log_filter,
+);
+const DRAIN_SECONDS: Variable<Duration> =
+    Variable::new("DRAIN_SECONDS", "seconds from 0 to 3600", seconds);
+const REQUEST_SECONDS: Variable<Duration> =
+    Variable::new("REQUEST_SECONDS", "seconds from 0 to 3600", seconds);
+
+/// What every service reads from its environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `PORT`, default 8080: where to listen, on all addresses. 0 picks a free one.
+    pub port: u16,
+    /// `LOG_LEVEL`, default `info`: a level, or directives of `tracing`.
+    pub log_filter: String,
+    /// `DRAIN_SECONDS`, default 5: how long new connections are still accepted
+    /// once shutdown was asked for, so that load balancers learn of it first.
+    pub drain: Duration,
+    /// `REQUEST_SECONDS`, default 10: how long a request may take. Shutdown
+    /// waits as long, and a little more, for those that are open.
+    pub request_limit: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            log_filter: "info".to_owned(),
+            drain: Duration::from_secs(5),
+            request_limit: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) fn read(env: &mut Reader<'_>) -> Result<Self, Unusable> {
+        let default = Self::default();
+        let port = env.or(&PORT, default.port);
+        let log_filter = env.or(&LOG_LEVEL, default.log_filter);
+        let drain = env.or(&DRAIN_SECONDS, default.drain);
+        let request_limit = env.or(&REQUEST_SECONDS, default.request_limit);
+        Ok(Self {
+            port: port?,
+            log_filter: log_filter?,
+            drain: drain?,
+            request_limit: request_limit?,
+        })
+    }
+}
+
+/// A lone word must be a level: `EnvFilter` would take `inof` for the name of
+/// a module and silence everything else.
+fn log_filter(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let words_are_levels = text
+        .split(',')
+        .filter(|directive| !directive.contains('='))
+        .all(|word| is_level(word.trim()));
+    (words_are_levels && EnvFilter::try_new(text).is_ok()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_filters() {
+        for good in ["info", "WARN", "info,hyper=debug", "off"] {
+            assert_eq!(log_filter(good).as_deref(), Some(good));
+        }
+        for bad in ["inof", "verbose", "info,hyper=loud", "info,hyper"] {
+            assert_eq!(log_filter(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A PostgreSQL server for one test.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+use super::process;
+
+const BINARIES: [&str; 4] = [
+    "/usr/lib/postgresql/15/bin",
+    "/usr/lib/postgresql/16/bin",
+    "/usr/lib/postgresql/17/bin",
+    "/usr/lib/postgresql/14/bin",
+];
+
+/// A running PostgreSQL with one superuser `postgres` and no password.
+#[derive(Debug)]
+pub struct PostgresServer {
+    binaries: PathBuf,
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl PostgresServer {
+    /// Starts one, or gives none where the test is to be skipped.
+    ///
+    /// # Panics
+    /// When it is not installed, or does not start.
+    pub fn start() -> Option<Self> {
+        let binaries = process::find(&BINARIES, "postgresql-15")?;
+        let folder = process::folder();
+        let mut server = Self {
+            port: process::free_port(),
+            binaries,
+            folder,
+            child: None,
+        };
+        server.initialise();
+        server.resume();
+        Some(server)
+    }
+
+    /// Where to find the database that `initdb` makes.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends it at once, as a crash would. Its data stays.
+    pub fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        // The postmaster ends its children on SIGQUIT; after SIGKILL they
+        // would linger and keep the data folder busy.
+        let _ = process::command(&self.binaries.join("pg_ctl"))
+            .args(["stop", "--mode=immediate", "--silent", "--pgdata"])
+            .arg(self.data())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Starts it again after [`kill`](Self::kill), on the same port with the same data.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn resume(&mut self) {
+        let log = self.folder.path().join("log");
+        let mut child = self
+            .command("postgres", &log)
+            .arg("-D")
+            .arg(self.data())
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1"])
+            .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .spawn()
+            .expect("postgres can be started");
+        process::wait_for_port(&mut child, self.port, &log);
+        self.child = Some(child);
+    }
+
+    /// A connection of the test's own, once the server takes one: it listens a
+    /// moment before it is done with recovery.
+    ///
+    /// # Panics
+    /// When it takes none within ten seconds.
+    pub async fn connect(&self) -> tokio_postgres::Client {
+        let mut last = None;
+        for _ in 0..200 {
+            match tokio_postgres::connect(&self.url(), NoTls).await {
+                Ok((client, connection)) => {
+                    tokio::spawn(connection);
+                    return client;
+                }
+                Err(error) => last = Some(error),
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("PostgreSQL takes no connection: {last:?}");
+    }
+
+    fn initialise(&self) {
+        let log = self.folder.path().join("initdb.log");
+        let status = self
+            .command("initdb", &log)
+            .args(["--username=postgres", "--auth=trust", "--no-sync"])
+            .args(["--encoding=UTF8", "--locale=C", "--pgdata"])
+            .arg(self.data())
+            .status()
+            .expect("initdb can be started");
+        assert!(status.success(), "initdb failed: {}", process::read(&log));
+    }
+
+    fn command(&self, program: &str, log: &Path) -> Command {
+        let output = File::create(log).expect("a log can be written");
+        let errors = output.try_clone().expect("a file can be shared");
+        let mut command = process::command(&self.binaries.join(program));
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

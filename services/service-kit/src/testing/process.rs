@@ -1,0 +1,107 @@
+//! Finding, starting and ending the programs behind the servers.
+
+use std::io::Read;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const SKIP: &str = "STACKCTL_SKIP_SERVERS";
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// The user `nobody` of every Debian; PostgreSQL refuses to run as root.
+const NOBODY: u32 = 65534;
+
+/// Where a program is, or none where the test is to be skipped.
+///
+/// # Panics
+/// When it is nowhere and skipping was not asked for.
+pub(super) fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
+    let found = candidates
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists());
+    if found.is_none() {
+        let skip = std::env::var_os(SKIP).is_some_and(|value| value == "1");
+        assert!(
+            skip,
+            "{} is missing: `apt-get install {package}` (RUNLEVEL=1 keeps it from starting), \
+             or set {SKIP}=1 to do without these tests",
+            candidates[0]
+        );
+        announce_skip(candidates[0]);
+    }
+    found
+}
+
+/// A port that was free a moment ago.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
+
+/// A folder that the server may write.
+pub(super) fn folder() -> TempDir {
+    let folder = TempDir::new().expect("a temporary folder can be made");
+    if runs_as_root(folder.path()) {
+        std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY))
+            .expect("root may give a folder away");
+    }
+    folder
+}
+
+/// `program`, as `nobody` where this is root.
+pub(super) fn command(program: &Path) -> Command {
+    let probe = TempDir::new().expect("a temporary folder can be made");
+    if !runs_as_root(probe.path()) {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
+        .arg(program)
+        .current_dir("/");
+    command
+}
+
+/// Waits until something listens on the port.
+///
+/// # Panics
+/// When the program ends first or the time is up; with its last words.
+pub(super) fn wait_for_port(child: &mut Child, port: u16, log: &Path) {
+    let started = Instant::now();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+        let ended = child.try_wait().expect("the state of a child can be asked");
+        assert!(ended.is_none(), "the server ended: {}", read(log));
+        let late = started.elapsed() > START_LIMIT;
+        assert!(!late, "the server does not listen: {}", read(log));
+        sleep(Duration::from_millis(20));
+    }
+}
+
+/// What a server wrote, for messages.
+pub(super) fn read(log: &Path) -> String {
+    let mut text = String::new();
+    if let Ok(mut file) = std::fs::File::open(log) {
+        let _ = file.read_to_string(&mut text);
+    }
+    text
+}
+
+/// Files belong to whom made them, which tells who this is without a syscall
+/// that would need `unsafe`.
+fn runs_as_root(own: &Path) -> bool {
+    own.metadata().is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn announce_skip(program: &str) {
+    eprintln!("skipped: {program} is missing and {SKIP}=1 is set");
+}

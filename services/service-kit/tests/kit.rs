@@ -1,0 +1,274 @@
+//! The kit as a service sees it: its endpoints, and the end of its life on a
+//! real socket.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use service_kit::testing::{call, request};
+use service_kit::{JsonBody, Kit, Lifecycle, Settings, about, serve};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+fn settings() -> Settings {
+    Settings {
+        drain: Duration::from_millis(600),
+        request_limit: Duration::from_secs(1),
+        ..Settings::default()
+    }
+}
+
+fn routes() -> Router {
+    Router::new()
+        .route("/quick/{id}", get(|| async { "done" }))
+        .route(
+            "/slow",
+            get(|| async {
+                sleep(Duration::from_millis(900)).await;
+                "done"
+            }),
+        )
+        .route(
+            "/stuck",
+            get(|| async { sleep(Duration::from_secs(60)).await }),
+        )
+        .route("/panic", get(|| async { panic!("oh no") as () }))
+        .route(
+            "/echo",
+            post(|JsonBody(body): JsonBody<Point>| async move { body.x.to_string() }),
+        )
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Point {
+    x: i64,
+}
+
+#[tokio::test]
+async fn answers_its_own_endpoints() {
+    let kit = Kit::new(about!(), settings());
+    let app = kit.app(routes());
+
+    let health = call(&app, request("GET", "/healthz", &Value::Null)).await;
+    assert_eq!((health.status.as_u16(), health.text()), (200, "ok\n"));
+
+    let version = call(&app, request("GET", "/version", &Value::Null)).await;
+    assert_eq!(version.json()["name"], "service-kit");
+    assert_eq!(version.json()["version"], env!("CARGO_PKG_VERSION"));
+
+    call(&app, request("GET", "/quick/7", &Value::Null)).await;
+    call(&app, request("GET", "/nowhere", &Value::Null)).await;
+    let metrics = call(&app, request("GET", "/metrics", &Value::Null)).await;
+    let text = metrics.text();
+    let quick = r#"http_requests_total{method="GET",path="/quick/{id}",status="200"} 1"#;
+    let nowhere = r#"http_requests_total{method="GET",path="unmatched",status="404"} 1"#;
+    assert!(text.contains(quick) && text.contains(nowhere), "{text}");
+    let count =
+        r#"http_request_duration_seconds_count{method="GET",path="/quick/{id}",status="200"} 1"#;
+    assert!(text.contains(count), "{text}");
+    // The scrape itself is the one request in flight.
+    assert!(text.contains("http_requests_in_flight 1"), "{text}");
+}
+
+#[tokio::test]
+async fn readiness_has_reasons() {
+    let database = Arc::new(AtomicBool::new(false));
+    let mut kit = Kit::new(about!(), settings());
+    let seen = Arc::clone(&database);
+    kit.ready_when("database", move || {
+        let up = seen.load(Ordering::SeqCst);
+        async move {
+            if up {
+                Ok(())
+            } else {
+                Err("no route to host".to_owned())
+            }
+        }
+    });
+    kit.ready_when("slow", || async { Ok(()) });
+    let app = kit.app(routes());
+
+    let away = call(&app, request("GET", "/readyz", &Value::Null)).await;
+    assert_eq!(away.status, 503);
+    assert_eq!(
+        away.json(),
+        json!({"status": "unready", "checks": [
+            {"name": "database", "ok": false, "reason": "no route to host"},
+            {"name": "slow", "ok": true},
+        ]})
+    );
+    database.store(true, Ordering::SeqCst);
+    let back = call(&app, request("GET", "/readyz", &Value::Null)).await;
+    assert_eq!(
+        (back.status.as_u16(), &back.json()["status"]),
+        (200, &json!("ready"))
+    );
+}
+
+#[tokio::test]
+async fn a_check_that_hangs_is_a_reason_and_not_a_hanging_probe() {
+    let mut kit = Kit::new(about!(), settings());
+    kit.ready_when("database", || async {
+        sleep(Duration::from_secs(60)).await;
+        Ok(())
+    });
+    let started = Instant::now();
+    let answer = call(&kit.app(routes()), request("GET", "/readyz", &Value::Null)).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(
+        answer.json()["checks"][0]["reason"],
+        "no answer within 900 ms"
+    );
+}
+
+#[tokio::test]
+async fn every_failure_is_a_problem() {
+    let app = Kit::new(about!(), settings()).app(routes());
+    let too_long = json!({"x": "1".repeat(70_000)});
+    for (method, path, body, status, code) in [
+        ("GET", "/nowhere", Value::Null, 404, "not-found"),
+        ("DELETE", "/slow", Value::Null, 405, "method-not-allowed"),
+        ("GET", "/panic", Value::Null, 500, "internal"),
+        ("GET", "/stuck", Value::Null, 503, "request-timed-out"),
+        ("POST", "/echo", Value::Null, 415, "not-json-content-type"),
+        (
+            "POST",
+            "/echo",
+            json!({"x": 1, "y": 2}),
+            422,
+            "unexpected-json",
+        ),
+        ("POST", "/echo", too_long, 413, "body-too-large"),
+    ] {
+        let answer = call(&app, request(method, path, &body)).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
+        assert_eq!(answer.problem(), code, "{method} {path}");
+    }
+    let refused = call(&app, request("DELETE", "/slow", &Value::Null)).await;
+    assert!(refused.headers.contains_key("allow"));
+}
+
+#[tokio::test]
+async fn keeps_a_usable_request_id_and_replaces_others() {
+    let app = Kit::new(about!(), settings()).app(routes());
+    for (sent, kept) in [
+        ("abc-123", true),
+        ("two words", false),
+        (&"x".repeat(200), false),
+    ] {
+        let mut get = request("GET", "/healthz", &Value::Null);
+        get.headers_mut()
+            .insert("x-request-id", sent.parse().unwrap());
+        let answer = call(&app, get).await;
+        let id = answer.headers["x-request-id"].to_str().unwrap();
+        assert_eq!(id == sent, kept, "{sent}");
+        assert!(!id.is_empty());
+    }
+}
+
+/// A server on a free port and the means to end it.
+struct Running {
+    address: SocketAddr,
+    lifecycle: Lifecycle,
+    trigger: oneshot::Sender<()>,
+    ended: JoinHandle<std::io::Result<()>>,
+}
+
+async fn start() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let kit = Kit::new(about!(), settings());
+    let lifecycle = kit.lifecycle().clone();
+    let (trigger, triggered) = oneshot::channel();
+    let ended = tokio::spawn(serve(kit, listener, routes(), async {
+        let _ = triggered.await;
+    }));
+    Running {
+        address,
+        lifecycle,
+        trigger,
+        ended,
+    }
+}
+
+/// One request on a connection of its own.
+async fn get_from(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[tokio::test]
+async fn drains_then_closes_then_finishes() {
+    let running = start().await;
+    let address = running.address;
+    assert!(
+        get_from(address, "/readyz")
+            .await
+            .unwrap()
+            .starts_with("HTTP/1.1 200")
+    );
+    let task_ended = Arc::new(AtomicBool::new(false));
+    let (seen, stopping) = (Arc::clone(&task_ended), running.lifecycle.stopping());
+    running.lifecycle.spawn(async move {
+        stopping.cancelled().await;
+        seen.store(true, Ordering::SeqCst);
+    });
+
+    let asked = Instant::now();
+    running.trigger.send(()).unwrap();
+    sleep(Duration::from_millis(100)).await;
+    let unready = get_from(address, "/readyz").await.unwrap();
+    assert!(unready.starts_with("HTTP/1.1 503"), "{unready}");
+    assert!(unready.contains("draining"), "{unready}");
+    // A new connection is served, and told not to come back on this one.
+    let served = get_from(address, "/quick/1").await.unwrap();
+    assert!(served.starts_with("HTTP/1.1 200"), "{served}");
+    assert!(served.contains("connection: close"), "{served}");
+    assert!(!task_ended.load(Ordering::SeqCst));
+
+    // This one begins before the listener closes and ends after.
+    let open = tokio::spawn(async move { get_from(address, "/slow").await });
+    sleep(Duration::from_millis(700)).await;
+    assert!(
+        TcpStream::connect(address).await.is_err(),
+        "still listening"
+    );
+    assert!(open.await.unwrap().unwrap().ends_with("done"));
+    running.ended.await.unwrap().unwrap();
+    assert!(task_ended.load(Ordering::SeqCst));
+    assert!(
+        asked.elapsed() >= Duration::from_millis(600),
+        "ended before the drain"
+    );
+}
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    let running = start().await;
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET /quick").await.unwrap();
+    sleep(Duration::from_millis(50)).await;
+    running.trigger.send(()).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(6), running.ended).await;
+    assert!(
+        ended.is_ok(),
+        "shutdown waits for a request that never comes"
+    );
+}

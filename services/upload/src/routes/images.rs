@@ -1,0 +1,40 @@
+//! `GET /images/{id}/{variant}`.
+
+use axum::extract::State as Shared;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use service_kit::{PathParams, Problem};
+use uuid::Uuid;
+
+use crate::State;
+use crate::inspect::content_type;
+use crate::variant::Variant;
+
+/// What is stored under an id never changes.
+const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+
+/// An image in one of its sizes: `original`, `medium` or `thumbnail`.
+pub(crate) async fn read(
+    Shared(state): Shared<State>,
+    PathParams((id, variant)): PathParams<(Uuid, String)>,
+) -> Result<Response, Problem> {
+    let variant: Variant = variant.parse().map_err(|()| {
+        Problem::not_found("the sizes of an image are original, medium and thumbnail")
+    })?;
+    let file = state.store.get_image(id, variant).await;
+    let Some(file) = file.map_err(|error| Problem::internal(&error))? else {
+        let detail = format!("there is no {} of {id}; its job says why", variant.name());
+        return Err(Problem::not_found(detail));
+    };
+    let kind = image::guess_format(&file).ok().and_then(content_type);
+    let kind = HeaderValue::from_static(kind.unwrap_or("application/octet-stream"));
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CACHE_CONTROL, CACHE),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+    ];
+    Ok((headers, file).into_response())
+}

@@ -1,0 +1,5 @@
+//! The HTTP interface.
+
+pub(crate) mod images;
+pub(crate) mod jobs;
+pub(crate) mod upload;

@@ -1,0 +1,189 @@
+//! The workers: a fixed number, each with one job at a time and no queue.
+//!
+//! An upload is handed from hand to hand: a free worker takes it, or it is
+//! turned away. So what was accepted is being worked on, and a burst shows at
+//! once instead of growing a queue that is lost in a crash.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use service_kit::{Lifecycle, chain};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use crate::inspect::{Inspected, Limits};
+use crate::job::{Job, State};
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError};
+use crate::variant::{Variant, decode, resize};
+
+/// How long an upload waits for a worker.
+const HAND_OFF: Duration = Duration::from_millis(100);
+
+/// The workers. Clones are the same ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Workers {
+    idle: Arc<Semaphore>,
+    running: Arc<Mutex<HashSet<Uuid>>>,
+    store: Store,
+    lifecycle: Lifecycle,
+    metrics: Metrics,
+}
+
+/// A worker that waits for its job; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    workers: Workers,
+    _busy: OwnedSemaphorePermit,
+}
+
+/// An image that is to be worked on.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) file: Bytes,
+    pub(crate) inspected: Inspected,
+    pub(crate) limits: Limits,
+    pub(crate) job: Job,
+}
+
+/// Takes a job out of the running ones however its task ends.
+struct Running {
+    workers: Workers,
+    id: Uuid,
+}
+
+impl Workers {
+    pub(crate) fn new(number: usize, store: Store, lifecycle: Lifecycle, metrics: Metrics) -> Self {
+        Self {
+            idle: Arc::new(Semaphore::new(number)),
+            running: Arc::default(),
+            store,
+            lifecycle,
+            metrics,
+        }
+    }
+
+    /// A worker, if one is or gets free within 100 ms.
+    pub(crate) async fn idle(&self) -> Option<Worker> {
+        let permit = timeout(HAND_OFF, Arc::clone(&self.idle).acquire_owned()).await;
+        Some(Worker {
+            workers: self.clone(),
+            _busy: permit.ok()?.ok()?,
+        })
+    }
+
+    pub(crate) fn is_running(&self, id: Uuid) -> bool {
+        self.running().contains(&id)
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashSet<Uuid>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, id: Uuid) -> Running {
+        self.running().insert(id);
+        Running {
+            workers: self.clone(),
+            id,
+        }
+    }
+}
+
+impl Worker {
+    /// Starts the job. Returns once the image and the record of the job are
+    /// stored; from then on it is done or recorded as failed, also when the
+    /// caller is gone and when the service is asked to end.
+    pub(crate) async fn take(self, upload: Upload) -> Result<(), StoreError> {
+        let (accepted, answer) = oneshot::channel();
+        let workers = self.workers.clone();
+        let span =
+            tracing::info_span!("job", job = %upload.job.id, request_id = upload.job.request_id);
+        workers.lifecycle.spawn(
+            async move {
+                let running = self.workers.begin(upload.job.id);
+                let stored = self.workers.store_original(&upload).await;
+                let go_on = stored.is_ok();
+                let _ = accepted.send(stored);
+                if go_on {
+                    self.workers.metrics.accepted.inc();
+                    self.workers.work(upload).await;
+                }
+                drop(running);
+            }
+            .instrument(span),
+        );
+        // The sender is only dropped unused by a panic of the task.
+        answer.await.unwrap_or_else(|_| {
+            let source = "the worker panicked".into();
+            let store = "worker";
+            Err(object_store::Error::Generic { store, source }.into())
+        })
+    }
+}
+
+impl Workers {
+    async fn store_original(&self, upload: &Upload) -> Result<(), StoreError> {
+        let (id, file) = (upload.job.id, upload.file.clone());
+        self.store.put_image(id, Variant::Original, file).await?;
+        self.store.put_job(&upload.job).await
+    }
+
+    async fn work(&self, upload: Upload) {
+        let mut job = upload.job.clone();
+        job.state = match self.store_variants(upload).await {
+            Ok(variants) => {
+                self.metrics.done.inc();
+                State::Done { variants }
+            }
+            Err(reason) => {
+                self.metrics.failed.inc();
+                State::Failed { reason }
+            }
+        };
+        match self.store.put_job(&job).await {
+            Ok(()) => tracing::info!(state = ?job.state, "the job has ended"),
+            Err(error) => tracing::error!(error = chain(&error), "the job was not recorded"),
+        }
+    }
+
+    /// The variants that there are in the end, or a reason for the uploader.
+    async fn store_variants(&self, upload: Upload) -> Result<Vec<Variant>, String> {
+        let id = upload.job.id;
+        let resized = spawn_blocking(move || resize_all(&upload)).await;
+        let files = match resized {
+            Ok(Ok(files)) => files,
+            Ok(Err(error)) => return Err(format!("the image is damaged: {}", chain(&error))),
+            Err(panic) => {
+                tracing::error!(error = chain(&panic), "decoding panicked");
+                return Err("the image cannot be decoded".to_owned());
+            }
+        };
+        let mut variants = vec![Variant::Original];
+        for (variant, file) in files {
+            if let Err(error) = self.store.put_image(id, variant, file).await {
+                tracing::error!(error = chain(&error), "a variant was not stored");
+                return Err("the results could not be stored".to_owned());
+            }
+            variants.push(variant);
+        }
+        Ok(variants)
+    }
+}
+
+fn resize_all(upload: &Upload) -> image::ImageResult<Vec<(Variant, Bytes)>> {
+    let format = upload.inspected.format;
+    let image = decode(&upload.file, format, upload.limits)?;
+    let resize = |variant| Ok((variant, resize(&image, variant, format)?.into()));
+    Variant::RESIZED.into_iter().map(resize).collect()
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.workers.running().remove(&self.id);
+    }
+}
