@@ -11,6 +11,8 @@ mod references;
 pub(crate) mod sample;
 mod schema;
 mod security;
+mod versions;
+mod write;
 
 pub use check::check;
 pub use complete::{
@@ -20,3 +22,5 @@ pub use kinds::{Scope, scope};
 pub use object::{Object, Origin, Origins};
 pub use order::{is_workload, rank};
 pub use security::{ALLOW, RULES, Rule};
+pub use versions::{Served, adapt};
+pub use write::{YamlOptions, yaml};
