@@ -20,7 +20,7 @@ pub use complete::{
 };
 pub use kinds::{Scope, scope};
 pub use object::{Object, Origin, Origins};
-pub use order::{is_workload, rank};
+pub use order::{is_prerequisite, is_workload, rank};
 pub use security::{ALLOW, RULES, Rule};
 pub use versions::{Served, adapt};
 pub use write::{YamlOptions, yaml};

@@ -46,6 +46,12 @@ pub fn rank(gvk: &Gvk) -> u8 {
         .map_or(WORKLOAD - 1, |(rank, _)| rank)
 }
 
+/// Whether other objects are refused without objects of this kind: namespaces and definitions of kinds.
+#[must_use]
+pub fn is_prerequisite(gvk: &Gvk) -> bool {
+    rank(gvk) < 2
+}
+
 /// Whether objects of this kind run pods.
 #[must_use]
 pub fn is_workload(gvk: &Gvk) -> bool {
