@@ -166,24 +166,13 @@ fn set_labels(object: &mut Object, stack: &Stack, problems: &mut Vec<Diagnostic>
     let all = labels(service.as_ref(), stack);
     let lasting = lasting_labels(service.as_ref(), stack);
     set_all(object, "/metadata", "labels", &all, problems);
-    if let Some(template) = pod::template_pointer(&gvk).filter(|pointer| !pointer.is_empty()) {
-        if object.value.pointer(template).is_some_and(Value::is_object) {
-            let labels = if gvk.kind == "Job" { &lasting } else { &all };
-            set_all(
-                object,
-                &child(template, "metadata"),
-                "labels",
-                labels,
-                problems,
-            );
-        }
+    let template = pod::template_pointer(&gvk).filter(|pointer| !pointer.is_empty());
+    if let Some(template) = template.filter(|pointer| is_map(object, pointer)) {
+        let labels = if gvk.kind == "Job" { &lasting } else { &all };
+        let metadata = child(template, "metadata");
+        set_all(object, &metadata, "labels", labels, problems);
     }
-    if gvk.kind == "CronJob"
-        && object
-            .value
-            .pointer("/spec/jobTemplate")
-            .is_some_and(Value::is_object)
-    {
+    if gvk.kind == "CronJob" && is_map(object, "/spec/jobTemplate") {
         set_all(
             object,
             "/spec/jobTemplate/metadata",
@@ -202,6 +191,10 @@ fn set_labels(object: &mut Object, stack: &Stack, problems: &mut Vec<Diagnostic>
         let metadata = child(&item(claims, index), "metadata");
         set_all(object, &metadata, "labels", &lasting, problems);
     }
+}
+
+fn is_map(object: &Object, pointer: &str) -> bool {
+    object.value.pointer(pointer).is_some_and(Value::is_object)
 }
 
 /// Sets labels or annotations; a template may write the same value, not another one.

@@ -62,102 +62,39 @@ pub(crate) struct Reference<'a> {
 
 /// Everything that a pod names.
 pub(crate) fn references<'a>(pod: &Pod<'a>) -> Vec<Reference<'a>> {
+    use Referenced::{ConfigMap, PersistentVolumeClaim, Secret, ServiceAccount};
     let mut found = Vec::new();
     for (pointer, container) in pod.containers() {
-        for (pointer, source) in items(container, &pointer, "envFrom") {
-            whole(
-                &mut found,
-                source,
-                &pointer,
-                "configMapRef",
-                "name",
-                Referenced::ConfigMap,
-            );
-            whole(
-                &mut found,
-                source,
-                &pointer,
-                "secretRef",
-                "name",
-                Referenced::Secret,
-            );
+        for source in items(container, &pointer, "envFrom") {
+            whole(&mut found, &source, ("configMapRef", "name"), ConfigMap);
+            whole(&mut found, &source, ("secretRef", "name"), Secret);
         }
-        for (pointer, variable) in items(container, &pointer, "env") {
-            if let Some(from) = variable.get("valueFrom") {
-                let pointer = child(&pointer, "valueFrom");
-                keyed(
-                    &mut found,
-                    from,
-                    &pointer,
-                    "configMapKeyRef",
-                    Referenced::ConfigMap,
-                );
-                keyed(
-                    &mut found,
-                    from,
-                    &pointer,
-                    "secretKeyRef",
-                    Referenced::Secret,
-                );
-            }
+        for variable in items(container, &pointer, "env") {
+            let Some(from) = field(&variable, "valueFrom") else {
+                continue;
+            };
+            keyed(&mut found, &from, "configMapKeyRef", ConfigMap);
+            keyed(&mut found, &from, "secretKeyRef", Secret);
         }
     }
-    for (pointer, volume) in items(pod.spec, &pod.pointer, "volumes") {
-        whole(
-            &mut found,
-            volume,
-            &pointer,
-            "configMap",
-            "name",
-            Referenced::ConfigMap,
-        );
-        whole(
-            &mut found,
-            volume,
-            &pointer,
-            "secret",
-            "secretName",
-            Referenced::Secret,
-        );
-        whole(
-            &mut found,
-            volume,
-            &pointer,
-            "persistentVolumeClaim",
-            "claimName",
-            Referenced::PersistentVolumeClaim,
-        );
-        if let Some(projected) = volume.get("projected") {
-            for (pointer, source) in items(projected, &child(&pointer, "projected"), "sources") {
-                whole(
-                    &mut found,
-                    source,
-                    &pointer,
-                    "configMap",
-                    "name",
-                    Referenced::ConfigMap,
-                );
-                whole(
-                    &mut found,
-                    source,
-                    &pointer,
-                    "secret",
-                    "name",
-                    Referenced::Secret,
-                );
-            }
+    for volume in items(pod.spec, &pod.pointer, "volumes") {
+        whole(&mut found, &volume, ("configMap", "name"), ConfigMap);
+        whole(&mut found, &volume, ("secret", "secretName"), Secret);
+        let claim = ("persistentVolumeClaim", "claimName");
+        whole(&mut found, &volume, claim, PersistentVolumeClaim);
+        let Some((pointer, projected)) = field(&volume, "projected") else {
+            continue;
+        };
+        for source in items(projected, &pointer, "sources") {
+            whole(&mut found, &source, ("configMap", "name"), ConfigMap);
+            whole(&mut found, &source, ("secret", "name"), Secret);
         }
     }
-    for (pointer, secret) in items(pod.spec, &pod.pointer, "imagePullSecrets") {
-        push(&mut found, secret, &pointer, "name", Referenced::Secret);
+    for secret in items(pod.spec, &pod.pointer, "imagePullSecrets") {
+        found.extend(named(&secret, "name", Secret));
     }
-    push(
-        &mut found,
-        pod.spec,
-        &pod.pointer,
-        "serviceAccountName",
-        Referenced::ServiceAccount,
-    );
+    let spec = (pod.pointer.clone(), pod.spec);
+    found.extend(named(&spec, "serviceAccountName", ServiceAccount));
     found
 }
 
@@ -186,74 +123,59 @@ pub(crate) fn check(objects: &[Object]) -> Vec<Diagnostic> {
     problems
 }
 
-/// A field that names an object: `serviceAccountName`, `imagePullSecrets[].name`.
-fn push<'a>(
-    found: &mut Vec<Reference<'a>>,
-    parent: &'a Value,
-    pointer: &str,
-    field: &str,
-    kind: Referenced,
-) {
-    if let Some(name) = parent.get(field).and_then(Value::as_str) {
-        found.push(Reference {
-            kind,
-            name,
-            key: None,
-            pointer: child(pointer, field),
-            optional: parent.get("optional").and_then(Value::as_bool) == Some(true),
-        });
-    }
+/// A value and its pointer.
+type At<'a> = (String, &'a Value);
+
+fn field<'a>((pointer, value): &At<'a>, name: &str) -> Option<At<'a>> {
+    Some((child(pointer, name), value.get(name)?))
+}
+
+/// What the field `name` of `parent` names, as a whole.
+fn named<'a>(parent: &At<'a>, name: &str, kind: Referenced) -> Option<Reference<'a>> {
+    let (pointer, value) = field(parent, name)?;
+    Some(Reference {
+        kind,
+        name: value.as_str()?,
+        key: None,
+        pointer,
+        optional: parent.1.get("optional").and_then(Value::as_bool) == Some(true),
+    })
 }
 
 /// A source of which all keys are taken, or those listed in `items`.
 fn whole<'a>(
     found: &mut Vec<Reference<'a>>,
-    parent: &'a Value,
-    pointer: &str,
-    source: &str,
-    name_field: &str,
+    parent: &At<'a>,
+    (source, name): (&str, &str),
     kind: Referenced,
 ) {
-    let Some(source_value) = parent.get(source) else {
+    let Some(source) = field(parent, source) else {
         return;
     };
-    let pointer = child(pointer, source);
-    let first = found.len();
-    push(found, source_value, &pointer, name_field, kind);
-    let Some(reference) = found.get(first).cloned() else {
+    let Some(reference) = named(&source, name, kind) else {
         return;
     };
-    for (pointer, item) in items(source_value, &pointer, "items") {
-        if let Some(key) = item.get("key").and_then(Value::as_str) {
+    for item in items(source.1, &source.0, "items") {
+        if let Some((pointer, key)) = field(&item, "key") {
             found.push(Reference {
-                key: Some(key),
-                pointer: child(&pointer, "key"),
+                key: key.as_str(),
+                pointer,
                 ..reference.clone()
             });
         }
     }
+    found.push(reference);
 }
 
 /// A source of which one key is taken.
-fn keyed<'a>(
-    found: &mut Vec<Reference<'a>>,
-    parent: &'a Value,
-    pointer: &str,
-    source: &str,
-    kind: Referenced,
-) {
-    let Some(source_value) = parent.get(source) else {
+fn keyed<'a>(found: &mut Vec<Reference<'a>>, parent: &At<'a>, source: &str, kind: Referenced) {
+    let Some(source) = field(parent, source) else {
         return;
     };
-    let pointer = child(pointer, source);
-    let first = found.len();
-    push(found, source_value, &pointer, "name", kind);
-    if let (Some(reference), Some(key)) = (
-        found.get_mut(first),
-        source_value.get("key").and_then(Value::as_str),
-    ) {
-        reference.key = Some(key);
-    }
+    found.extend(named(&source, "name", kind).map(|reference| Reference {
+        key: source.1.get("key").and_then(Value::as_str),
+        ..reference
+    }));
 }
 
 /// The objects that pods can name, with the keys of those that have some.

@@ -290,7 +290,7 @@ fn is_base64(text: &str) -> bool {
         .collect();
     let padding = bytes.iter().rev().take_while(|byte| **byte == b'=').count();
     let body = &bytes[..bytes.len() - padding];
-    bytes.len() % 4 == 0
+    bytes.len().is_multiple_of(4)
         && padding <= 2
         && body
             .iter()

@@ -121,11 +121,10 @@ impl Writer<'_> {
     }
 
     fn end_of_line(&mut self, pointer: &str) {
-        if let Some(origins) = self.origins {
-            if let Some(comment) = comment(origins, pointer) {
-                self.out.push_str("  # ");
-                self.out.push_str(&comment);
-            }
+        let comment = self.origins.and_then(|origins| comment(origins, pointer));
+        if let Some(comment) = comment {
+            self.out.push_str("  # ");
+            self.out.push_str(&comment);
         }
         self.out.push('\n');
     }
@@ -541,8 +540,9 @@ spec:
     proptest! {
         #[test]
         fn what_is_written_is_read_back(value in json_value(), origins in any::<bool>()) {
-            let text = yaml(&[object("web", json!({"root": value.clone()}))], YamlOptions { origins });
-            prop_assert_eq!(read(&text), json!({"root": value}), "{}", text);
+            let root = json!({"root": value});
+            let text = yaml(&[object("web", root.clone())], YamlOptions { origins });
+            prop_assert_eq!(read(&text), root, "{}", text);
         }
     }
 }

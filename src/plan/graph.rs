@@ -42,7 +42,7 @@ impl Plan {
     /// The changes but for deletions, step by step; a step comes after all that it needs.
     #[must_use]
     pub fn steps(&self, stack: &Stack) -> Vec<Step<'_>> {
-        let mut by_service: BTreeMap<Option<&ServiceName>, Vec<(Stage, &Change)>> = BTreeMap::new();
+        let mut by_service: BTreeMap<Option<ServiceName>, Vec<(Stage, &Change)>> = BTreeMap::new();
         for change in self
             .changes
             .iter()
@@ -53,36 +53,31 @@ impl Plan {
                 .service
                 .as_ref()
                 .filter(|_| stage != Stage::Prerequisite);
-            by_service.entry(owner).or_default().push((stage, change));
+            by_service
+                .entry(owner.cloned())
+                .or_default()
+                .push((stage, change));
         }
-        let present: BTreeSet<ServiceName> =
-            by_service.keys().copied().flatten().cloned().collect();
-        let ordered = stack.in_order_of_needs();
-        let known = ordered
-            .iter()
-            .map(|service| (&service.name, service.needs.as_slice()));
+        let present: BTreeSet<ServiceName> = by_service.keys().flatten().cloned().collect();
         let mut steps = Vec::with_capacity(by_service.len());
-        if let Some(changes) = by_service.remove(&None) {
-            steps.push(Step {
-                service: None,
-                needs: Vec::new(),
-                changes,
-            });
-        }
-        for (name, needs) in known {
-            if let Some(changes) = by_service.remove(&Some(name)) {
-                let needs = needs
-                    .iter()
-                    .filter(|need| present.contains(*need))
-                    .cloned()
-                    .collect();
+        let mut push = |service: Option<ServiceName>, needs: &[ServiceName]| {
+            if let Some(changes) = by_service.remove(&service) {
+                let needs = needs.iter().filter(|need| present.contains(*need));
                 steps.push(Step {
-                    service: Some(name.clone()),
-                    needs,
+                    service,
+                    needs: needs.cloned().collect(),
                     changes,
                 });
             }
+        };
+        push(None, &[]);
+        for service in stack.in_order_of_needs() {
+            push(Some(service.name.clone()), &service.needs);
         }
+        debug_assert!(
+            by_service.is_empty(),
+            "every object belongs to a service of its stack"
+        );
         steps
     }
 
