@@ -15,6 +15,8 @@ pub mod stack;
 
 pub mod manifest;
 
+pub mod plan;
+
 pub mod cli;
 pub mod settings;
 

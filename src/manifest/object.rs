@@ -1,11 +1,11 @@
 //! A rendered object and the places its fields come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_model::ObjectRef;
 use serde_json::Value;
 
-use crate::diagnostic::Span;
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::stack::ServiceName;
 
 /// One rendered object. Its strings may hold tokens of secrets (see [`crate::secret`]), in a Secret's
@@ -31,7 +31,10 @@ pub struct Origin {
 
 /// The origins of an object's fields, by JSON pointer (RFC 6901).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origins(BTreeMap<String, Origin>);
+pub struct Origins {
+    written: BTreeMap<String, Origin>,
+    filled_in: BTreeSet<String>,
+}
 
 impl Object {
     /// What identifies it.
@@ -43,12 +46,39 @@ impl Object {
         ObjectRef::of(&self.value)
             .expect("apiVersion, kind and metadata.name are checked when an object is made")
     }
+
+    /// An error about the field at `pointer`, with the lines it comes from.
+    pub(crate) fn error(&self, code: Code, pointer: &str, message: String) -> Diagnostic {
+        self.place(Diagnostic::error(code, message), pointer)
+    }
+
+    /// Adds the lines that the field at `pointer` comes from: that of the value first.
+    pub(crate) fn place(&self, problem: Diagnostic, pointer: &str) -> Diagnostic {
+        match self.origins.get(pointer) {
+            None => problem,
+            Some(origin) => match origin.values.last() {
+                None => problem.at(&origin.template, ""),
+                Some(value) => problem.at(value, "").at(&origin.template, "put in here"),
+            },
+        }
+    }
 }
 
 impl Origins {
     /// Notes where the field at `pointer` comes from.
     pub fn insert(&mut self, pointer: String, origin: Origin) {
-        self.0.insert(pointer, origin);
+        self.written.insert(pointer, origin);
+    }
+
+    /// Notes that stackctl itself set the field at `pointer`.
+    pub fn fill_in(&mut self, pointer: String) {
+        self.filled_in.insert(pointer);
+    }
+
+    /// Whether stackctl itself set the field at `pointer`.
+    #[must_use]
+    pub fn is_filled_in(&self, pointer: &str) -> bool {
+        self.filled_in.contains(pointer)
     }
 
     /// The origin of the field at `pointer`, or of the nearest field around it.
@@ -56,16 +86,16 @@ impl Origins {
     pub fn get(&self, pointer: &str) -> Option<&Origin> {
         let mut pointer = pointer;
         loop {
-            if let Some(origin) = self.0.get(pointer) {
+            if let Some(origin) = self.written.get(pointer) {
                 return Some(origin);
             }
             pointer = &pointer[..pointer.rfind('/')?];
         }
     }
 
-    /// All fields with their origins, in the order of their pointers.
+    /// All written fields with their origins, in the order of their pointers.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Origin)> {
-        self.0
+        self.written
             .iter()
             .map(|(pointer, origin)| (pointer.as_str(), origin))
     }

@@ -3,5 +3,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod object;
+pub mod pointer;
+mod quantity;
+pub mod selector;
 
 pub use object::{Gvk, ObjectRef};
+pub use quantity::{InvalidQuantity, Notation, Quantity};
