@@ -114,6 +114,6 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
         batch: config.batch,
         stopping: kit.lifecycle().stopping(),
     };
-    kit.lifecycle().spawn(worker.run());
+    kit.lifecycle().spawn_essential("worker", worker.run());
     Ok(Router::new())
 }

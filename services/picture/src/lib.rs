@@ -97,7 +97,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
     kit.ready_when("picture", move || std::future::ready(checked.ready()));
 
     let (kept, stopping) = (Arc::clone(&album), kit.lifecycle().stopping());
-    kit.lifecycle().spawn(async move {
+    kit.lifecycle().spawn_essential("album", async move {
         tokio::select! {
             () = kept.keep_fresh(&source, cache.as_ref()) => {}
             () = stopping.cancelled() => {}

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use crate::about::About;
 use crate::lifecycle::Lifecycle;
+use crate::problem::Problem;
 
 /// Below the second that a kubelet waits for a probe unless told otherwise, so
 /// that a slow dependency is reported with its reason and not as a timeout.
@@ -37,9 +38,18 @@ struct Health {
     lifecycle: Lifecycle,
 }
 
+/// Whether requests should be sent here.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    Ready,
+    Unready,
+    Draining,
+}
+
 #[derive(Serialize)]
 struct Report {
-    status: &'static str,
+    status: Status,
     checks: Vec<CheckReport>,
 }
 
@@ -59,7 +69,7 @@ pub(crate) fn routes(about: About, checks: Vec<Check>, lifecycle: Lifecycle) -> 
         lifecycle,
     };
     Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
         .with_state(health)
@@ -96,23 +106,39 @@ impl fmt::Debug for Check {
     }
 }
 
+async fn healthz(State(health): State<Health>) -> Response {
+    match health.lifecycle.broken() {
+        None => "ok\n".into_response(),
+        Some(task) => Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "task-ended",
+            format!("the background task `{task}` has ended; the process must be started again"),
+        )
+        .into_response(),
+    }
+}
+
 async fn readyz(State(health): State<Health>) -> Response {
     let report = if health.lifecycle.is_draining() {
         Report {
-            status: "draining",
+            status: Status::Draining,
             checks: Vec::new(),
         }
     } else {
         let checks = join_all(health.checks.iter().map(Check::run)).await;
         let ready = checks.iter().all(|check| check.ok);
         Report {
-            status: if ready { "ready" } else { "unready" },
+            status: if ready {
+                Status::Ready
+            } else {
+                Status::Unready
+            },
             checks,
         }
     };
     let status = match report.status {
-        "ready" => StatusCode::OK,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+        Status::Ready => StatusCode::OK,
+        Status::Unready | Status::Draining => StatusCode::SERVICE_UNAVAILABLE,
     };
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     (status, [no_store], Json(report)).into_response()

@@ -1,5 +1,7 @@
 //! The life of a process: serving, then draining, then stopping.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +12,13 @@ pub struct Lifecycle {
     draining: CancellationToken,
     stopping: CancellationToken,
     tasks: TaskTracker,
+    broken: Arc<OnceLock<&'static str>>,
+}
+
+/// Notices the end of a task that was not to end, also by a panic.
+struct Essential {
+    lifecycle: Lifecycle,
+    name: &'static str,
 }
 
 impl Lifecycle {
@@ -22,6 +31,23 @@ impl Lifecycle {
         self.tasks.spawn(task);
     }
 
+    /// Runs a task without which the service is of no use. When it ends before
+    /// it is asked to, by a panic most likely, `/healthz` fails, so that
+    /// Kubernetes starts the process again.
+    pub fn spawn_essential<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let essential = Essential {
+            lifecycle: self.clone(),
+            name,
+        };
+        self.spawn(async move {
+            let _noticed = essential;
+            task.await;
+        });
+    }
+
     /// Completes once no request is open any more and background work is to end.
     pub fn stopping(&self) -> CancellationToken {
         self.stopping.clone()
@@ -30,6 +56,11 @@ impl Lifecycle {
     /// Whether shutdown has been asked for.
     pub fn is_draining(&self) -> bool {
         self.draining.is_cancelled()
+    }
+
+    /// The essential task that has ended.
+    pub(crate) fn broken(&self) -> Option<&'static str> {
+        self.broken.get().copied()
     }
 
     pub(crate) fn drain(&self) {
@@ -47,5 +78,14 @@ impl Lifecycle {
 
     pub(crate) fn open_tasks(&self) -> usize {
         self.tasks.len()
+    }
+}
+
+impl Drop for Essential {
+    fn drop(&mut self) {
+        if !self.lifecycle.stopping.is_cancelled() {
+            tracing::error!(task = self.name, "an essential task has ended");
+            let _ = self.lifecycle.broken.set(self.name);
+        }
     }
 }

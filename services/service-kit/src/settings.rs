@@ -15,7 +15,9 @@ const LOG_LEVEL: Variable<String> = Variable::new(
 const DRAIN_SECONDS: Variable<Duration> =
     Variable::new("DRAIN_SECONDS", "seconds from 0 to 3600", seconds);
 const REQUEST_SECONDS: Variable<Duration> =
-    Variable::new("REQUEST_SECONDS", "seconds from 0 to 3600", seconds);
+    Variable::new("REQUEST_SECONDS", "seconds from 0.1 to 3600", |text| {
+        seconds(text).filter(|limit| *limit >= Duration::from_millis(100))
+    });
 
 /// What every service reads from its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,28 @@ async fn answers_its_own_endpoints() {
 }
 
 #[tokio::test]
+async fn is_unhealthy_once_an_essential_task_has_ended() {
+    let kit = Kit::new(about!(), settings());
+    let app = kit.app(routes());
+    kit.lifecycle().spawn(async {});
+    let (end, ended) = oneshot::channel::<()>();
+    kit.lifecycle().spawn_essential("worker", async {
+        ended.await.expect("ends by a panic");
+    });
+    sleep(Duration::from_millis(20)).await;
+    let alive = call(&app, request("GET", "/healthz", &Value::Null)).await;
+    assert_eq!(alive.status, 200);
+    drop(end);
+    sleep(Duration::from_millis(20)).await;
+    let broken = call(&app, request("GET", "/healthz", &Value::Null)).await;
+    assert_eq!(
+        (broken.status.as_u16(), broken.problem().as_str()),
+        (500, "task-ended")
+    );
+    assert!(broken.text().contains("`worker`"), "{}", broken.text());
+}
+
+#[tokio::test]
 async fn readiness_has_reasons() {
     let database = Arc::new(AtomicBool::new(false));
     let mut kit = Kit::new(about!(), settings());

@@ -9,6 +9,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use uuid::Uuid;
 
 const SKIP: &str = "STACKCTL_SKIP_SERVERS";
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -26,24 +27,29 @@ pub(super) fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
         .find(|path| path.exists());
     if found.is_none() {
         let skip = std::env::var_os(SKIP).is_some_and(|value| value == "1");
-        assert!(
-            skip,
-            "{} is missing: `apt-get install {package}` (RUNLEVEL=1 keeps it from starting), \
-             or set {SKIP}=1 to do without these tests",
-            candidates[0]
-        );
-        announce_skip(candidates[0]);
+        missing(candidates[0], package, skip);
     }
     found
 }
 
-/// A port that was free a moment ago.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn missing(program: &str, package: &str, skip: bool) {
+    assert!(
+        skip,
+        "{program} is missing: `apt-get install {package}` (RUNLEVEL=1 keeps it from starting), \
+         or set {SKIP}=1 to do without these tests"
+    );
+    eprintln!("skipped: {program} is missing and {SKIP}=1 is set");
+}
+
+/// A port that was free a moment ago. Below the range from which the kernel
+/// takes the ports of clients: a server that is killed must find its port free
+/// again, and a client that looks for it must not connect to itself.
 pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    (0..1000)
+        .map(|_| 20_000 + (Uuid::new_v4().as_u128() % 10_000) as u16)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("one of a thousand ports is free")
 }
 
 /// A folder that the server may write.
@@ -101,7 +107,18 @@ fn runs_as_root(own: &Path) -> bool {
     own.metadata().is_ok_and(|metadata| metadata.uid() == 0)
 }
 
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn announce_skip(program: &str) {
-    eprintln!("skipped: {program} is missing and {SKIP}=1 is set");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "`apt-get install some-package`")]
+    fn a_missing_server_fails_and_names_its_package() {
+        missing("/usr/bin/some", "some-package", false);
+    }
+
+    #[test]
+    fn a_missing_server_is_skipped_when_asked() {
+        missing("/usr/bin/some", "some-package", true);
+    }
 }
