@@ -3,6 +3,7 @@
 mod check;
 mod complete;
 mod config_digest;
+mod fit;
 mod kinds;
 mod labels;
 mod object;
@@ -13,6 +14,7 @@ mod references;
 pub(crate) mod sample;
 mod schema;
 mod security;
+mod targets;
 mod versions;
 mod write;
 
