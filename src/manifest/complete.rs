@@ -1,40 +1,24 @@
 //! What stackctl itself puts into objects: namespace, labels, the digest of the configuration.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use k8s_model::pointer::{child, item};
 use k8s_model::{Gvk, ObjectRef};
 use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::stack::{ServiceName, Stack};
 
+use super::config_digest::{configs, set_config_digest};
 use super::kinds::{self, Scope};
+use super::labels::{fill_in, labels, set_labels};
 use super::object::{Object, Origin, Origins};
 use super::order;
-use super::pod::{self, Pod, items};
-use super::references::{Referenced, references};
+use super::pod::{Pod, items};
 
 /// A template names another namespace than the environment's.
 const OTHER_NAMESPACE: Code = Code::new("S0301");
-/// A template sets one of stackctl's labels or annotations to another value.
-const RESERVED: Code = Code::new("S0302");
 /// Two objects have the same kind and name.
 const DUPLICATE: Code = Code::new("S0303");
-
-/// The label with the name of the service.
-pub const NAME: &str = "app.kubernetes.io/name";
-/// The label with the name of the stack.
-pub const PART_OF: &str = "app.kubernetes.io/part-of";
-/// The label with the name of the environment.
-pub const INSTANCE: &str = "app.kubernetes.io/instance";
-/// The label that says who wrote the object.
-pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// The value of [`MANAGED_BY`].
-pub const MANAGER: &str = "stackctl";
-/// The annotation of pod templates that changes with the ConfigMaps a pod reads at its start.
-pub const CONFIG_DIGEST: &str = "stackctl.dev/config-digest";
 
 /// Puts in what templates leave to stackctl and gives the objects the order in which they are applied:
 /// objects of the stack as a whole, then service by service, each after those it needs.
@@ -82,26 +66,6 @@ pub fn namespace(stack: &Stack) -> Object {
         service: None,
         origins,
     }
-}
-
-/// The labels of an object of `service`, or of the stack as a whole.
-#[must_use]
-pub fn labels(service: Option<&ServiceName>, stack: &Stack) -> Vec<(&'static str, String)> {
-    let mut labels = lasting_labels(service, stack);
-    labels.push((INSTANCE, stack.environment.name.to_string()));
-    labels
-}
-
-/// Those of the labels that are the same in all environments.
-fn lasting_labels(service: Option<&ServiceName>, stack: &Stack) -> Vec<(&'static str, String)> {
-    service
-        .map(|service| (NAME, service.to_string()))
-        .into_iter()
-        .chain([
-            (PART_OF, stack.name.to_string()),
-            (MANAGED_BY, MANAGER.to_owned()),
-        ])
-        .collect()
 }
 
 /// Whether kinds that the objects themselves define have namespaces.
@@ -160,133 +124,6 @@ fn set_namespace(
     }
 }
 
-fn set_labels(object: &mut Object, stack: &Stack, problems: &mut Vec<Diagnostic>) {
-    let gvk = object.reference().gvk;
-    let service = object.service.clone();
-    let all = labels(service.as_ref(), stack);
-    let lasting = lasting_labels(service.as_ref(), stack);
-    set_all(object, "/metadata", "labels", &all, problems);
-    let template = pod::template_pointer(&gvk).filter(|pointer| !pointer.is_empty());
-    if let Some(template) = template.filter(|pointer| is_map(object, pointer)) {
-        let labels = if gvk.kind == "Job" { &lasting } else { &all };
-        let metadata = child(template, "metadata");
-        set_all(object, &metadata, "labels", labels, problems);
-    }
-    if gvk.kind == "CronJob" && is_map(object, "/spec/jobTemplate") {
-        set_all(
-            object,
-            "/spec/jobTemplate/metadata",
-            "labels",
-            &all,
-            problems,
-        );
-    }
-    let claims = "/spec/volumeClaimTemplates";
-    let count = object
-        .value
-        .pointer(claims)
-        .and_then(Value::as_array)
-        .map_or(0, Vec::len);
-    for index in 0..count {
-        let metadata = child(&item(claims, index), "metadata");
-        set_all(object, &metadata, "labels", &lasting, problems);
-    }
-}
-
-fn is_map(object: &Object, pointer: &str) -> bool {
-    object.value.pointer(pointer).is_some_and(Value::is_object)
-}
-
-/// Sets labels or annotations; a template may write the same value, not another one.
-fn set_all(
-    object: &mut Object,
-    metadata: &str,
-    field: &str,
-    values: &[(&'static str, String)],
-    problems: &mut Vec<Diagnostic>,
-) {
-    let map = child(metadata, field);
-    for (key, ours) in values {
-        let pointer = child(&map, key);
-        match object.value.pointer(&pointer) {
-            None => fill_in(object, &map, key, ours.as_str().into()),
-            Some(theirs) if theirs == ours.as_str() => {}
-            Some(theirs) => {
-                let noun = field.trim_end_matches('s');
-                let message = format!(
-                    "{} sets the {noun} `{key}` to {theirs}, but stackctl sets it to \"{ours}\"",
-                    object.reference()
-                );
-                problems.push(
-                    object
-                        .error(RESERVED, &pointer, message)
-                        .hint(format!("leave the {noun} out: stackctl puts it in")),
-                );
-            }
-        }
-    }
-}
-
-/// The contents of the stack's ConfigMaps, by name.
-fn configs(objects: &[Object]) -> BTreeMap<String, Value> {
-    objects
-        .iter()
-        .map(|object| (object.reference(), object))
-        .filter(|(reference, _)| {
-            reference.gvk.group.is_empty() && reference.gvk.kind == "ConfigMap"
-        })
-        .map(|(reference, object)| {
-            let part = |field: &str| object.value.get(field).cloned().unwrap_or(json!({}));
-            let content = json!({"data": part("data"), "binaryData": part("binaryData")});
-            (reference.name, content)
-        })
-        .collect()
-}
-
-/// Only where a changed template rolls pods: that of a Job cannot be changed, and a CronJob reads the
-/// configuration anew with every run.
-fn set_config_digest(
-    object: &mut Object,
-    configs: &BTreeMap<String, Value>,
-    problems: &mut Vec<Diagnostic>,
-) {
-    let gvk = object.reference().gvk;
-    if !matches!(
-        gvk.kind.as_str(),
-        "Deployment" | "StatefulSet" | "DaemonSet"
-    ) {
-        return;
-    }
-    let Some(pod) = Pod::of(object) else {
-        return;
-    };
-    let used: BTreeSet<String> = references(&pod)
-        .into_iter()
-        .filter(|reference| reference.kind == Referenced::ConfigMap)
-        .map(|reference| reference.name.to_owned())
-        .collect();
-    let contents: BTreeMap<&str, &Value> = used
-        .iter()
-        .filter_map(|name| Some((name.as_str(), configs.get(name)?)))
-        .collect();
-    if contents.is_empty() {
-        return;
-    }
-    let metadata = child(pod.template, "metadata");
-    let digest = [(CONFIG_DIGEST, digest(&contents))];
-    set_all(object, &metadata, "annotations", &digest, problems);
-}
-
-/// The first 16 hex digits of SHA-256 over the JSON with sorted keys.
-fn digest(contents: &BTreeMap<&str, &Value>) -> String {
-    let canonical = json!(contents).to_string();
-    Sha256::digest(canonical.as_bytes())
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
 /// The server merges ports by number and protocol; older ones refuse to without the protocol.
 fn set_protocols(object: &mut Object) {
     let missing: Vec<String> = port_lists(object)
@@ -311,33 +148,6 @@ fn port_lists(object: &Object) -> Vec<(String, &Value)> {
             .collect();
     }
     Pod::of(object).map_or_else(Vec::new, |pod| pod.containers().collect())
-}
-
-/// Sets a field that the template left out; maps on the way to it are made. What has another shape stays
-/// as it is: the check of types reports it.
-fn fill_in(object: &mut Object, parent: &str, key: &str, value: Value) {
-    let mut here = &mut object.value;
-    for step in k8s_model::pointer::steps(parent) {
-        here = match here {
-            Value::Array(items) => match step
-                .parse()
-                .ok()
-                .and_then(|index: usize| items.get_mut(index))
-            {
-                Some(item) => item,
-                None => return,
-            },
-            Value::Object(map) => map.entry(step).or_insert(Value::Null),
-            _ => return,
-        };
-        if here.is_null() {
-            *here = json!({});
-        }
-    }
-    if let Value::Object(map) = here {
-        map.insert(key.to_owned(), value);
-        object.origins.fill_in(child(parent, key));
-    }
 }
 
 fn duplicates(objects: &[Object]) -> Vec<Diagnostic> {
@@ -382,6 +192,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::Explain;
     use crate::manifest::sample::{object, stack};
+    use crate::manifest::{INSTANCE, MANAGED_BY, NAME, PART_OF};
 
     fn completed(texts: &[(&str, Value)]) -> Vec<Object> {
         let objects = texts

@@ -144,7 +144,7 @@ fn of_kind<'a>(group: &'a str, kind: &'a str) -> impl Iterator<Item = &'static K
 
 /// In which minor versions of Kubernetes 1 something was served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Served {
+pub(crate) struct Lifetime {
     /// `group/version`, or `version` of the core group.
     pub(crate) api_version: &'static str,
     /// The kinds it holds.
@@ -155,8 +155,8 @@ pub(crate) struct Served {
     pub(crate) until: Option<u32>,
 }
 
-const fn since(from: u32, api_version: &'static str, kinds: &'static [&'static str]) -> Served {
-    Served {
+const fn since(from: u32, api_version: &'static str, kinds: &'static [&'static str]) -> Lifetime {
+    Lifetime {
         api_version,
         kinds,
         from,
@@ -164,8 +164,8 @@ const fn since(from: u32, api_version: &'static str, kinds: &'static [&'static s
     }
 }
 
-const fn before(until: u32, api_version: &'static str, kinds: &'static [&'static str]) -> Served {
-    Served {
+const fn before(until: u32, api_version: &'static str, kinds: &'static [&'static str]) -> Lifetime {
+    Lifetime {
         api_version,
         kinds,
         from: 0,
@@ -177,8 +177,8 @@ const fn between(
     (from, until): (u32, u32),
     api_version: &'static str,
     kinds: &'static [&'static str],
-) -> Served {
-    Served {
+) -> Lifetime {
+    Lifetime {
         api_version,
         kinds,
         from,
@@ -193,7 +193,7 @@ const ADMISSION: &[&str] = &[
 const RBAC: &[&str] = &["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
 
 /// From the deprecated API migration guide and the changelogs of Kubernetes.
-pub(crate) const HISTORY: &[Served] = &[
+pub(crate) const HISTORY: &[Lifetime] = &[
     since(
         0,
         "v1",

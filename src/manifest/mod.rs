@@ -2,7 +2,10 @@
 
 mod check;
 mod complete;
+mod config_digest;
+mod fit;
 mod kinds;
+mod labels;
 mod object;
 mod order;
 mod pod;
@@ -11,14 +14,15 @@ mod references;
 pub(crate) mod sample;
 mod schema;
 mod security;
+mod targets;
 mod versions;
 mod write;
 
 pub use check::check;
-pub use complete::{
-    CONFIG_DIGEST, INSTANCE, MANAGED_BY, MANAGER, NAME, PART_OF, complete, labels, namespace,
-};
+pub use complete::{complete, namespace};
+pub use config_digest::CONFIG_DIGEST;
 pub use kinds::{Scope, scope};
+pub use labels::{INSTANCE, MANAGED_BY, MANAGER, NAME, PART_OF, labels};
 pub use object::{Object, Origin, Origins};
 pub use order::{is_prerequisite, is_workload, rank};
 pub use security::{ALLOW, RULES, Rule};

@@ -6,7 +6,7 @@
 
 use k8s_model::pointer::{child, item, path};
 use k8s_model::{Gvk, Quantity};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::secret;
@@ -59,6 +59,15 @@ fn unknown_kind(object: &Object, gvk: &Gvk) -> Diagnostic {
         return object
             .error(UNKNOWN_KIND, "/kind", message)
             .hint(format!("did you mean `{kind}`?"));
+    }
+    if built_in && gvk.kind.ends_with("List") && object.value.get("items").is_some() {
+        return object
+            .error(
+                UNKNOWN_KIND,
+                "/kind",
+                format!("{gvk} holds objects and is none itself"),
+            )
+            .hint("write each of its items as a document of its own, with `---` between them");
     }
     let message = format!(
         "the fields of {} are not checked: {gvk} is not known here",
@@ -194,6 +203,8 @@ impl<'a> Walk<'a> {
         };
         if schema["format"] == "int32" && i32::try_from(number).is_err() {
             self.wrong_form(pointer, "does not fit into 32 bits", "");
+        } else if is_port(pointer) && !(1..=65535).contains(&number) {
+            self.wrong_form(pointer, "is no port: those go from 1 to 65535", "");
         }
     }
 
@@ -211,13 +222,11 @@ impl<'a> Walk<'a> {
 
     fn int_or_string(&mut self, pointer: &str, value: &Value) {
         let Value::String(text) = value else {
-            if value
-                .as_i64()
-                .is_some_and(|number| i32::try_from(number).is_ok())
-            {
-                return;
-            }
-            return self.wrong_type(pointer, value, "an integer, a percentage or a name");
+            return if value.is_i64() {
+                self.integer(&json!({"format": "int32"}), pointer, value);
+            } else {
+                self.wrong_type(pointer, value, "an integer, a percentage or a name");
+            };
         };
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         if digits(text) {
@@ -258,6 +267,14 @@ impl<'a> Walk<'a> {
             problem.hint(remedy)
         });
     }
+}
+
+fn is_port(pointer: &str) -> bool {
+    let field = pointer.rsplit('/').next();
+    matches!(
+        field,
+        Some("containerPort" | "nodePort" | "port" | "targetPort")
+    )
 }
 
 fn type_name(value: &Value) -> &'static str {
@@ -311,8 +328,6 @@ fn is_port_name(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::diagnostic::{Severity, SourceFile, Span};
     use crate::manifest::object::{Origin, Origins};
@@ -420,6 +435,14 @@ mod tests {
             (
                 container(|c| c["livenessProbe"]["httpGet"]["port"] = json!("8080")),
                 format!("S0313 Deployment/web: `{at}.livenessProbe.httpGet.port` is a number in quotes | leave the quotes out"),
+            ),
+            (
+                container(|c| c["livenessProbe"]["httpGet"]["port"] = json!(80_800)),
+                format!("S0313 Deployment/web: `{at}.livenessProbe.httpGet.port` is no port: those go from 1 to 65535 | "),
+            ),
+            (
+                container(|c| c["ports"][0]["containerPort"] = json!(0)),
+                format!("S0313 Deployment/web: `{at}.ports[http].containerPort` is no port: those go from 1 to 65535 | "),
             ),
             (
                 deployment(|v| v["spec"]["strategy"]["rollingUpdate"]["maxSurge"] = json!("a quarter")),

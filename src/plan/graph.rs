@@ -60,7 +60,11 @@ impl Plan {
         }
         let present: BTreeSet<ServiceName> = by_service.keys().flatten().cloned().collect();
         let mut steps = Vec::with_capacity(by_service.len());
-        let mut push = |service: Option<ServiceName>, needs: &[ServiceName]| {
+        let mut order = vec![(None, [].as_slice())];
+        for service in stack.in_order_of_needs() {
+            order.push((Some(service.name.clone()), service.needs.as_slice()));
+        }
+        for (service, needs) in order {
             if let Some(changes) = by_service.remove(&service) {
                 let needs = needs.iter().filter(|need| present.contains(*need));
                 steps.push(Step {
@@ -69,15 +73,13 @@ impl Plan {
                     changes,
                 });
             }
-        };
-        push(None, &[]);
-        for service in stack.in_order_of_needs() {
-            push(Some(service.name.clone()), &service.needs);
         }
-        debug_assert!(
-            by_service.is_empty(),
-            "every object belongs to a service of its stack"
-        );
+        // A service that the stack does not know needs none that it knows.
+        steps.extend(by_service.into_iter().map(|(service, changes)| Step {
+            service,
+            needs: Vec::new(),
+            changes,
+        }));
         steps
     }
 
