@@ -1,1 +1,3 @@
-//! test-support
+//! Doubles for tests: what a program talks to, played in-process behind its real client.
+
+pub mod kubernetes;
