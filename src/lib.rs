@@ -13,3 +13,4 @@ pub mod yaml;
 pub mod stack;
 
 pub mod manifest;
+pub mod readiness;
