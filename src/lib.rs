@@ -14,3 +14,5 @@ pub mod stack;
 
 pub mod manifest;
 pub mod readiness;
+
+pub mod diagnosis;
