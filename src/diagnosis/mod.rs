@@ -5,6 +5,8 @@
 //! small rules (`rules/`), each over one pod or one container, and only pods of the workload's current
 //! revision count.
 
+#[cfg(test)]
+mod cases;
 mod cause;
 mod deadline;
 mod event;

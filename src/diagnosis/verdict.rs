@@ -91,10 +91,11 @@ fn judge(observed: &Observed, expectation: &Expectation, workload: &Value, lack:
     };
     let deadline = deadline(workload, &revision, expectation);
     let over = observed.now >= deadline;
+    let hopeless = over || lack.given_up == Some(true);
     let certain = |finding: &&Finding| match finding.certain {
         Certain::Now => true,
-        Certain::At(at) => observed.now >= at,
-        Certain::AtDeadline => over || lack.given_up == Some(true),
+        Certain::At(at) => hopeless || observed.now >= at,
+        Certain::AtDeadline => hopeless,
     };
     if let Some(finding) = findings.iter().find(certain) {
         return Verdict::Broken(Box::new(finding.cause.clone()));

@@ -144,9 +144,9 @@ fn of_pod(scene: &Scene<'_>, revision: &Revision<'_>, pod: &Pod<'_>) -> Vec<Find
         probe::readiness,
     ];
     for container in pod.containers() {
-        let symptom = rules.iter().find_map(|rule| rule(scene, pod, &container));
+        let symptoms = rules.iter().filter_map(|rule| rule(scene, pod, &container));
         found.extend(
-            symptom.map(|symptom| finding(scene, revision, pod, Some(&container), symptom)),
+            symptoms.map(|symptom| finding(scene, revision, pod, Some(&container), symptom)),
         );
     }
     found

@@ -45,17 +45,30 @@ pub(super) fn unschedulable(scene: &Scene<'_>, pod: &Pod<'_>) -> Option<Symptom>
 }
 
 fn waits_for_volume(scene: &Scene<'_>, pod: &Pod<'_>, message: &str) -> bool {
-    let pending = |name: &str| {
+    // The scheduler's message outlives the binding, and comes before the claim is seen here.
+    let told = [
+        "PersistentVolumeClaim",
+        "persistentvolumeclaim",
+        "binding volumes",
+    ]
+    .iter()
+    .any(|word| message.contains(word));
+    told || pod.claims().any(|name| {
         scene
             .observed
             .of_kind("PersistentVolumeClaim")
             .find(|claim| text(claim, "/metadata/name") == name)
-            .is_some_and(|claim| text(claim, "/status/phase") == "Pending")
-    };
-    // The scheduler's message outlives the binding, and comes before the claim is seen here.
-    message.contains("PersistentVolumeClaim")
-        || message.contains("persistentvolumeclaim")
-        || pod.claims().any(pending)
+            .is_some_and(|claim| is_being_bound(scene, claim))
+    })
+}
+
+/// A claim of a class with `volumeBindingMode: WaitForFirstConsumer` waits for the pod, not the pod for it.
+fn is_being_bound(scene: &Scene<'_>, claim: &Value) -> bool {
+    let events = about(scene.observed, claim);
+    let waits_for_pod = events
+        .last()
+        .is_some_and(|event| event.reason == "WaitForFirstConsumer");
+    text(claim, "/status/phase") == "Pending" && !waits_for_pod
 }
 
 /// An autoscaler has announced a node for the pod: the Cluster Autoscaler's word, then Karpenter's.
