@@ -1,0 +1,85 @@
+//! The environment variables of a service: each value is a template, rendered to text before all others.
+
+use std::collections::BTreeMap;
+
+use crate::diagnostic::Diagnostic;
+use crate::secret;
+use crate::stack::{EnvTemplate, Service};
+use crate::yaml::Style;
+
+use super::engine::{self, Partials};
+use super::source::Source;
+use super::value::{Data, Value};
+use super::{strict, substitute};
+
+/// Rendered variables, by name.
+#[derive(Debug, Default)]
+pub(super) struct Env {
+    /// Those without any secret.
+    pub plain: BTreeMap<String, Value>,
+    /// Those with a secret in them; it stands there as a token.
+    pub secret: BTreeMap<String, Value>,
+}
+
+/// Renders the variables of `service`; those that fail are unknown and their problems are returned.
+pub(super) fn render(
+    service: &Service,
+    context: &Value,
+    partials: &Partials,
+) -> (Env, Vec<Diagnostic>) {
+    let mut env = Env::default();
+    let mut problems = Vec::new();
+    for (name, template) in &service.env {
+        let value = variable(template, context, partials).unwrap_or_else(|found| {
+            problems.extend(found);
+            Value::unknown()
+        });
+        let group = if value.is_secret() {
+            &mut env.secret
+        } else {
+            &mut env.plain
+        };
+        group.insert(name.as_str().to_owned(), value);
+    }
+    (env, problems)
+}
+
+fn variable(
+    template: &EnvTemplate,
+    context: &Value,
+    partials: &Partials,
+) -> Result<Value, Vec<Diagnostic>> {
+    let source = Source::scalar(&template.text, &template.span);
+    let compiled = strict::compile(source)?;
+    let rendered = engine::render(&compiled, context, partials)?;
+    let style = match template.span.text().chars().next() {
+        Some('|' | '>') => Style::Block,
+        _ => Style::Plain,
+    };
+    let (text, values) = substitute::text(rendered.text(), &rendered, style)?;
+    let mut sources = vec![template.span.clone()];
+    sources.extend(values);
+    Ok(Value::text(&text).with_sources(sources))
+}
+
+impl Env {
+    /// Changes when a variable without a secret does, so that pods can be rolled. (What a secret changes to
+    /// is not known here.)
+    pub(super) fn digest(&self) -> Value {
+        let mut hasher = blake3::Hasher::new();
+        let mut sources = Vec::new();
+        for (name, value) in &self.plain {
+            let Data::String(text) = &value.data else {
+                return Value::unknown();
+            };
+            debug_assert!(!secret::is_secret(text), "secrets are in the other group");
+            for part in [name.as_str(), text] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part.as_bytes());
+            }
+            sources.extend(value.sources.iter().cloned());
+        }
+        let digest = hasher.finalize().to_hex();
+        Value::text(&digest[..16]).with_sources(sources)
+    }
+}
