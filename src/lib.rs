@@ -13,9 +13,18 @@ pub mod yaml;
 
 pub mod stack;
 
+pub mod cluster;
 pub mod manifest;
+pub mod readiness;
+
+pub mod diagnosis;
+pub mod template;
 
 pub mod plan;
+
+pub mod forward;
+
+pub mod verify;
 
 pub mod cli;
 pub mod settings;

@@ -1,14 +1,40 @@
 //! One file for each command: it loads, calls the engines in order, and returns an [`Outcome`]. No clap type,
 //! no printing, no Kubernetes detail.
 
+pub mod build;
+mod connect;
+pub mod deploy;
+pub mod down;
 pub mod init;
+pub mod logs;
+mod places;
+pub mod port_forward;
+mod prepare;
+mod ready;
+pub mod render;
+mod rollout;
+pub mod smoke_test;
+pub mod status;
+pub mod up;
+pub mod validate;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnostic::{Diagnostic, Exit, Explain};
+use crate::diagnosis::ServiceStatus;
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::EventSink;
+use crate::execute::delete::DeleteReport;
+use crate::image::BuildReport;
+use crate::plan::Plan;
+use crate::verify::SmokeReport;
+
+pub use rollout::RolledOut;
+
+/// Ctrl-C.
+const INTERRUPTED: Code = Code::new("S0001");
 
 /// What a command works with.
 #[derive(Clone)]
@@ -17,6 +43,35 @@ pub struct Env {
     pub events: Arc<dyn EventSink>,
     /// Cancelled by Ctrl-C.
     pub cancel: CancellationToken,
+}
+
+/// What came of a command.
+#[derive(Debug)]
+pub enum Outcome {
+    /// `init`
+    Initialised(init::Initialised),
+    /// `build`
+    Built(BuildReport),
+    /// `render` to stdout
+    Rendered(String),
+    /// `render` to files
+    Written(Vec<PathBuf>),
+    /// `validate`
+    Validated(validate::Validated),
+    /// `deploy --dry-run`
+    Planned(Plan),
+    /// `deploy`
+    Deployed(RolledOut),
+    /// `up`
+    Up(up::Up),
+    /// `smoke-test`
+    Smoked(SmokeReport),
+    /// `status`
+    Status(Vec<ServiceStatus>),
+    /// `down`
+    Deleted(DeleteReport),
+    /// `logs`, `port-forward`: all was said on the way
+    Ended,
 }
 
 /// Why a command failed: the exit code and what to tell the user.
@@ -30,9 +85,11 @@ pub struct CommandError {
 
 impl<E: Explain> From<E> for CommandError {
     fn from(error: E) -> Self {
-        Self {
-            exit: error.exit(),
-            diagnostics: error.diagnostics(),
-        }
+        Self { exit: error.exit(), diagnostics: error.diagnostics() }
     }
+}
+
+/// The end of a command that Ctrl-C cut short.
+fn interrupted() -> CommandError {
+    CommandError { exit: Exit::Interrupted, diagnostics: vec![Diagnostic::error(INTERRUPTED, "interrupted")] }
 }

@@ -1,0 +1,225 @@
+//! The one path of `up` and `deploy`: objects → plan → applied and ready.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::cluster::{self, Cluster, Kinds, LockOptions, Objects};
+use crate::diagnostic::{Code, Diagnostic, Exit};
+use crate::event::{Event, Phase};
+use crate::execute::apply::{Action, ApplyContext, ApplyReport, Step, Write, apply};
+use crate::manifest::{self, Object, Served};
+use crate::plan::{self, Observed, Plan, Stage};
+use crate::stack::Stack;
+
+use super::places;
+use super::ready::Watched;
+use super::render::adapted;
+use super::{CommandError, Env};
+
+/// A field that only a new object could have.
+const IMMUTABLE: Code = Code::new("S0720");
+/// Objects are written this many at a time: enough to hide the round trips, few enough for a small API server.
+const CONCURRENCY: usize = 16;
+
+/// What came of a rollout.
+#[derive(Clone, Debug)]
+pub struct RolledOut {
+    /// What was to be done.
+    pub plan: Plan,
+    /// What was done; none for a dry run.
+    pub report: Option<ApplyReport>,
+}
+
+/// Brings the cluster to the desired objects and waits until all is ready.
+pub(super) async fn roll_out(
+    stack: &Stack,
+    desired: Vec<Object>,
+    cluster: &Cluster,
+    env: &Env,
+) -> Result<RolledOut, CommandError> {
+    let session = Session::open(stack, &desired, cluster).await?;
+    let own_namespace = session.namespace().await?;
+    if own_namespace.is_missing() {
+        session.make_namespace(env).await?;
+    }
+    let lock = cluster::acquire(&cluster.client, LockOptions::of(stack), env.events.as_ref(), &env.cancel).await?;
+    let applied = async {
+        let (plan, steps) = session.plan(desired, own_namespace.is_ours(), true, env).await?;
+        let watched = Watched::start(stack, cluster, &plan, env);
+        let context = ApplyContext {
+            objects: &session.objects,
+            ready: &watched,
+            events: env.events.as_ref(),
+            cancel: &env.cancel,
+            lock: Some(&lock),
+            force: false,
+            concurrency: CONCURRENCY,
+        };
+        let report = apply(&steps, &context).await.map_err(|error| places::of_apply(&error, &plan))?;
+        Ok(RolledOut { plan, report: Some(report) })
+    }
+    .await;
+    lock.release().await;
+    applied
+}
+
+/// What [`roll_out`] would do; nothing is written, and no lock is taken.
+pub(super) async fn dry_run(
+    stack: &Stack,
+    desired: Vec<Object>,
+    cluster: &Cluster,
+    env: &Env,
+) -> Result<RolledOut, CommandError> {
+    let session = Session::open(stack, &desired, cluster).await?;
+    let namespace = session.namespace().await?;
+    let ours = namespace.is_missing() || namespace.is_ours();
+    let (plan, _) = session.plan(desired, ours, false, env).await?;
+    Ok(RolledOut { plan, report: None })
+}
+
+/// The namespace of the environment as it is found.
+enum OwnNamespace {
+    Missing,
+    Ours,
+    Foreign,
+}
+
+impl OwnNamespace {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+
+    fn is_ours(&self) -> bool {
+        matches!(self, Self::Missing | Self::Ours)
+    }
+}
+
+/// One run against one cluster.
+struct Session<'a> {
+    stack: &'a Stack,
+    cluster: &'a Cluster,
+    objects: Objects,
+}
+
+impl<'a> Session<'a> {
+    async fn open(stack: &'a Stack, desired: &[Object], cluster: &'a Cluster) -> Result<Self, CommandError> {
+        let groups: BTreeSet<String> = desired.iter().map(|object| object.reference().gvk.group).collect();
+        let kinds = cluster::discover(&cluster.client, &groups).await?;
+        Ok(Self { stack, cluster, objects: Objects::new(cluster.client.clone(), kinds) })
+    }
+
+    async fn namespace(&self) -> Result<OwnNamespace, CommandError> {
+        let reference = manifest::namespace(self.stack).reference();
+        let Some(live) = self.objects.get(&reference).await? else { return Ok(OwnNamespace::Missing) };
+        let label = |name: &str| live["metadata"]["labels"][name].as_str().map(str::to_owned);
+        let ours = label(manifest::MANAGED_BY).as_deref() == Some(manifest::MANAGER)
+            && label(manifest::PART_OF).as_deref() == Some(self.stack.name.as_str());
+        Ok(if ours { OwnNamespace::Ours } else { OwnNamespace::Foreign })
+    }
+
+    /// The lock lives in the namespace, so the namespace comes before everything else.
+    async fn make_namespace(&self, env: &Env) -> Result<(), CommandError> {
+        let namespace = manifest::namespace(self.stack);
+        self.objects.apply(&namespace.value, cluster::ApplyOptions::default()).await?;
+        env.events.emit(Event::Note(format!("made the namespace {}", self.stack.environment.namespace)));
+        Ok(())
+    }
+
+    /// The plan, and the same with the values of secrets as steps to execute.
+    async fn plan(
+        &self,
+        desired: Vec<Object>,
+        with_namespace: bool,
+        write: bool,
+        env: &Env,
+    ) -> Result<(Plan, Vec<Step>), CommandError> {
+        let started = std::time::Instant::now();
+        let mut objects = adapted(desired, &served(self.objects.kinds()))?;
+        if with_namespace {
+            objects.insert(0, manifest::namespace(self.stack));
+        }
+        let secrets = cluster::resolve(self.stack, &self.cluster.client, write).await?;
+        let revealed = cluster::reveal_all(objects, &secrets.values, &secrets.key)?;
+        let values: Vec<Value> = revealed.iter().map(|object| object.value.clone()).collect();
+        let observed = cluster::observe(&self.objects, &values, false, CONCURRENCY)
+            .await
+            .map_err(|errors| places::of_objects(&errors, &revealed))?;
+        refuse_immutable(&observed, &revealed)?;
+        let observed: Vec<Observed> = observed
+            .into_iter()
+            .map(|found| Observed { reference: found.reference, live: found.live, applied: found.applied })
+            .collect();
+        let plan = plan::build(&revealed, &observed);
+        env.events.emit(Event::PhaseFinished {
+            phase: Phase::Plan,
+            summary: plan.summary(),
+            elapsed: started.elapsed(),
+        });
+        let steps = steps(&plan, self.stack);
+        Ok((plan, steps))
+    }
+}
+
+fn served(kinds: &Kinds) -> Served {
+    let mut served = Served::default();
+    for (group, version) in kinds.versions() {
+        let known: BTreeSet<String> = kinds
+            .iter()
+            .filter(|resource| resource.gvk.group == *group && resource.gvk.version == *version)
+            .map(|resource| resource.gvk.kind.clone())
+            .collect();
+        served.insert(group, version, (!known.is_empty()).then_some(known));
+    }
+    served
+}
+
+fn steps(plan: &Plan, stack: &Stack) -> Vec<Step> {
+    let steps = plan.steps(stack);
+    steps
+        .into_iter()
+        .map(|step| {
+            let writes = |workloads: bool| {
+                let chosen = step.changes.iter().filter(|(stage, _)| (*stage == Stage::Workload) == workloads);
+                chosen.filter_map(|(_, change)| write(change)).collect()
+            };
+            Step { config: writes(false), workloads: writes(true), name: step.service, needs: step.needs }
+        })
+        .collect()
+}
+
+fn write(change: &plan::Change) -> Option<Write> {
+    let action = match change.action {
+        plan::Action::Create | plan::Action::Update { .. } => Action::Apply,
+        plan::Action::Keep => Action::Keep,
+        plan::Action::Delete => return None,
+    };
+    Some(Write { object: change.desired.clone()?, action })
+}
+
+/// A field that cannot change in place is the user's to decide about: making the object anew loses its pods,
+/// or its data.
+fn refuse_immutable(observed: &[cluster::Observed], desired: &[Object]) -> Result<(), CommandError> {
+    let diagnostics: Vec<Diagnostic> = observed
+        .iter()
+        .zip(desired)
+        .filter(|(found, _)| !found.immutable.is_empty())
+        .map(|(found, object)| {
+            let message = format!("{} exists, and a field of it that changes cannot be changed", found.reference);
+            let mut problem = Diagnostic::error(IMMUTABLE, message);
+            for field in &found.immutable {
+                if let Some(origin) = object.origins.get(&field.pointer) {
+                    problem = problem.at(origin.place(), "");
+                }
+                problem = problem.note(field.to_string());
+            }
+            problem.hint(format!(
+                "take the change back, or delete the object and deploy again: `kubectl delete {} {} -n {}`",
+                found.reference.gvk.kind.to_lowercase(),
+                found.reference.name,
+                found.reference.namespace.as_deref().unwrap_or_default(),
+            ))
+        })
+        .collect();
+    if diagnostics.is_empty() { Ok(()) } else { Err(CommandError { exit: Exit::Conflict, diagnostics }) }
+}
