@@ -15,3 +15,5 @@ pub mod stack;
 pub mod manifest;
 
 pub mod cluster;
+
+pub mod execute;
