@@ -143,20 +143,20 @@ impl Resource {
 }
 
 async fn core(client: &Client) -> Result<APIResourceList, DiscoveryError> {
-    idempotent(async || client.list_core_api_resources("v1").await)
+    idempotent(|| client.list_core_api_resources("v1"))
         .await
         .map_err(|error| failed("/api/v1", &error))
 }
 
 async fn list_groups(client: &Client) -> Result<Vec<APIGroup>, DiscoveryError> {
-    idempotent(async || client.list_api_groups().await)
+    idempotent(|| client.list_api_groups())
         .await
         .map(|list| list.groups)
         .map_err(|error| failed("/apis", &error))
 }
 
 async fn resources(client: &Client, version: String) -> Result<APIResourceList, DiscoveryError> {
-    idempotent(async || client.list_api_group_resources(&version).await)
+    idempotent(|| client.list_api_group_resources(&version))
         .await
         .map_err(|error| failed(&format!("/apis/{version}"), &error))
 }

@@ -313,7 +313,7 @@ impl Attempt {
     async fn look(&self, seen: Option<&Seen>) -> Result<Look, LockError> {
         let mut lost_answers = 0;
         loop {
-            let current = idempotent(async || self.api.get_opt(&self.name).await)
+            let current = idempotent(|| self.api.get_opt(&self.name))
                 .await
                 .map_err(|error| self.failed(error))?;
             let written = match current {

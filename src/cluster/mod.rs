@@ -25,6 +25,7 @@ pub use connect::{Cluster, connect, connect_with};
 pub use connect_error::ConnectError;
 pub use discovery::{DiscoveryError, Kinds, Resource, discover, discover_all};
 pub use error::{FieldConflict, FieldProblem, ObjectError, ObjectErrors, Reason, Verb};
+pub(crate) use inventory::{MANAGED_BY, PART_OF, STACKCTL, labelled};
 pub use inventory::{Owned, generated_secret_name, is_bookkeeping, lease_name, owned};
 pub use lock::{Lock, LockError, LockOptions, acquire};
 pub use nodes::NodeFacts;

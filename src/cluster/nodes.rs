@@ -46,7 +46,8 @@ impl Cluster {
             target: &target,
             sent: None,
         };
-        let nodes = idempotent(async || api.list(&ListParams::default()).await)
+        let all = ListParams::default();
+        let nodes = idempotent(|| api.list(&all))
             .await
             .map_err(|error| operation.failed(error))?;
         let mut facts: Vec<NodeFacts> = nodes.items.into_iter().map(of).collect();

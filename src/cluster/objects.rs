@@ -188,9 +188,9 @@ impl Objects {
         &self,
         build: impl Fn() -> Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, CallError> {
-        idempotent(async || {
-            let request = build().map_err(kube::Error::BuildRequest)?;
-            self.client.request(request).await
+        idempotent(|| {
+            let request = build().map_err(kube::Error::BuildRequest);
+            async { self.client.request(request?).await }
         })
         .await
     }

@@ -25,9 +25,10 @@ pub(super) enum CallError {
 }
 
 /// Sends a request that may be sent twice until it succeeds or fails for good.
-pub(super) async fn idempotent<T>(
-    mut send: impl AsyncFnMut() -> Result<T, kube::Error>,
-) -> Result<T, CallError> {
+pub(super) async fn idempotent<T, F>(mut send: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
     let mut wait = FIRST_WAIT;
     for _ in 1..ATTEMPTS {
         match once(send()).await {
@@ -130,9 +131,9 @@ mod tests {
     async fn it_gives_up_after_some_seconds_with_the_last_error() {
         let started = tokio::time::Instant::now();
         let mut sent = 0;
-        let error = idempotent(async || {
+        let error = idempotent(|| {
             sent += 1;
-            Err::<(), _>(api(503, &format!("attempt {sent}")))
+            std::future::ready(Err::<(), _>(api(503, &format!("attempt {sent}"))))
         })
         .await
         .unwrap_err();
@@ -143,7 +144,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_server_that_never_answers_ends_in_a_timeout() {
-        let error = idempotent(async || std::future::pending::<Result<(), _>>().await)
+        let error = idempotent(std::future::pending::<Result<(), kube::Error>>)
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "no answer within 35 s");

@@ -278,7 +278,7 @@ impl Store {
     ) -> Result<Kept, SecretError> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            let current = idempotent(async || self.api.get_opt(&self.name).await)
+            let current = idempotent(|| self.api.get_opt(&self.name))
                 .await
                 .map_err(|error| self.failed("read", &error))?;
             let mut kept = current.as_ref().map(text_of).unwrap_or_default();

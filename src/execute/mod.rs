@@ -1,0 +1,5 @@
+//! Doing what was planned: applying, waiting, deleting.
+
+pub mod apply;
+pub mod delete;
+mod phase;
