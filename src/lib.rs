@@ -16,3 +16,5 @@ pub mod manifest;
 pub mod readiness;
 
 pub mod diagnosis;
+
+pub mod execute;
