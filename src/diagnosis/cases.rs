@@ -11,7 +11,7 @@ use super::fixture::{
     at, crashed, deployment, event, observe, pod, ready, replica_set, stateful_set, unscheduled,
     with_state, with_status,
 };
-use super::{Expectation, Observed, Verdict, diagnose};
+use super::{Expectation, LogSource, Observed, Verdict, diagnose};
 
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -250,18 +250,22 @@ fn the_second_crash_ends_the_wait_and_the_first_does_not() {
     );
     let cause = broken(verdict(&after(2), 5));
     assert_eq!(cause.kind, CauseKind::Crashes { code: 3, runs: 2 });
-    let log = cause.log_source().unwrap();
+    let log = |observed: &Observed, cause: &Cause| {
+        let source = LogSource::of_cause(observed, cause).unwrap();
+        (source.pod, source.container, source.previous)
+    };
+    let main = |previous: bool| ("web-7c9-x2".to_owned(), "main".to_owned(), previous);
     assert_eq!(
-        (log.pod.as_str(), log.container.as_str(), log.ended),
-        ("web-7c9-x2", "main", true)
+        log(&after(2), &cause),
+        main(false),
+        "the last run is the current one until the next begins"
     );
 
     let again = json!({"state": {"running": {"startedAt": "2026-11-21T04:00:05Z"}}, "lastState": {"terminated": end}, "restartCount": 2, "ready": false});
     let running = one_pod(|pod| with_status(pod, again), |_| vec![]);
-    assert_eq!(
-        broken(verdict(&running, 6)).kind,
-        CauseKind::Crashes { code: 3, runs: 2 }
-    );
+    let cause = broken(verdict(&running, 6));
+    assert_eq!(cause.kind, CauseKind::Crashes { code: 3, runs: 2 });
+    assert_eq!(log(&running, &cause), main(true));
 }
 
 #[test]
@@ -367,7 +371,10 @@ fn a_failing_probe_has_until_ready_within_after_the_container_started() {
         cause.message(),
         "web runs but is not ready: GET /readyz on port 8080 fails"
     );
-    assert!(!cause.log_source().unwrap().ended, "it still runs");
+    let log = LogSource::of_cause(&probed(9), &cause).unwrap();
+    assert!(!log.previous, "it still runs");
+    let workload = expectation(&deployment("web", 1), None).workload;
+    assert_eq!(LogSource::of_silent(&probed(0), &workload), Some(log));
     assert_eq!(
         waiting(verdict(&probed(2), 32)).1,
         42,
@@ -764,7 +771,7 @@ fn jobs_decide_themselves_when_they_fail() {
     let over = observe([job.clone(), failed]);
     let cause = broken(verdict(&over, 9));
     assert_eq!(cause.kind, CauseKind::Crashes { code: 1, runs: 1 });
-    assert!(cause.log_source().is_some());
+    assert!(LogSource::of_cause(&over, &cause).is_some());
     assert_eq!(
         broken(verdict(&observe([job]), 9)).kind.code().as_str(),
         "S0817"

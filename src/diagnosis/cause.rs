@@ -144,17 +144,6 @@ pub enum ProbeKind {
     Startup,
 }
 
-/// Where the log of a cause is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogSource {
-    /// The pod's name.
-    pub pod: String,
-    /// The container.
-    pub container: String,
-    /// Whether the interesting run is over: its log is the previous one once the next run began.
-    pub ended: bool,
-}
-
 const IMAGE_MISSING: Code = Code::new("S0802");
 const IMAGE_NAME_INVALID: Code = Code::new("S0803");
 const IMAGE_DENIED: Code = Code::new("S0804");
@@ -197,31 +186,9 @@ impl CauseKind {
             Self::NoProgress { .. } => NO_PROGRESS,
         }
     }
-
-    /// Whether the container wrote a log that may tell more, and whether the run that matters is over.
-    fn logged(&self) -> Option<bool> {
-        match self {
-            Self::Crashes { .. } | Self::OutOfMemory { .. } | Self::Ends { .. } => Some(true),
-            Self::ProbeFailing { probe, .. } => Some(*probe != ProbeKind::Readiness),
-            Self::JobFailed { .. } => Some(false),
-            _ => None,
-        }
-    }
 }
 
 impl Cause {
-    /// Where its log lines are to be read; none where no container ran.
-    #[must_use]
-    pub fn log_source(&self) -> Option<LogSource> {
-        let ended = self.kind.logged()?;
-        let pod = self.chain.iter().find(|object| object.gvk.kind == "Pod")?;
-        Some(LogSource {
-            pod: pod.name.clone(),
-            container: self.container.clone()?,
-            ended,
-        })
-    }
-
     /// `Deployment/web › ReplicaSet/web-7c9 › Pod/web-7c9-x2 › container web`
     #[must_use]
     pub fn trail(&self) -> String {

@@ -13,6 +13,7 @@ mod event;
 mod explain;
 #[cfg(test)]
 mod fixture;
+mod log_source;
 mod observed;
 mod pod;
 mod progress;
@@ -21,10 +22,11 @@ mod rules;
 mod summary;
 mod verdict;
 
-pub use cause::{Cause, CauseKind, LogSource, ProbeKind};
+pub use cause::{Cause, CauseKind, ProbeKind};
 pub use deadline::{SETTLING, START_ALLOWANCE};
 pub use explain::TIMED_OUT;
 pub(crate) use explain::timed_out;
+pub use log_source::LogSource;
 pub use observed::Observed;
 pub use summary::{ServiceState, ServiceStatus, summary};
 pub use verdict::{Expectation, Verdict, diagnose};

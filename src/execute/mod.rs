@@ -1,5 +1,10 @@
-//! Doing what was planned: applying, waiting, deleting.
+//! Carrying out a plan: applying, waiting for what comes of it, deleting.
 
 pub mod apply;
 pub mod delete;
 mod phase;
+mod wait;
+mod watch;
+
+pub use wait::{Target, WaitError, until_ready};
+pub use watch::{Watch, WatchError, snapshot_once};
