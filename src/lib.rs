@@ -15,3 +15,5 @@ pub mod stack;
 pub mod manifest;
 
 pub mod forward;
+
+pub mod verify;
