@@ -1,0 +1,123 @@
+//! The way to a service's port.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::Url;
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::forward::{ForwardError, Forwarder, Target};
+use crate::stack::{Namespace, PortName, ServiceName, Stack, StackName};
+
+/// Knows the base URL of every port of every service.
+pub trait Reach: Send + Sync {
+    /// The URL of the root of a service's port.
+    fn url(
+        &self,
+        service: &ServiceName,
+        port: &PortName,
+    ) -> impl Future<Output = Result<Url, ReachError>> + Send;
+}
+
+/// Why a service cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// There is no such port.
+    #[error("service `{service}` has no port `{port}`")]
+    NoPort {
+        /// The service.
+        service: ServiceName,
+        /// What was asked for.
+        port: PortName,
+    },
+    /// The port cannot be forwarded.
+    #[error("cannot forward `{port}` of service `{service}`")]
+    Forward {
+        /// The service.
+        service: ServiceName,
+        /// The port.
+        port: PortName,
+        /// The cause.
+        #[source]
+        source: ForwardError,
+    },
+}
+
+/// Every service at one URL: a gateway in front of the stack.
+#[derive(Clone, Debug)]
+pub struct BaseUrl(pub Url);
+
+impl Reach for BaseUrl {
+    async fn url(&self, _service: &ServiceName, _port: &PortName) -> Result<Url, ReachError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Through port-forwards to the pods; each is opened when it is first needed and kept until this is
+/// dropped.
+pub struct ThroughCluster {
+    client: kube::Client,
+    namespace: Namespace,
+    stack: StackName,
+    ports: BTreeMap<(ServiceName, PortName), u16>,
+    open: Mutex<BTreeMap<(ServiceName, PortName), Arc<OnceCell<Forwarder>>>>,
+}
+
+impl ThroughCluster {
+    /// Nothing is opened yet.
+    #[must_use]
+    pub fn new(client: kube::Client, stack: &Stack) -> Self {
+        let ports = stack
+            .services
+            .values()
+            .flat_map(|service| {
+                let named = |(port, &number): (&PortName, &u16)| {
+                    ((service.name.clone(), port.clone()), number)
+                };
+                service.ports.iter().map(named).collect::<Vec<_>>()
+            })
+            .collect();
+        Self {
+            client,
+            namespace: stack.environment.namespace.clone(),
+            stack: stack.name.clone(),
+            ports,
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl Reach for ThroughCluster {
+    async fn url(&self, service: &ServiceName, port: &PortName) -> Result<Url, ReachError> {
+        let key = (service.clone(), port.clone());
+        let &number = self.ports.get(&key).ok_or_else(|| ReachError::NoPort {
+            service: service.clone(),
+            port: port.clone(),
+        })?;
+        let cell = Arc::clone(self.open.lock().await.entry(key).or_default());
+        let open = || {
+            let target = Target {
+                namespace: self.namespace.clone(),
+                stack: self.stack.clone(),
+                service: service.clone(),
+                port_name: port.clone(),
+                port: number,
+                declared: None,
+            };
+            let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            Forwarder::open(self.client.clone(), target, any_port)
+        };
+        let forwarder = cell
+            .get_or_try_init(open)
+            .await
+            .map_err(|source| ReachError::Forward {
+                service: service.clone(),
+                port: port.clone(),
+                source,
+            })?;
+        let url = format!("http://{}/", forwarder.local_addr());
+        Ok(Url::parse(&url).expect("a socket address makes a URL"))
+    }
+}

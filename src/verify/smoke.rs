@@ -1,0 +1,267 @@
+//! Runs smoke tests: files at the same time, the checks of a file in order.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+
+use super::assert::{Failure, Response, capture, failures};
+use super::reach::Reach;
+use super::request::{Prepared, prepare};
+use super::result::{CheckReport, Outcome, SmokeReport, SuiteReport};
+use super::spec::{Check, Suite};
+use super::template::Scope;
+use crate::event::{Event, EventSink, Phase, TaskOutcome};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The HTTP client could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the HTTP client")]
+pub struct ClientError(#[source] reqwest::Error);
+
+/// Runs every check of `suites`. A wrong answer, or none, is tried again until the file's deadline; an
+/// attempt that has begun before it may end after it. What comes after a failed check is skipped.
+pub async fn run(
+    suites: &[Suite],
+    reach: &impl Reach,
+    events: &dyn EventSink,
+) -> Result<SmokeReport, ClientError> {
+    let client = client()?;
+    let start = Instant::now();
+    events.emit(Event::PhaseStarted(Phase::Smoke));
+    let running = suites.iter().map(|suite| async {
+        let run = Run {
+            suite,
+            client: &client,
+            reach,
+            events,
+            start: Instant::now(),
+        };
+        run.suite().await
+    });
+    let report = SmokeReport {
+        suites: join_all(running).await,
+        elapsed: start.elapsed(),
+    };
+    events.emit(Event::PhaseFinished {
+        phase: Phase::Smoke,
+        summary: report.summary(),
+        elapsed: report.elapsed,
+    });
+    Ok(report)
+}
+
+/// Sees redirects as they are, uses no proxy, and trusts the roots that browsers trust.
+fn client() -> Result<Client, ClientError> {
+    // Fails where one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .filter_map(|root| reqwest::Certificate::from_der(root).ok());
+    Client::builder()
+        .tls_certs_only(roots)
+        .no_proxy()
+        .redirect(Policy::none())
+        // A connection that is kept would stick to a pod that is going away.
+        .pool_idle_timeout(Duration::from_secs(2))
+        .user_agent(concat!("stackctl/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(ClientError)
+}
+
+struct Run<'a, R> {
+    suite: &'a Suite,
+    client: &'a Client,
+    reach: &'a R,
+    events: &'a dyn EventSink,
+    start: Instant,
+}
+
+/// What one request led to.
+enum Attempt {
+    Passed(Response, Vec<(String, serde_json::Value)>),
+    Failed {
+        failures: Vec<Failure>,
+        body: Option<String>,
+        /// Whether it may be sent again even if it must not have an effect twice.
+        never_sent: bool,
+    },
+}
+
+impl<R: Reach> Run<'_, R> {
+    async fn suite(&self) -> SuiteReport {
+        let task = self.suite.service.to_string();
+        self.events.emit(Event::TaskStarted {
+            phase: Phase::Smoke,
+            task: task.clone(),
+        });
+        let mut scope = Scope::draw();
+        let mut checks: Vec<CheckReport> = Vec::new();
+        let mut failed: Option<String> = None;
+        for check in &self.suite.checks {
+            let report = match &failed {
+                Some(name) => skipped(check, name),
+                None => self.check(check, &mut scope).await,
+            };
+            if matches!(report.outcome, Outcome::Failed { .. }) {
+                failed = Some(check.name.clone());
+            }
+            checks.push(report);
+        }
+        let elapsed = self.start.elapsed();
+        let (outcome, detail) = match failed {
+            Some(name) => (TaskOutcome::Failed, format!("`{name}` failed")),
+            None => (TaskOutcome::Done, format!("{} passed", checks.len())),
+        };
+        self.events.emit(Event::TaskFinished {
+            phase: Phase::Smoke,
+            task,
+            outcome,
+            detail,
+            elapsed,
+        });
+        SuiteReport {
+            service: self.suite.service.clone(),
+            checks,
+            elapsed,
+        }
+    }
+
+    async fn check(&self, check: &Check, scope: &mut Scope) -> CheckReport {
+        let start = Instant::now();
+        let mut report = CheckReport {
+            name: check.name.clone(),
+            span: check.span.clone(),
+            request: String::new(),
+            outcome: Outcome::Skipped {
+                reason: String::new(),
+            },
+            attempts: 0,
+            elapsed: Duration::ZERO,
+        };
+        let request = match prepare(&check.request, scope) {
+            Ok(request) => request,
+            Err(error) => {
+                report.outcome = Outcome::Failed {
+                    failures: vec![no_answer(check, error.to_string())],
+                    body: None,
+                };
+                return report;
+            }
+        };
+        report.request = request.line();
+        let mut pause = FIRST_PAUSE;
+        report.outcome = loop {
+            report.attempts += 1;
+            match self.attempt(check, &request, scope).await {
+                Attempt::Passed(response, captured) => {
+                    scope.captures.extend(captured);
+                    break Outcome::Passed {
+                        answered_in: response.elapsed(),
+                    };
+                }
+                Attempt::Failed {
+                    failures,
+                    body,
+                    never_sent,
+                } => {
+                    let again = check.retry || never_sent;
+                    if !again || self.start.elapsed() + pause >= self.suite.deadline {
+                        break Outcome::Failed { failures, body };
+                    }
+                    self.waiting(check, &failures);
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 3 / 2).min(LONGEST_PAUSE);
+        };
+        report.elapsed = start.elapsed();
+        report
+    }
+
+    async fn attempt(&self, check: &Check, request: &Prepared, scope: &Scope) -> Attempt {
+        let failed = |actual: String, never_sent| Attempt::Failed {
+            failures: vec![no_answer(check, actual)],
+            body: None,
+            never_sent,
+        };
+        let base = match self
+            .reach
+            .url(&self.suite.service, &check.request.port)
+            .await
+        {
+            Ok(base) => base,
+            Err(error) => {
+                let cause = std::error::Error::source(&error)
+                    .map_or_else(String::new, |cause| format!(": {cause}"));
+                return failed(format!("{error}{cause}"), true);
+            }
+        };
+        let response = match request.send(self.client, &base).await {
+            Ok(response) => response,
+            Err(error) => return failed(error.to_string(), error.never_sent()),
+        };
+        let found = failures(&check.expect, &response, scope);
+        let found = if found.is_empty() {
+            match capture(&check.captures, &response) {
+                Ok(captured) => return Attempt::Passed(response, captured),
+                Err(found) => found,
+            }
+        } else {
+            found
+        };
+        Attempt::Failed {
+            failures: found,
+            body: Some(response.excerpt()),
+            never_sent: false,
+        }
+    }
+
+    fn waiting(&self, check: &Check, failures: &[Failure]) {
+        let Some(Failure {
+            subject,
+            expected,
+            actual,
+            ..
+        }) = failures.first()
+        else {
+            return;
+        };
+        self.events.emit(Event::TaskProgress {
+            phase: Phase::Smoke,
+            task: self.suite.service.to_string(),
+            message: format!(
+                "{}: {subject}: expected {expected}, got {actual}",
+                check.name
+            ),
+        });
+    }
+}
+
+fn no_answer(check: &Check, actual: String) -> Failure {
+    Failure {
+        span: check.request.span.clone(),
+        subject: "request".into(),
+        expected: "an answer".into(),
+        actual,
+    }
+}
+
+fn skipped(check: &Check, failed: &str) -> CheckReport {
+    CheckReport {
+        name: check.name.clone(),
+        span: check.span.clone(),
+        request: String::new(),
+        outcome: Outcome::Skipped {
+            reason: format!("`{failed}` failed before it"),
+        },
+        attempts: 0,
+        elapsed: Duration::ZERO,
+    }
+}
+
+#[cfg(test)]
+mod tests;
