@@ -87,7 +87,7 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
     let seconds = service.ready_within.as_secs().max(1);
     let mut entries = vec![
         ("name", Value::text(service.name.as_str())),
-        ("kind", Value::text(kind).from_place(source("kind"))),
+        ("kind", Value::text(kind).placed_at(source("kind"))),
         ("ports", ports(service, "ports", &service.ports)),
         ("forward", ports(service, "forward", &service.forward)),
         ("volumes", volumes(service, |_| true)),
@@ -98,11 +98,11 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
         ("probePort", probe_port(service)),
         (
             "needs",
-            Value::list(needs.collect()).from_place(source("needs")),
+            Value::list(needs.collect()).placed_at(source("needs")),
         ),
         (
             "readyWithin",
-            Value::integer(seconds).from_place(source("readyWithin")),
+            Value::integer(seconds).placed_at(source("readyWithin")),
         ),
         ("replicas", own_value(service, "replicas", 1)),
         ("user", own_value(service, "user", USER)),
@@ -122,9 +122,9 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
 fn ports(service: &Service, key: &str, ports: &BTreeMap<PortName, u16>) -> Value {
     Value::map(ports.iter().map(|(name, port)| {
         let place = service.source.at([key, name.as_str()]);
-        (name.as_str(), Value::integer(*port).from_place(place))
+        (name.as_str(), Value::integer(*port).placed_at(place))
     }))
-    .from_place(service.source.get(key))
+    .placed_at(service.source.get(key))
 }
 
 fn volumes(service: &Service, wanted: impl Fn(&Volume) -> bool) -> Value {
@@ -132,22 +132,22 @@ fn volumes(service: &Service, wanted: impl Fn(&Volume) -> bool) -> Value {
     let volume = |name: &VolumeName, volume: &Volume| {
         let at = |key: &str| service.source.at(["volumes", name.as_str(), key]);
         Value::map([
-            ("path", Value::text(&volume.path).from_place(at("path"))),
-            ("size", Value::text(&volume.size).from_place(at("size"))),
+            ("path", Value::text(&volume.path).placed_at(at("path"))),
+            ("size", Value::text(&volume.size).placed_at(at("size"))),
             (
                 "ephemeral",
-                Value::new(Data::Bool(volume.ephemeral)).from_place(at("ephemeral")),
+                Value::new(Data::Bool(volume.ephemeral)).placed_at(at("ephemeral")),
             ),
         ])
-        .from_place(service.source.at(["volumes", name.as_str()]))
+        .placed_at(service.source.at(["volumes", name.as_str()]))
     };
     Value::map(wanted.map(|(name, found)| (name.as_str(), volume(name, found))))
-        .from_place(service.source.get("volumes"))
+        .placed_at(service.source.get("volumes"))
 }
 
 fn probes(service: &Service) -> Value {
     let path = |key: &str, path: Option<&String>| match path {
-        Some(path) => Value::text(path).from_place(service.source.at(["probes", key])),
+        Some(path) => Value::text(path).placed_at(service.source.at(["probes", key])),
         None => Value::new(Data::Null),
     };
     Value::map([
@@ -178,7 +178,7 @@ fn probe_port(service: &Service) -> Value {
 fn listen_port(service: &Service) -> Value {
     match service.ports.get("http") {
         Some(port) if !service.env.contains_key("PORT") => {
-            Value::integer(*port).from_place(service.source.at(["ports", "http"]))
+            Value::integer(*port).placed_at(service.source.at(["ports", "http"]))
         }
         _ => Value::new(Data::Null),
     }

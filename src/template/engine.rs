@@ -134,10 +134,9 @@ impl Engine<'_> {
 
     fn write(&mut self, expression: &Expression, span: &Span) {
         let value = self.evaluate(expression);
-        if matches!(value.data, Data::Secrets(_)) {
+        if value.holds_all_secrets() {
             self.all_secrets(span);
-        }
-        if self.live {
+        } else if self.live {
             self.incomplete |= value.is_unknown();
             self.start_line(span);
             self.rendered.write_value(value, span.clone());

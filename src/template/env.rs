@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::secret;
 use crate::stack::{EnvTemplate, Service};
 use crate::yaml::Style;
@@ -52,14 +52,31 @@ fn variable(
     let source = Source::scalar(&template.text, &template.span);
     let compiled = strict::compile(source)?;
     let rendered = engine::render(&compiled, context, partials)?;
-    let style = match template.span.text().chars().next() {
-        Some('|' | '>') => Style::Block,
-        _ => Style::Plain,
+    let style = if is_block(&template.span) {
+        Style::Block
+    } else {
+        Style::Plain
     };
     let (text, values) = substitute::text(rendered.text(), &rendered, style)?;
     let mut sources = vec![template.span.clone()];
     sources.extend(values);
     Ok(Value::text(&text).with_sources(sources))
+}
+
+/// Whether the scalar at `span` is a literal or folded block: the span starts below its `|` or `>`.
+fn is_block(span: &Span) -> bool {
+    let before = span.file().text()[..span.range().start].trim_end_matches(' ');
+    let Some(above) = before
+        .trim_end()
+        .rsplit('\n')
+        .next()
+        .filter(|_| before.ends_with('\n'))
+    else {
+        return false;
+    };
+    let header = above.split(" #").next().unwrap_or_default();
+    let sign = header.split_whitespace().next_back().unwrap_or_default();
+    sign.starts_with(['|', '>'])
 }
 
 impl Env {

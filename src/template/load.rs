@@ -88,8 +88,9 @@ impl Reader<'_> {
         if matches!(folder, "service" | "partials") {
             return None;
         }
+        let problems = self.problems.len();
         let files = self.folder(folder, TEMPLATE)?;
-        if files.is_empty() {
+        if files.is_empty() && self.problems.len() == problems {
             let message =
                 format!("templates/{folder}/ replaces all templates of `{folder}` but has none");
             self.problems
@@ -164,4 +165,102 @@ impl Reader<'_> {
 /// The path that is shown, also for built-in files: there a file would replace them.
 fn shown(folder: &str, name: &str) -> PathBuf {
     ["templates", folder, name].iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Explain;
+    use crate::template::testing::{service, stack};
+
+    /// The templates of a stack of services `a` and `b` whose folder `templates` has these files.
+    fn loaded(files: &[(&str, &[u8])]) -> Result<Templates, Vec<Diagnostic>> {
+        let root = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = root.path().join("templates").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let mut stack = stack(vec![service("a", "{}"), service("b", "{}")]);
+        stack.root = root.path().to_owned();
+        load(&stack).map_err(|problems| problems.diagnostics())
+    }
+
+    fn names(templates: &Templates, service: &str) -> Vec<String> {
+        let files = templates.services[service].iter();
+        files
+            .map(|file| file.path().display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn plain_services_have_the_built_in_templates() {
+        let templates = loaded(&[]).unwrap();
+        assert_eq!(names(&templates, "a").len(), BUILT_IN.len());
+        assert_eq!(
+            names(&templates, "a")[1],
+            "templates/service/deployment.yaml.hbs"
+        );
+        assert_eq!(names(&templates, "a"), names(&templates, "b"));
+        assert_eq!(templates.partials.keys().collect::<Vec<_>>(), ["pod"]);
+    }
+
+    #[test]
+    fn files_replace_and_join_the_built_in_ones() {
+        let templates = loaded(&[
+            ("service/secret.yaml.hbs", b"mine"),
+            ("service/extra.yaml.hbs", b"extra"),
+            ("service/notes.txt", b"no template"),
+            ("partials/pod.hbs", b"pod"),
+            ("partials/more.hbs", b"more"),
+        ])
+        .unwrap();
+        let found = names(&templates, "a");
+        assert_eq!(found.len(), BUILT_IN.len() + 1);
+        let text = |name: &str| {
+            let at = found.iter().position(|other| other == name).unwrap();
+            templates.services["a"][at].text()
+        };
+        assert_eq!(text("templates/service/secret.yaml.hbs"), "mine");
+        assert_eq!(text("templates/service/extra.yaml.hbs"), "extra");
+        assert_eq!(templates.partials["pod"].text(), "pod");
+        assert_eq!(
+            templates.partials["more"].path(),
+            Path::new("templates/partials/more.hbs")
+        );
+    }
+
+    #[test]
+    fn a_folder_replaces_all_of_a_service() {
+        let templates = loaded(&[("a/z.yaml.hbs", b""), ("a/b.yaml.hbs", b"")]).unwrap();
+        assert_eq!(
+            names(&templates, "a"),
+            ["templates/a/b.yaml.hbs", "templates/a/z.yaml.hbs"]
+        );
+        assert_eq!(names(&templates, "b").len(), BUILT_IN.len());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_reported_at_once() {
+        let problems = loaded(&[
+            ("a/readme.md", b""),
+            ("b/x.yaml.hbs", b"\xff"),
+            ("service/y.yaml.hbs", b"\xff"),
+            ("partials/z.hbs/directory", b""),
+        ])
+        .unwrap_err();
+        let messages: Vec<&str> = problems
+            .iter()
+            .map(|problem| problem.message.as_str())
+            .collect();
+        assert_eq!(
+            messages,
+            [
+                "templates/service/y.yaml.hbs is not UTF-8",
+                "templates/a/ replaces all templates of `a` but has none",
+                "templates/b/x.yaml.hbs is not UTF-8",
+                "templates/partials/z.hbs cannot be read",
+            ]
+        );
+    }
 }

@@ -67,7 +67,7 @@ impl Value {
     }
 
     /// The same value, coming from `node`'s place where there is one.
-    pub(super) fn from_place(mut self, node: Option<&yaml::Node>) -> Self {
+    pub(super) fn placed_at(mut self, node: Option<&yaml::Node>) -> Self {
         if let Some(node) = node {
             self.sources = Rc::new([node.span.clone()]);
         }
@@ -95,7 +95,7 @@ impl Value {
                     .collect(),
             )),
         };
-        Self::new(data).from_place(Some(node))
+        Self::new(data).placed_at(Some(node))
     }
 
     /// A literal of a template.
@@ -172,6 +172,16 @@ impl Value {
             Data::Map(entries) => entries.values().any(Self::holds_secret),
             Data::Secrets(_) => true,
             _ => self.is_secret(),
+        }
+    }
+
+    /// Whether the map of all secrets is it or in it, as in the context as a whole.
+    pub(super) fn holds_all_secrets(&self) -> bool {
+        match &self.data {
+            Data::Secrets(_) => true,
+            Data::List(items) => items.iter().any(Self::holds_all_secrets),
+            Data::Map(entries) => entries.values().any(Self::holds_all_secrets),
+            _ => false,
         }
     }
 
