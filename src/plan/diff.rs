@@ -208,14 +208,17 @@ impl<'a> Place<'a> {
     fn field(&self, key: &str) -> Self {
         let mut path = self.path.clone();
         push_key(&mut path, key);
+        let wanted = |key: &str| {
+            let (pointer, value) = self.wanted.as_ref()?;
+            Some((child(pointer, key), value.get(key)?))
+        };
+        // The server turns a Secret's texts into `data`.
+        let texts = || wanted("stringData").filter(|_| self.pointer.is_empty() && key == "data");
         Self {
             path,
             pointer: child(&self.pointer, key),
             live_pointer: child(&self.live_pointer, key),
-            wanted: self
-                .wanted
-                .as_ref()
-                .and_then(|(pointer, value)| Some((child(pointer, key), value.get(key)?))),
+            wanted: wanted(key).or_else(texts),
         }
     }
 
@@ -453,6 +456,35 @@ mod tests {
         assert_eq!(
             found[0].origin.as_ref().unwrap().to_string(),
             "service.yaml:1:8"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_written_as_text_and_read_as_data() {
+        let secret = |field: &str, value: &str| {
+            let mut secret =
+                json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "web"}});
+            secret[field] = json!({ "key": value });
+            secret
+        };
+        let mut desired = object("web", secret("stringData", "new"));
+        let file = SourceFile::new("secret.yaml.hbs", "key: new");
+        desired.origins.insert(
+            "/stringData/key".into(),
+            Origin {
+                template: Span::new(&file, 5..8),
+                values: Vec::new(),
+            },
+        );
+        let found = diff(
+            &secret("data", "b2xk"),
+            &secret("data", "bmV3"),
+            Some(&desired),
+        );
+        assert_eq!(found[0].pointer, "/data/key");
+        assert_eq!(
+            found[0].origin.as_ref().unwrap().to_string(),
+            "secret.yaml.hbs:1:6"
         );
     }
 
