@@ -11,6 +11,7 @@ mod document;
 mod engine;
 mod env;
 mod functions;
+mod literal;
 mod load;
 mod path;
 mod placeholder;
@@ -19,6 +20,7 @@ mod scope;
 mod source;
 mod strict;
 mod substitute;
+mod syntax;
 mod tag;
 #[cfg(test)]
 mod testing;
