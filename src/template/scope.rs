@@ -116,7 +116,11 @@ impl Scopes {
             }
             _ => {
                 let message = format!("there is no `{name}` in {}", value.type_name());
-                return Diagnostic::error(MISSING, message).at(&step.span, "");
+                let problem = Diagnostic::error(MISSING, message).at(&step.span, "");
+                return match value.data {
+                    Data::Null => problem.hint("what may be null needs an `{{#if}}` around it"),
+                    _ => problem,
+                };
             }
         };
         let problem =

@@ -68,9 +68,17 @@ pub(super) fn explain(source: &Source, error: &TemplateError) -> Diagnostic {
             Some(open) => Diagnostic::error(SYNTAX, "this block is never closed")
                 .at(&source.span(open.range), "opened here")
                 .at(&place, "Handlebars gave up here"),
-            None => Diagnostic::error(SYNTAX, "this is not valid Handlebars")
-                .at(&place, "")
-                .hint("write a literal `{{` as `\\{{`"),
+            None => {
+                let before = text[..at].trim_end();
+                let leading_dot = text[at..].starts_with('.') && before.ends_with("{{");
+                Diagnostic::error(SYNTAX, "this is not valid Handlebars")
+                    .at(&place, "")
+                    .hint(if leading_dot {
+                        "paths start without a dot: this is Handlebars, not a Go template"
+                    } else {
+                        "write a literal `{{` as `\\{{`"
+                    })
+            }
         },
     }
 }
