@@ -8,16 +8,13 @@ use std::collections::BTreeMap;
 
 use crate::diagnostic::{Code, Diagnostic, Span, did_you_mean};
 
-use super::ast::{
-    Block, BlockKind, Call, Expression, Node, Origin, Partial, Path, Run, Step, Template,
-};
+use super::ast::{Block, BlockKind, Call, Expression, Node, Partial, Run, Template};
 use super::functions;
 use super::placeholder::Rendered;
+use super::scope::{Scope, Scopes};
 use super::source::Source;
 use super::value::{Data, Value};
 
-const MISSING: Code = Code::new("S0206");
-const UNKNOWN_SECRET: Code = Code::new("S0207");
 const FUNCTION: Code = Code::new("S0208");
 const SECRET: Code = Code::new("S0209");
 const PARTIAL: Code = Code::new("S0210");
@@ -37,7 +34,7 @@ pub(super) fn render(
 ) -> Result<Rendered, Vec<Diagnostic>> {
     let mut engine = Engine {
         partials,
-        scopes: vec![Scope::new(context.clone())],
+        scopes: Scopes::new(context.clone()),
         rendered: Rendered::default(),
         indent: String::new(),
         live: true,
@@ -55,8 +52,7 @@ pub(super) fn render(
 
 struct Engine<'a> {
     partials: &'a Partials,
-    /// The whole context, then the blocks around, innermost last.
-    scopes: Vec<Scope>,
+    scopes: Scopes,
     rendered: Rendered,
     /// What partials put before every line.
     indent: String,
@@ -66,25 +62,6 @@ struct Engine<'a> {
     /// Whether something is left out because of a problem that is reported elsewhere.
     incomplete: bool,
     problems: Vec<Diagnostic>,
-}
-
-/// What `#each` and `#with` bring into view.
-#[derive(Clone)]
-struct Scope {
-    this: Value,
-    /// `@index` and the like, by their names without `@`.
-    locals: Vec<(&'static str, Value)>,
-    parameters: Vec<(String, Value)>,
-}
-
-impl Scope {
-    fn new(this: Value) -> Self {
-        Self {
-            this,
-            locals: Vec::new(),
-            parameters: Vec::new(),
-        }
-    }
 }
 
 impl Engine<'_> {
@@ -198,7 +175,7 @@ impl Engine<'_> {
         let taken = subject.is_truthy(false);
         let this = if taken { subject } else { Value::unknown() };
         let mut scope = Scope::new(this.clone());
-        scope.locals = self.innermost().locals.clone();
+        scope.locals = self.scopes.innermost().locals.clone();
         scope.parameters = block
             .parameters
             .iter()
@@ -279,7 +256,9 @@ impl Engine<'_> {
         let outer = self.indent.clone();
         self.indent.push_str(&partial.indent);
         let scoped = this.is_some();
-        self.scopes.extend(this.map(Scope::new));
+        if let Some(this) = this {
+            self.scopes.push(Scope::new(this));
+        }
         self.depth += 1;
         self.nodes(&template.nodes, &template.source);
         self.depth -= 1;
@@ -307,7 +286,10 @@ impl Engine<'_> {
     fn evaluate(&mut self, expression: &Expression) -> Value {
         match expression {
             Expression::Literal(value) => value.clone(),
-            Expression::Path(path) => self.path(path),
+            Expression::Path(path) => self.scopes.find(path, self.live).unwrap_or_else(|problem| {
+                self.problems.push(*problem);
+                Value::unknown()
+            }),
             Expression::Call(call) => self.call(call),
         }
     }
@@ -329,132 +311,6 @@ impl Engine<'_> {
             }
             Value::unknown()
         })
-    }
-
-    fn innermost(&self) -> &Scope {
-        self.scopes
-            .last()
-            .expect("the whole context is never popped")
-    }
-
-    fn path(&mut self, path: &Path) -> Value {
-        let (start, steps) = match self.start(path) {
-            Ok(found) => found,
-            Err(problem) => {
-                self.problems.push(problem);
-                return Value::unknown();
-            }
-        };
-        let mut value = start;
-        for (index, step) in steps.iter().enumerate() {
-            match self.step(&value, step) {
-                Some(next) => value = next,
-                None => {
-                    let problem = self.missing(&value, step, path, index == 0);
-                    self.problems.push(problem);
-                    return Value::unknown();
-                }
-            }
-        }
-        value
-    }
-
-    /// The value a path starts from, and the steps that remain.
-    fn start<'p>(&self, path: &'p Path) -> Result<(Value, &'p [Step]), Diagnostic> {
-        let outer = |up: usize| {
-            let index = (self.scopes.len() - 1).checked_sub(up);
-            index.map(|index| &self.scopes[index]).ok_or_else(|| {
-                let problem = Diagnostic::error(MISSING, "there is no block that far out");
-                problem
-                    .at(&path.span, "")
-                    .hint("only `each` and `with` make a level for `../`")
-            })
-        };
-        match &path.origin {
-            Origin::Root => Ok((self.scopes[0].this.clone(), &path.steps)),
-            Origin::This(up) => {
-                let named = path.steps.first().filter(|_| *up == 0);
-                match named.and_then(|first| self.parameter(&first.name)) {
-                    Some(value) => Ok((value, &path.steps[1..])),
-                    None => Ok((outer(*up)?.this.clone(), &path.steps)),
-                }
-            }
-            Origin::Local(up, name) => {
-                let locals = &outer(*up)?.locals;
-                match locals.iter().find(|(local, _)| local == name) {
-                    Some((_, value)) => Ok((value.clone(), &path.steps)),
-                    None => Err(unknown_local(path, name, locals)),
-                }
-            }
-        }
-    }
-
-    fn parameter(&self, name: &str) -> Option<Value> {
-        let parameters = self.scopes.iter().rev().flat_map(|scope| &scope.parameters);
-        let found = parameters
-            .into_iter()
-            .find(|(parameter, _)| parameter == name);
-        found.map(|(_, value)| value.clone())
-    }
-
-    fn step(&self, value: &Value, step: &Step) -> Option<Value> {
-        match &value.data {
-            Data::Map(entries) => entries.get(&step.name).cloned(),
-            Data::Secrets(secrets) => secrets.by_name.get(&step.name).cloned(),
-            Data::List(items) => items.get(step.name.parse::<usize>().ok()?).cloned(),
-            Data::Unknown => Some(Value::unknown()),
-            Data::Null if !self.live => Some(Value::unknown()),
-            _ => None,
-        }
-    }
-
-    fn missing(&self, value: &Value, step: &Step, path: &Path, first: bool) -> Diagnostic {
-        let name = &step.name;
-        let keys: Vec<&str> = match &value.data {
-            Data::Secrets(secrets) => {
-                let known = secrets.by_name.keys().map(String::as_str);
-                return unknown_secret(step, known.collect(), &secrets.declared_in);
-            }
-            Data::Map(entries) => entries.keys().map(String::as_str).collect(),
-            Data::List(items) => {
-                let message = format!("there is no `{name}` in a list of {}", items.len());
-                return Diagnostic::error(MISSING, message).at(&step.span, "");
-            }
-            _ => {
-                let message = format!("there is no `{name}` in {}", value.type_name());
-                return Diagnostic::error(MISSING, message).at(&step.span, "");
-            }
-        };
-        let problem =
-            Diagnostic::error(MISSING, format!("there is no `{name}` here")).at(&step.span, "");
-        if let Some(near) = did_you_mean(name, keys.iter().copied()) {
-            return problem.hint(format!("did you mean `{near}`?"));
-        }
-        if let Some(elsewhere) = self.elsewhere(path, first) {
-            return problem.hint(format!("did you mean `{elsewhere}`?"));
-        }
-        problem.hint(match keys.as_slice() {
-            [] => "there is nothing at all".to_owned(),
-            keys => format!("there are: {}", keys.join(", ")),
-        })
-    }
-
-    /// Where the whole path would exist: seen from the whole context, or among the service's values.
-    fn elsewhere(&self, path: &Path, first: bool) -> Option<String> {
-        let name = &path.steps.first().filter(|_| first)?.name;
-        let Data::Map(root) = &self.scopes[0].this.data else {
-            return None;
-        };
-        if self.scopes.len() > 1 && path.origin == Origin::This(0) && root.contains_key(name) {
-            return Some(format!("@root.{}", path.span.text()));
-        }
-        let Data::Map(values) = &root.get("values")?.data else {
-            return None;
-        };
-        let prefix = if self.scopes.len() > 1 { "@root." } else { "" };
-        values
-            .contains_key(name)
-            .then(|| format!("{prefix}values.{name}"))
     }
 }
 
@@ -479,32 +335,4 @@ fn each_scope(
         locals,
         parameters: parameters.zip([item.clone(), key.clone()]).collect(),
     }
-}
-
-fn unknown_local(path: &Path, name: &str, locals: &[(&'static str, Value)]) -> Diagnostic {
-    let problem =
-        Diagnostic::error(MISSING, format!("there is no `@{name}` here")).at(&path.span, "");
-    let known: Vec<String> = locals
-        .iter()
-        .map(|(local, _)| format!("`@{local}`"))
-        .collect();
-    problem.hint(match known.as_slice() {
-        [] => {
-            "`@index`, `@first`, `@last` and, for maps, `@key` are there inside `each`".to_owned()
-        }
-        known => format!("there are: {}", known.join(", ")),
-    })
-}
-
-fn unknown_secret(step: &Step, known: Vec<&str>, declared_in: &str) -> Diagnostic {
-    let problem = Diagnostic::error(
-        UNKNOWN_SECRET,
-        format!("there is no secret `{}`", step.name),
-    )
-    .at(&step.span, "");
-    let problem = match did_you_mean(&step.name, known) {
-        Some(near) => problem.hint(format!("did you mean `{near}`?")),
-        None => problem,
-    };
-    problem.hint(format!("declare it under `secrets:` of {declared_in}"))
 }

@@ -17,7 +17,8 @@ use super::source::Source;
 use super::value::Value;
 use super::{document, env, strict, substitute};
 
-/// Renders the templates of all services over the stack and its images (references by service).
+/// Renders the templates of all services over the stack and its images: a reference for every service whose
+/// templates name its image, as the built-in ones do.
 ///
 /// Objects come in the order of the services' names, then of the templates' names. Strings with a secret
 /// hold its token.

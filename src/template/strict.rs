@@ -4,36 +4,36 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use handlebars::Template as Parsed;
 use handlebars::template::{
     BlockParam, DecoratorTemplate, HelperTemplate, Parameter, Subexpression, TemplateElement,
 };
-use handlebars::{Template as Parsed, TemplateError, TemplateErrorReason};
 use serde_json::Value as Json;
 
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
 use crate::secret;
 
-use super::ast::{Block, BlockKind, Call, Expression, Node, Partial, Path, Run, Step, Template};
+use super::ast::{Block, BlockKind, Call, Expression, Node, Partial, Path, Step, Template};
 use super::functions::Function;
-use super::path;
 use super::source::Source;
+use super::syntax::Lines;
 use super::tag::{self, Tag};
 use super::value::Value;
+use super::{literal, path, syntax};
 
-const SYNTAX: Code = Code::new("S0201");
-const RESERVED: Code = Code::new("S0202");
 const UNSUPPORTED: Code = Code::new("S0203");
 const UNKNOWN_FUNCTION: Code = Code::new("S0204");
 const ARGUMENTS: Code = Code::new("S0205");
 
 /// Compiles a template, or says everything that is wrong with it.
 pub(super) fn compile(source: Source) -> Result<Template, Vec<Diagnostic>> {
-    refuse_reserved(&source).map_err(|problem| vec![problem])?;
-    let parsed = Parsed::compile(source.text()).map_err(|error| vec![syntax(&source, &error)])?;
+    syntax::refuse_reserved(&source).map_err(|problem| vec![problem])?;
+    let parsed =
+        Parsed::compile(source.text()).map_err(|error| vec![syntax::explain(&source, &error)])?;
     let mut compiler = Compiler {
         text: source.text(),
         source: &source,
-        lines: line_starts(source.text()),
+        lines: Lines::of(source.text()),
         cursor: 0,
         problems: Vec::new(),
     };
@@ -46,67 +46,10 @@ pub(super) fn compile(source: Source) -> Result<Template, Vec<Diagnostic>> {
     }
 }
 
-fn refuse_reserved(source: &Source) -> Result<(), Diagnostic> {
-    let reserved = |(_, c): &(usize, char)| secret::RESERVED.contains(c);
-    match source.text().char_indices().find(reserved) {
-        None => Ok(()),
-        Some((at, c)) => Err(Diagnostic::error(
-            RESERVED,
-            format!("the character U+{:X} is reserved", u32::from(c)),
-        )
-        .at(&source.span(at..at + c.len_utf8()), "")
-        .hint("remove it: stackctl uses characters of this private area itself")),
-    }
-}
-
-fn syntax(source: &Source, error: &TemplateError) -> Diagnostic {
-    let text = source.text();
-    let at = error
-        .pos()
-        .map_or(0, |place| offset(&line_starts(text), text, place));
-    let width = text[at..].chars().next().map_or(0, char::len_utf8);
-    let place = source.span(at..at + width);
-    match error.reason() {
-        TemplateErrorReason::MismatchingClosedHelper(open, close) => Diagnostic::error(
-            SYNTAX,
-            format!("`{{{{#{open}}}}}` cannot be closed by `{{{{/{close}}}}}`"),
-        )
-        .at(&place, ""),
-        TemplateErrorReason::InvalidParam(parameter) => {
-            let at = text.find(parameter.as_str()).unwrap_or(at);
-            Diagnostic::error(SYNTAX, format!("`{parameter}` is no value"))
-                .at(&source.span(at..at + parameter.len()), "")
-        }
-        _ => match tag::unclosed(text) {
-            Some(open) => Diagnostic::error(SYNTAX, "this block is never closed")
-                .at(&source.span(open.range), "opened here")
-                .at(&place, "Handlebars gave up here"),
-            None => Diagnostic::error(SYNTAX, "this is not valid Handlebars")
-                .at(&place, "")
-                .hint("write a literal `{{` as `\\{{`"),
-        },
-    }
-}
-
-/// The byte offsets at which lines start.
-fn line_starts(text: &str) -> Vec<usize> {
-    let after = text.match_indices('\n').map(|(at, _)| at + 1);
-    std::iter::once(0).chain(after).collect()
-}
-
-/// The byte offset of a line and a column in characters, both from 1.
-fn offset(lines: &[usize], text: &str, (line, column): (usize, usize)) -> usize {
-    let start = lines.get(line - 1).copied().unwrap_or(text.len());
-    text[start..]
-        .char_indices()
-        .nth(column - 1)
-        .map_or(text.len(), |(at, _)| start + at)
-}
-
 struct Compiler<'a> {
     text: &'a str,
     source: &'a Source,
-    lines: Vec<usize>,
+    lines: Lines,
     /// Everything before it is done.
     cursor: usize,
     problems: Vec<Diagnostic>,
@@ -117,7 +60,7 @@ impl Compiler<'_> {
         let mut nodes = Vec::with_capacity(parsed.elements.len());
         for (index, element) in parsed.elements.iter().enumerate() {
             let at = match parsed.mapping.get(index) {
-                Some(place) => offset(&self.lines, self.text, (place.0, place.1)),
+                Some(place) => self.lines.offset(self.text, (place.0, place.1)),
                 // Handlebars notes no place for what follows an `else`, which is a tag like any other.
                 None => self.cursor,
             };
@@ -130,7 +73,12 @@ impl Compiler<'_> {
     fn node(&mut self, element: &TemplateElement, at: usize) -> Option<Node> {
         use TemplateElement as E;
         match element {
-            E::RawString(text) => Some(Node::Text(self.runs(text, at))),
+            E::RawString(text) => {
+                let runs = literal::runs(text, self.text, at);
+                let end = runs.last().map_or(at, |run| run.place.end);
+                self.cursor = self.cursor.max(end);
+                Some(Node::Text(runs))
+            }
             E::Comment(_) => None,
             E::Expression(expression) => self.write(expression, at),
             E::HelperBlock(block) => self.block(block, at),
@@ -169,38 +117,6 @@ impl Compiler<'_> {
         });
     }
 
-    /// Where literal text stands: whitespace may be cut off at both ends, and backslashes that escape
-    /// a tag are missing inside it.
-    fn runs(&mut self, text: &str, at: usize) -> Vec<Run> {
-        let runs = match text.find(|c: char| !c.is_whitespace()) {
-            None => self.blank(text, at),
-            Some(blank) => {
-                let rest = &self.text[at..];
-                let skipped = rest.len() - rest.trim_start().len();
-                align(text, self.text, (at + skipped).saturating_sub(blank))
-            }
-        };
-        let runs = runs.unwrap_or_else(|| {
-            vec![Run {
-                text: text.to_owned(),
-                place: at..at,
-            }]
-        });
-        let end = runs.last().map_or(at, |run| run.place.end);
-        self.cursor = self.cursor.max(end);
-        runs
-    }
-
-    /// Whitespace alone has, for Handlebars, the place of the tag that follows it.
-    fn blank(&self, text: &str, next: usize) -> Option<Vec<Run>> {
-        let before = self.text[..next].trim_end().len();
-        let start = before + self.text[before..next].rfind(text)?;
-        Some(vec![Run {
-            text: text.to_owned(),
-            place: start..start + text.len(),
-        }])
-    }
-
     fn write(&mut self, expression: &HelperTemplate, at: usize) -> Option<Node> {
         let tag = Tag::at(self.text, at);
         let value = if expression.params.is_empty() && expression.hash.is_empty() {
@@ -234,7 +150,7 @@ impl Compiler<'_> {
             .any(|c| secret::RESERVED.contains(&c))
         {
             self.problem(
-                RESERVED,
+                syntax::RESERVED,
                 "a character in this text is reserved",
                 tag.range.clone(),
                 "",
@@ -473,30 +389,4 @@ fn block_parameters(parameters: Option<&BlockParam>) -> Vec<String> {
         Some(BlockParam::Pair((first, second))) => vec![name(first), name(second)],
         Some(_) => Vec::new(),
     }
-}
-
-/// Cuts `text` into runs that stand in `source` from `start` on, with nothing but backslashes between.
-fn align(text: &str, source: &str, start: usize) -> Option<Vec<Run>> {
-    let mut runs = Vec::new();
-    let (mut text, mut at) = (text, start);
-    while !text.is_empty() {
-        let rest = source.get(at..)?;
-        let same = common_prefix(text, rest);
-        if same > 0 {
-            runs.push(Run {
-                text: text[..same].to_owned(),
-                place: at..at + same,
-            });
-        } else if !rest.starts_with('\\') {
-            return None;
-        }
-        text = &text[same..];
-        at += same + usize::from(!text.is_empty());
-    }
-    Some(runs)
-}
-
-fn common_prefix(one: &str, other: &str) -> usize {
-    let same = one.chars().zip(other.chars()).take_while(|(a, b)| a == b);
-    same.map(|(c, _)| c.len_utf8()).sum()
 }

@@ -53,7 +53,7 @@ fn every_path_must_exist() {
         (
             "  a: {{values.empty.x}}\n",
             ("6:21", "x"),
-            &["no `x` in null"],
+            &["no `x` in null", "`{{#if}}` around it"],
         ),
         (
             "  a: {{values.list.1}}\n",
@@ -519,5 +519,15 @@ fn a_partial_that_is_inside_itself_is_refused() {
     assert_eq!(
         lines(&problems),
         ["S0210 templates/partials/a.hbs:2:1 the partial `a` never ends"]
+    );
+}
+
+#[test]
+fn go_templates_get_a_hint() {
+    let problem = problem("  a: {{ .Values.replicas }}\n");
+    assert_eq!(problem.labels[0].span.to_string(), "templates/t.hbs:6:9");
+    assert!(
+        problem.hints[0].contains("not a Go template"),
+        "{problem:?}"
     );
 }
