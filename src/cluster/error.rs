@@ -63,7 +63,7 @@ pub struct ObjectError {
     /// What was being done.
     pub verb: Verb,
     /// To what; the name is empty where all of a kind were meant.
-    pub target: ObjectRef,
+    pub target: Box<ObjectRef>,
     /// Why not.
     pub reason: Reason,
 }

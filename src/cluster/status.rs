@@ -37,7 +37,7 @@ impl Operation<'_> {
     pub(super) fn because(&self, reason: Reason) -> ObjectError {
         ObjectError {
             verb: self.verb,
-            target: self.target.clone(),
+            target: Box::new(self.target.clone()),
             reason,
         }
     }
