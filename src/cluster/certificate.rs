@@ -82,14 +82,14 @@ fn time(der: &[u8]) -> Option<(Timestamp, &[u8])> {
 mod tests {
     use super::expiry;
 
-    /// Made with openssl, self-signed, `CN=t`, `-enddate 20300102030405Z`.
-    const CERTIFICATE: &str = include_str!("testdata/client.pem");
+    /// Made with openssl, self-signed, `CN=t`, `-enddate 20200102030405Z`.
+    const CERTIFICATE: &str = include_str!("testdata/ended.pem");
 
     #[test]
     fn the_end_of_a_certificate_is_read() {
         assert_eq!(
             expiry(CERTIFICATE).unwrap().to_string(),
-            "2030-01-02T03:04:05Z"
+            "2020-01-02T03:04:05Z"
         );
     }
 

@@ -7,6 +7,7 @@ use futures_util::stream::{FuturesOrdered, StreamExt};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Api, Client};
+use rustls::CertificateError;
 
 use crate::diagnostic::Span;
 use crate::stack::ClusterTarget;
@@ -278,18 +279,40 @@ fn unreachable(
 fn certificate_problem(error: &kube::Error) -> Option<String> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
-        // An io::Error hides the error inside it from its chain.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(|error| error.get_ref())
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        let found = cause.downcast_ref::<rustls::Error>().or(inner);
-        if let Some(rustls::Error::InvalidCertificate(reason)) = found {
-            return Some(reason.to_string());
+        if let Some(rustls::Error::InvalidCertificate(reason)) = innermost(cause).downcast_ref() {
+            return Some(certificate_words(reason));
         }
         next = cause.source();
     }
     None
+}
+
+fn certificate_words(reason: &CertificateError) -> String {
+    match reason {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "it has expired",
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet (is the clock of this machine right?)"
+        }
+        CertificateError::UnknownIssuer => "its issuer is not in the kubeconfig",
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it was issued for other addresses"
+        }
+        other => return other.to_string(),
+    }
+    .to_owned()
+}
+
+/// An `io::Error` leaves the error inside it out of its chain of causes.
+fn innermost<'a>(
+    mut error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
+    while let Some(inner) = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        error = inner;
+    }
+    error
 }
 
 /// When the context's client certificate ended, if it has.

@@ -4,7 +4,8 @@ use std::fmt;
 
 use k8s_model::ObjectRef;
 
-use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Label};
+use crate::manifest::Origins;
 
 /// Another manager owns a field.
 const CONFLICT: Code = Code::new("S0701");
@@ -62,7 +63,7 @@ pub struct ObjectError {
     /// What was being done.
     pub verb: Verb,
     /// To what; the name is empty where all of a kind were meant.
-    pub target: ObjectRef,
+    pub target: Box<ObjectRef>,
     /// Why not.
     pub reason: Reason,
 }
@@ -186,20 +187,50 @@ impl Explain for ObjectErrors {
 }
 
 impl ObjectError {
-    /// The fields of the sent object that are at fault, as JSON pointers, so that a caller can show where
-    /// they were written.
+    /// The fields of the sent object that are at fault, as JSON pointers.
     #[must_use]
     pub fn pointers(&self) -> Vec<&str> {
+        self.fields()
+            .into_iter()
+            .map(|(pointer, _)| pointer)
+            .collect()
+    }
+
+    /// The same as [`Explain::diagnostics`], with the places where the fields at fault were written.
+    #[must_use]
+    pub fn diagnostics_at(&self, origins: &Origins) -> Vec<Diagnostic> {
+        let mut problems = self.diagnostics();
+        let Some(problem) = problems.first_mut() else {
+            return problems;
+        };
+        for (pointer, text) in self.fields() {
+            if let Some(origin) = origins.get(pointer) {
+                problem.labels.push(Label {
+                    span: origin.place().clone(),
+                    text,
+                });
+            }
+        }
+        problems
+    }
+
+    /// Pointer and words for each field at fault.
+    fn fields(&self) -> Vec<(&str, String)> {
         match &self.reason {
             Reason::Conflict(conflicts) => conflicts
                 .iter()
-                .map(|found| found.pointer.as_str())
+                .map(|found| {
+                    (
+                        found.pointer.as_str(),
+                        format!("owned by `{}`", found.manager),
+                    )
+                })
                 .collect(),
             Reason::Invalid(problems)
             | Reason::UnknownField(problems)
             | Reason::Immutable(problems) => problems
                 .iter()
-                .map(|found| found.pointer.as_str())
+                .map(|found| (found.pointer.as_str(), found.message.clone()))
                 .collect(),
             _ => Vec::new(),
         }

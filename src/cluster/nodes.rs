@@ -74,6 +74,8 @@ fn of(node: Node) -> NodeFacts {
             .unwrap_or_default()
             .into_iter()
             .flat_map(|image| image.names.unwrap_or_default())
+            // What Docker calls an image without a name.
+            .filter(|name| !name.contains("<none>"))
             .collect(),
     }
 }
@@ -95,7 +97,8 @@ mod tests {
                 "nodeInfo": {"machineID": "", "systemUUID": "", "bootID": "b-1", "kernelVersion": "", "osImage": "",
                     "containerRuntimeVersion": "docker://20.10.24", "kubeletVersion": "v1.20.2",
                     "kubeProxyVersion": "v1.20.2", "operatingSystem": "linux", "architecture": "amd64"},
-                "images": [{"names": ["web@sha256:1", "web:1"], "sizeBytes": 1}],
+                "images": [{"names": ["web@sha256:1", "web:1"], "sizeBytes": 1},
+                           {"names": ["<none>@<none>", "<none>:<none>"], "sizeBytes": 1}],
             },
         }));
         let facts = Cluster::of_client(kubernetes.client())

@@ -44,7 +44,7 @@ pub enum RevealError {
     #[error("{object} uses secret `{secret}`, which has no value in this environment")]
     Missing {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// The secret.
         secret: SecretName,
         /// Where the object says so.
@@ -54,7 +54,7 @@ pub enum RevealError {
     #[error("secret `{secret}` stands in `{pointer}` of {object}, which is no Secret")]
     Outside {
         /// The object.
-        object: ObjectRef,
+        object: Box<ObjectRef>,
         /// The secret.
         secret: SecretName,
         /// The field, as a JSON pointer.
@@ -118,7 +118,7 @@ fn reveal_object(mut object: Object, values: &SecretValues) -> Result<Object, Re
         for field in ["data", "stringData"] {
             for (entry, text) in take_strings(&mut object.value, field) {
                 let plain = reveal(&text, values).map_err(|missing| RevealError::Missing {
-                    object: object.reference(),
+                    object: Box::new(object.reference()),
                     secret: missing.0,
                     span: span_of(&object, &pointer(field, &entry)),
                 })?;
@@ -138,7 +138,7 @@ fn reveal_object(mut object: Object, values: &SecretValues) -> Result<Object, Re
     match first_token(&object.value, String::new()) {
         None => Ok(object),
         Some((pointer, secret)) => Err(RevealError::Outside {
-            object: object.reference(),
+            object: Box::new(object.reference()),
             span: span_of(&object, &pointer),
             secret,
             pointer,

@@ -37,7 +37,7 @@ impl Operation<'_> {
     pub(super) fn because(&self, reason: Reason) -> ObjectError {
         ObjectError {
             verb: self.verb,
-            target: self.target.clone(),
+            target: Box::new(self.target.clone()),
             reason,
         }
     }
@@ -50,7 +50,7 @@ impl Operation<'_> {
             404 => self.not_found(status),
             409 => self.conflict(status),
             422 => self.invalid(status),
-            _ if message.contains("admission webhook") => denied(message),
+            _ if message.contains("admission webhook") => self.denied(message),
             _ if message.starts_with(TYPED_PATCH) => self.typed_patch(message),
             code => Reason::Server {
                 code,
@@ -67,7 +67,7 @@ impl Operation<'_> {
         } else if message.contains("exceeded quota") {
             Reason::Quota(message.to_owned())
         } else if message.contains("admission webhook") {
-            denied(message)
+            self.denied(message)
         } else {
             Reason::Forbidden(message.to_owned())
         }
@@ -157,13 +157,35 @@ impl Operation<'_> {
         }
     }
 
-    /// The text without values where the object is a Secret: the server repeats what it refuses.
+    /// The server's text; where the object is a Secret, only those of its words that hold no values.
     fn public(&self, message: &str) -> String {
+        const HARMLESS: [&str; 8] = [
+            NOT_DECLARED,
+            "Duplicate value",
+            "Forbidden",
+            "Invalid value",
+            "Required value",
+            "Too long",
+            "Unsupported value",
+            "etcdserver",
+        ];
         if self.target.gvk.kind != "Secret" {
             return message.to_owned();
         }
-        let head = message.split(": ").next().unwrap_or_default();
-        format!("{head} (the server's text may hold secret values and is left out)")
+        let words = HARMLESS.iter().find(|words| message.starts_with(*words));
+        let words = words.unwrap_or(&"the server does not accept it");
+        format!("{words} (its text may hold secret values and is left out)")
+    }
+
+    fn denied(&self, message: &str) -> Reason {
+        let webhook = quoted(message).unwrap_or("an admission webhook").to_owned();
+        let words = message
+            .split_once("denied the request: ")
+            .map_or(message, |(_, words)| words);
+        Reason::Denied {
+            webhook,
+            message: self.public(words),
+        }
     }
 
     fn pointer(&self, path: &str) -> String {
@@ -180,34 +202,21 @@ impl Operation<'_> {
     }
 }
 
-/// A client's error without the wrappers that kube puts around it, cause last.
+/// A client's error without the wrappers that kube and hyper put around it, cause last.
 pub(super) fn plain(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.clone();
+    }
     let mut texts: Vec<String> = Vec::new();
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = next {
         let text = cause.to_string();
-        let text = text
-            .trim_start_matches("ServiceError: ")
-            .trim_start_matches("HyperError: ")
-            .to_owned();
-        texts.retain(|outer| !outer.contains(&text) || outer == &text);
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
+        // A wrapper that repeats its cause, and hyper's word for "while connecting", say nothing.
+        texts.retain(|outer| !outer.contains(&text) && outer != "client error (Connect)");
+        texts.push(text);
         next = cause.source();
     }
     texts.join(": ")
-}
-
-fn denied(message: &str) -> Reason {
-    let webhook = quoted(message).unwrap_or("an admission webhook").to_owned();
-    let words = message
-        .split_once("denied the request: ")
-        .map_or(message, |(_, words)| words);
-    Reason::Denied {
-        webhook,
-        message: words.to_owned(),
-    }
 }
 
 fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
@@ -377,5 +386,18 @@ mod tests {
         );
         assert!(!everything.contains("hunter2"), "{everything}");
         assert_eq!(error.pointers(), ["/data/k"]);
+        assert_eq!(
+            error.to_string(),
+            "cannot apply Secret/web: `data[k]`: Invalid value (its text may hold secret values and is left out)"
+        );
+        for message in [
+            "failed to create typed patch object: .data.k: expected string, got hunter2",
+            "admission webhook \"w\" does not like hunter2",
+            "hunter2",
+        ] {
+            let error = understand(json!({"code": 500, "message": message}), &secret);
+            let everything = format!("{error} {error:?}");
+            assert!(!everything.contains("hunter2"), "{everything}");
+        }
     }
 }

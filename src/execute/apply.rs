@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{ApplyOptions, Lock, LockError, ObjectError, Objects};
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::{EventSink, Phase, TaskOutcome};
-use crate::manifest::Object;
+use crate::manifest::{Object, Origins};
 use crate::stack::ServiceName;
 
 use super::delete::wait_until_gone;
@@ -27,6 +27,8 @@ use super::phase::PhaseReport;
 
 /// The run was interrupted.
 const INTERRUPTED: Code = Code::new("S0711");
+/// An object that was to be replaced is still there.
+const NOT_GONE: Code = Code::new("S0712");
 /// Steps that wait for ready services go on for this long after another has failed, so that failures of
 /// one cause are reported together.
 const GRACE: Duration = Duration::from_secs(2);
@@ -143,6 +145,8 @@ pub enum Failure {
     Object {
         /// Its service.
         service: Option<ServiceName>,
+        /// Where its fields come from.
+        origins: Origins,
         /// Why.
         error: ObjectError,
     },
@@ -182,10 +186,7 @@ pub async fn apply(steps: &[Step], context: &ApplyContext<'_>) -> Result<ApplyRe
             }
         }
         tokio::select! {
-            outcome = running.next() => match outcome {
-                Some(outcome) => progress.take(outcome, &run),
-                None => break,
-            },
+            biased;
             () = context.cancel.cancelled(), if !run.is_stopping() => {
                 progress.interrupted = true;
                 run.stop(Stop::Now);
@@ -194,6 +195,10 @@ pub async fn apply(steps: &[Step], context: &ApplyContext<'_>) -> Result<ApplyRe
                 progress.failures.push(Failure::Lock(error));
                 run.stop(Stop::Now);
             }
+            outcome = running.next() => match outcome {
+                Some(outcome) => progress.take(outcome, &run),
+                None => break,
+            },
         }
     }
     drop(running);
@@ -426,6 +431,7 @@ impl<'a> Run<'a> {
     async fn send(&self, write: &Write, step: &Step) -> Result<Applied, Failure> {
         let object_failure = |error| Failure::Object {
             service: step.name.clone(),
+            origins: write.object.origins.clone(),
             error,
         };
         let objects = self.context.objects;
@@ -560,9 +566,6 @@ impl fmt::Debug for Failure {
     }
 }
 
-/// An object that was to be replaced is still there.
-const NOT_GONE: Code = Code::new("S0712");
-
 impl Explain for Failure {
     fn exit(&self) -> Exit {
         match self {
@@ -575,7 +578,7 @@ impl Explain for Failure {
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
-            Self::Object { error, .. } => error.diagnostics(),
+            Self::Object { error, origins, .. } => error.diagnostics_at(origins),
             Self::NotReady { reason, .. } => reason.diagnostics(),
             Self::NotGone { .. } => vec![Diagnostic::error(NOT_GONE, self.to_string())],
             Self::Lock(error) => error.diagnostics(),

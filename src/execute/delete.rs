@@ -161,31 +161,42 @@ pub async fn down(
         report: PhaseReport::new(Phase::Delete, events),
     };
     let mut report = DeleteReport::default();
-    let waves = plan(objects, request, &mut report).await?;
-    for wave in waves {
-        let lost = lock.as_ref().map(Lock::lost).unwrap_or_default();
-        tokio::select! {
-            outcome = run.wave(&wave) => report.deleted.extend(outcome?),
-            () = cancel.cancelled() => return Err(DeleteError::Interrupted(report)),
-            () = lost.cancelled() => return Err(lost_lock(lock.as_ref())),
-        }
-    }
+    let outcome = run
+        .contents(request, lock.as_ref(), cancel, &mut report)
+        .await;
+    // Before the namespace, because the lease is in it; also after a failure, for the next run.
     if let Some(lock) = lock {
         lock.release().await;
     }
-    if request.data && request.services.is_none() {
-        tokio::select! {
-            outcome = run.namespace(request, &mut report) => outcome?,
-            () = cancel.cancelled() => return Err(DeleteError::Interrupted(report)),
-        }
-    }
+    let outcome = match outcome {
+        Ok(()) if request.data && request.services.is_none() => tokio::select! {
+            outcome = run.namespace(request, &mut report) => outcome,
+            () = cancel.cancelled() => Err(Stopped::Interrupted),
+        },
+        outcome => outcome,
+    };
     report.elapsed = started.elapsed();
-    let kept = report.kept.len();
-    run.report.finish(match kept {
+    run.report.finish(match report.kept.len() {
         0 => format!("{} deleted", report.deleted.len()),
         kept => format!("{} deleted, {kept} kept", report.deleted.len()),
     });
-    Ok(report)
+    match outcome {
+        Ok(()) => Ok(report),
+        Err(Stopped::Interrupted) => Err(DeleteError::Interrupted(report)),
+        Err(Stopped::Failed(error)) => Err(error),
+    }
+}
+
+/// Why a run ended early.
+enum Stopped {
+    Interrupted,
+    Failed(DeleteError),
+}
+
+impl<E: Into<DeleteError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 fn lost_lock(lock: Option<&Lock>) -> DeleteError {
@@ -253,6 +264,25 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Everything in the namespace, wave by wave.
+    async fn contents(
+        &self,
+        request: &DeleteRequest<'_>,
+        lock: Option<&Lock>,
+        cancel: &CancellationToken,
+        report: &mut DeleteReport,
+    ) -> Result<(), Stopped> {
+        for wave in plan(self.objects, request, report).await? {
+            let lost = lock.map(Lock::lost).unwrap_or_default();
+            tokio::select! {
+                outcome = self.wave(&wave) => report.deleted.extend(outcome?),
+                () = cancel.cancelled() => return Err(Stopped::Interrupted),
+                () = lost.cancelled() => return Err(lost_lock(lock).into()),
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes objects and waits until all of them are gone.
     async fn wave(&self, wave: &[Owned]) -> Result<Vec<ObjectRef>, DeleteError> {
         let outcomes: Vec<_> = stream::iter(wave)
@@ -299,11 +329,13 @@ impl Run<'_> {
         object: &ObjectRef,
         uid: &str,
     ) -> Result<Result<(), Vec<String>>, ObjectError> {
-        // Foreground: the object is gone when its pods are.
-        let deleted = self
-            .objects
-            .delete(object, Some(uid), PropagationPolicy::Foreground)
-            .await?;
+        // A workload is to be gone only when its pods are; for all else that would be slow for nothing.
+        let propagation = if WORKLOADS.contains(&object.gvk.kind.as_str()) {
+            PropagationPolicy::Foreground
+        } else {
+            PropagationPolicy::Background
+        };
+        let deleted = self.objects.delete(object, Some(uid), propagation).await?;
         match deleted {
             Deleted::Absent => Ok(Ok(())),
             Deleted::Accepted => {
@@ -318,7 +350,7 @@ impl Run<'_> {
         &self,
         request: &DeleteRequest<'_>,
         report: &mut DeleteReport,
-    ) -> Result<(), DeleteError> {
+    ) -> Result<(), Stopped> {
         let reference = ObjectRef {
             gvk: Gvk::new("v1", "Namespace"),
             namespace: None,

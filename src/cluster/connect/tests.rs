@@ -247,19 +247,77 @@ async fn a_cluster_that_does_not_answer_is_explained() {
 }
 
 #[tokio::test]
+async fn a_cluster_that_accepts_and_never_answers_is_given_up() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("http://{}", silent.local_addr().unwrap());
+    let config = kubeconfig(&[("prod", &server)], None);
+    let Err(error) = open(&config, "prod", Duration::from_millis(50)).await else {
+        panic!("it does not answer");
+    };
+    assert!(
+        matches!(&error, ConnectError::Unreachable { reason, .. } if reason.starts_with("no answer within")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_tls_is_unreachable() {
+    let server = serve(&Kubernetes::new()).await.replace("http:", "https:");
+    let error = failed(
+        &kubeconfig(&[("prod", &server)], None),
+        &pin("prod", None),
+        None,
+    )
+    .await;
+    assert!(
+        matches!(error, ConnectError::Unreachable { .. }),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_certificate_that_is_not_accepted_is_found_under_its_wrappers() {
+    let inner = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
+    let wrapped = std::io::Error::other(std::io::Error::other(inner));
+    let error = kube::Error::Service(Box::new(wrapped));
+    let explained = explain(&Kubeconfig::default(), "prod", "https://x", &error);
+    assert_eq!(
+        explained.to_string(),
+        "the certificate of https://x (context `prod`) is not accepted: it has expired"
+    );
+    assert_eq!(explained.exit(), Exit::Failed);
+}
+
+#[tokio::test]
 async fn refused_credentials_name_the_certificate_that_ended() {
     let kubernetes = Kubernetes::new();
     let path = "/api/v1/namespaces/kube-system";
-    kubernetes.script(
-        "GET",
-        path,
-        Script::Respond(401, failure(401, "Unauthorized", "Unauthorized")),
-    );
-    let config = kubeconfig(&[("prod", &serve(&kubernetes).await)], None);
+    let unauthorized = || Script::Respond(401, failure(401, "Unauthorized", "Unauthorized"));
+    kubernetes.script("GET", path, unauthorized());
+    let mut config = kubeconfig(&[("prod", &serve(&kubernetes).await)], None);
     let error = failed(&config, &pin("prod", None), None).await;
     assert!(
         matches!(error, ConnectError::Unauthorized { expired: None, .. }),
         "{error:?}"
     );
     assert_eq!(error.exit(), Exit::Failed);
+
+    let pem = include_bytes!("../testdata/ended.pem").to_vec();
+    let encoded = serde_json::to_value(k8s_openapi::ByteString(pem)).unwrap();
+    let user = config.auth_infos[0].auth_info.as_mut().unwrap();
+    user.client_certificate_data = encoded.as_str().map(str::to_owned);
+    let error = explain(&config, "prod", "http://x", &unauthorized_error());
+    assert_eq!(
+        error.diagnostics()[0].notes,
+        ["its client certificate ended on 2020-01-02T03:04:05Z"]
+    );
+}
+
+fn unauthorized_error() -> kube::Error {
+    kube::Error::Api(
+        kube::core::Status::failure("Unauthorized", "Unauthorized")
+            .with_code(401)
+            .boxed(),
+    )
 }
