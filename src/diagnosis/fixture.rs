@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 use super::observed::{Observed, text};
 
 /// When everything in the tests begins.
-pub(super) const START: &str = "2026-11-21T04:00:00Z";
+pub(crate) const START: &str = "2026-11-21T04:00:00Z";
 
 /// `START` and so many seconds.
-pub(super) fn at(seconds: i64) -> Timestamp {
+pub(crate) fn at(seconds: i64) -> Timestamp {
     let start: Timestamp = START.parse().unwrap();
     start + jiff::SignedDuration::from_secs(seconds)
 }
 
 /// A snapshot taken at `START`.
-pub(super) fn observe(objects: impl IntoIterator<Item = Value>) -> Observed {
+pub(crate) fn observe(objects: impl IntoIterator<Item = Value>) -> Observed {
     let (events, objects): (Vec<_>, Vec<_>) = objects
         .into_iter()
         .map(Arc::new)
@@ -50,12 +50,12 @@ fn workload(kind: &str, name: &str, replicas: u64) -> Value {
 }
 
 /// A Deployment that its controller has seen and whose pods are not ready.
-pub(super) fn deployment(name: &str, replicas: u64) -> Value {
+pub(crate) fn deployment(name: &str, replicas: u64) -> Value {
     workload("Deployment", name, replicas)
 }
 
 /// A StatefulSet that its controller has seen and whose pods are not ready.
-pub(super) fn stateful_set(name: &str, replicas: u64) -> Value {
+pub(crate) fn stateful_set(name: &str, replicas: u64) -> Value {
     let mut set = workload("StatefulSet", name, replicas);
     set["status"]["updateRevision"] = json!(format!("{name}-1"));
     set["status"]["currentRevision"] = json!(format!("{name}-1"));
@@ -73,7 +73,7 @@ fn owned(api_version: &str, kind: &str, name: &str, owner: &Value) -> Value {
 }
 
 /// The ReplicaSet of a Deployment's template.
-pub(super) fn replica_set(deployment: &Value, name: &str) -> Value {
+pub(crate) fn replica_set(deployment: &Value, name: &str) -> Value {
     let mut set = owned("apps/v1", "ReplicaSet", name, deployment);
     set["spec"]["template"] = deployment["spec"]["template"].clone();
     set["spec"]["template"]["metadata"]["labels"]["pod-template-hash"] = json!("7c9");
@@ -81,7 +81,7 @@ pub(super) fn replica_set(deployment: &Value, name: &str) -> Value {
 }
 
 /// A scheduled pod with one container `main` whose image is about to be fetched.
-pub(super) fn pod(owner: &Value, name: &str) -> Value {
+pub(crate) fn pod(owner: &Value, name: &str) -> Value {
     let mut pod = owned("v1", "Pod", name, owner);
     pod["spec"] = owner
         .pointer("/spec/template/spec")
@@ -99,7 +99,7 @@ pub(super) fn pod(owner: &Value, name: &str) -> Value {
 }
 
 /// The pod with its container in another state.
-pub(super) fn with_state(pod: Value, state: Value) -> Value {
+pub(crate) fn with_state(pod: Value, state: Value) -> Value {
     with_status(
         pod,
         json!({"state": state, "lastState": {}, "restartCount": 0, "ready": false}),
@@ -107,14 +107,14 @@ pub(super) fn with_state(pod: Value, state: Value) -> Value {
 }
 
 /// The pod with another status of its container.
-pub(super) fn with_status(mut pod: Value, mut status: Value) -> Value {
+pub(crate) fn with_status(mut pod: Value, mut status: Value) -> Value {
     status["name"] = json!("main");
     pod["status"]["containerStatuses"] = json!([status]);
     pod
 }
 
 /// The pod after `runs` runs that ended with `end`, between two runs.
-pub(super) fn crashed(pod: Value, runs: u64, end: Value) -> Value {
+pub(crate) fn crashed(pod: Value, runs: u64, end: Value) -> Value {
     with_status(
         pod,
         json!({
@@ -125,7 +125,7 @@ pub(super) fn crashed(pod: Value, runs: u64, end: Value) -> Value {
 }
 
 /// The pod, not scheduled.
-pub(super) fn unscheduled(mut pod: Value, message: &str) -> Value {
+pub(crate) fn unscheduled(mut pod: Value, message: &str) -> Value {
     pod["spec"].as_object_mut().unwrap().remove("nodeName");
     pod["status"] = json!({"phase": "Pending", "conditions": [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message, "lastTransitionTime": START},
@@ -134,7 +134,7 @@ pub(super) fn unscheduled(mut pod: Value, message: &str) -> Value {
 }
 
 /// The pod, running and ready since `START`.
-pub(super) fn ready(pod: Value) -> Value {
+pub(crate) fn ready(pod: Value) -> Value {
     let mut pod = with_status(
         pod,
         json!({"state": {"running": {"startedAt": START}}, "lastState": {}, "restartCount": 0, "ready": true, "started": true}),
@@ -146,7 +146,7 @@ pub(super) fn ready(pod: Value) -> Value {
 }
 
 /// An event about an object, and about its container `main` where the object is a pod.
-pub(super) fn event(object: &Value, reason: &str, message: &str, count: u64, last: i64) -> Value {
+pub(crate) fn event(object: &Value, reason: &str, message: &str, count: u64, last: i64) -> Value {
     let path = if object["kind"] == "Pod" {
         "spec.containers{main}"
     } else {

@@ -12,7 +12,7 @@ mod deadline;
 mod event;
 mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod log_source;
 mod observed;
 mod pod;

@@ -165,6 +165,13 @@ impl Shared {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn apply(&self, kind: &'static Kind, event: watcher::Event<DynamicObject>) {
+        let now = self.clock.now();
+        if self.store().apply(kind, event, now) {
+            self.notify();
+        }
+    }
+
     fn notify(&self) {
         self.changed.send_replace(());
     }
@@ -270,32 +277,33 @@ async fn follow(
     api: Api<DynamicObject>,
     config: watcher::Config,
 ) {
-    let mut stream = pin!(watcher(api, config));
     let mut attempts = 0;
-    while let Some(next) = stream.next().await {
-        match next {
-            Ok(event) => {
-                // `Init` comes before the request that may fail.
-                if !matches!(event, watcher::Event::Init) {
-                    attempts = 0;
+    loop {
+        // A watcher that resumes after a failure says nothing until something changes; a new one lists, which
+        // shows that the connection is back.
+        let mut stream = pin!(watcher(api.clone(), config.clone()));
+        let failure = loop {
+            match stream.next().await {
+                Some(Ok(event)) => {
+                    if matches!(event, watcher::Event::InitDone) {
+                        attempts = 0;
+                    }
+                    shared.apply(kind, event);
                 }
-                let now = shared.clock.now();
-                if shared.store().apply(kind, event, now) {
-                    shared.notify();
-                }
+                Some(Err(gone)) if error::is_gone(&gone) => {}
+                Some(Err(failure)) => break failure,
+                // It never ends by itself.
+                None => return,
             }
-            Err(gone) if error::is_gone(&gone) => {}
-            Err(refusal) if error::is_refusal(&refusal) => {
-                shared.store().refuse(kind, refusal);
-                shared.notify();
-                return;
-            }
-            Err(failure) => {
-                shared.store().failed(kind, failure);
-                shared.notify();
-                tokio::time::sleep(BACKOFF[attempts.min(BACKOFF.len() - 1)]).await;
-                attempts += 1;
-            }
+        };
+        if error::is_refusal(&failure) {
+            shared.store().refuse(kind, failure);
+            shared.notify();
+            return;
         }
+        shared.store().failed(kind, failure);
+        shared.notify();
+        tokio::time::sleep(BACKOFF[attempts.min(BACKOFF.len() - 1)]).await;
+        attempts += 1;
     }
 }

@@ -41,8 +41,7 @@ impl Store {
         event: Event<DynamicObject>,
         now: Timestamp,
     ) -> bool {
-        let recovered = self.failing.remove(kind.kind).is_some();
-        let changed = match event {
+        match event {
             Event::Init => {
                 self.incoming.insert(kind.kind, Objects::new());
                 false
@@ -55,6 +54,7 @@ impl Store {
                 let listed = self.incoming.remove(kind.kind).unwrap_or_default();
                 let before = self.objects.insert(kind.kind, listed).unwrap_or_default();
                 self.complete.insert(kind.kind);
+                self.failing.remove(kind.kind);
                 let now_there = &self.objects[kind.kind];
                 let gone = before.keys().any(|name| !now_there.contains_key(name));
                 self.note_gone(kind, gone, now);
@@ -73,8 +73,7 @@ impl Store {
                 self.note_gone(kind, gone.is_some(), now);
                 true
             }
-        };
-        changed || recovered
+        }
     }
 
     /// Notes that a watcher failed and will try again.
