@@ -14,15 +14,19 @@ pub mod yaml;
 pub mod stack;
 
 pub mod cluster;
+pub mod image;
 pub mod manifest;
 pub mod readiness;
 
 pub mod diagnosis;
 pub mod template;
 
+pub mod delivery;
 pub mod plan;
 
+pub mod execute;
 pub mod forward;
+pub mod logs;
 
 pub mod verify;
 
@@ -33,26 +37,6 @@ pub mod commands;
 
 pub mod ui;
 
-use std::ffi::OsString;
+mod run;
 
-use clap::Parser;
-
-use crate::diagnostic::Exit;
-
-/// The whole program: arguments in, exit code out.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let cli = match cli::Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Nobody is left to be told when the streams are gone.
-            let _ = error.print();
-            return if error.use_stderr() {
-                Exit::BadInput
-            } else {
-                Exit::Done
-            };
-        }
-    };
-    let _ = cli;
-    Exit::Done
-}
+pub use run::run;

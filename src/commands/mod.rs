@@ -23,7 +23,6 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::diagnosis::ServiceStatus;
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::EventSink;
 use crate::execute::delete::DeleteReport;
@@ -67,11 +66,22 @@ pub enum Outcome {
     /// `smoke-test`
     Smoked(SmokeReport),
     /// `status`
-    Status(Vec<ServiceStatus>),
+    Status(status::Status),
     /// `down`
     Deleted(DeleteReport),
     /// `logs`, `port-forward`: all was said on the way
     Ended,
+}
+
+impl Outcome {
+    /// The exit code of a command that ended with this.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Status(status) if !status.is_ready() => Exit::NotReady,
+            _ => Exit::Done,
+        }
+    }
 }
 
 /// Why a command failed: the exit code and what to tell the user.

@@ -10,6 +10,7 @@ use crate::event::{Event, Phase};
 use crate::execute::apply::{Action, ApplyContext, ApplyReport, Step, Write, apply};
 use crate::manifest::{self, Object, Served};
 use crate::plan::{self, Observed, Plan, Stage};
+use crate::secret::SecretValues;
 use crate::stack::Stack;
 
 use super::places;
@@ -45,8 +46,9 @@ pub(super) async fn roll_out(
     }
     let lock = cluster::acquire(&cluster.client, LockOptions::of(stack), env.events.as_ref(), &env.cancel).await?;
     let applied = async {
-        let (plan, steps) = session.plan(desired, own_namespace.is_ours(), true, env).await?;
-        let watched = Watched::start(stack, cluster, &plan, env);
+        let Planned { plan, steps, secrets } =
+            session.plan(desired, own_namespace.is_ours(), true, env).await?;
+        let watched = Watched::start(stack, cluster, &plan, &secrets, env).await;
         let context = ApplyContext {
             objects: &session.objects,
             ready: &watched,
@@ -74,7 +76,7 @@ pub(super) async fn dry_run(
     let session = Session::open(stack, &desired, cluster).await?;
     let namespace = session.namespace().await?;
     let ours = namespace.is_missing() || namespace.is_ours();
-    let (plan, _) = session.plan(desired, ours, false, env).await?;
+    let Planned { plan, .. } = session.plan(desired, ours, false, env).await?;
     Ok(RolledOut { plan, report: None })
 }
 
@@ -93,6 +95,13 @@ impl OwnNamespace {
     fn is_ours(&self) -> bool {
         matches!(self, Self::Missing | Self::Ours)
     }
+}
+
+/// A plan, ready to be executed.
+struct Planned {
+    plan: Plan,
+    steps: Vec<Step>,
+    secrets: SecretValues,
 }
 
 /// One run against one cluster.
@@ -133,7 +142,7 @@ impl<'a> Session<'a> {
         with_namespace: bool,
         write: bool,
         env: &Env,
-    ) -> Result<(Plan, Vec<Step>), CommandError> {
+    ) -> Result<Planned, CommandError> {
         let started = std::time::Instant::now();
         let mut objects = adapted(desired, &served(self.objects.kinds()))?;
         if with_namespace {
@@ -157,7 +166,7 @@ impl<'a> Session<'a> {
             elapsed: started.elapsed(),
         });
         let steps = steps(&plan, self.stack);
-        Ok((plan, steps))
+        Ok(Planned { plan, steps, secrets: secrets.values })
     }
 }
 

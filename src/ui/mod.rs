@@ -2,6 +2,8 @@
 
 mod diagnostics;
 mod duration;
+mod json;
+mod outcome;
 mod progress;
 mod table;
 mod terminal;

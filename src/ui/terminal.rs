@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use crate::cli::{Global, OutputFormat, ProgressMode};
+use crate::commands::{CommandError, Outcome};
 use crate::diagnostic::Diagnostic;
 use crate::event::{EventSink, Silent};
 
-use super::diagnostics;
+use super::{diagnostics, json, outcome};
 use super::progress::{Bars, Detail, Lines, step};
 
 /// The two streams of the process and how they are used.
@@ -32,8 +33,7 @@ impl Terminal {
     }
 
     /// Whether results are JSON.
-    #[must_use]
-    pub fn is_json(&self) -> bool {
+    fn is_json(&self) -> bool {
         self.output == OutputFormat::Json
     }
 
@@ -54,8 +54,37 @@ impl Terminal {
         }
     }
 
+    /// Shows what came of a command.
+    pub fn outcome(&self, outcome: &Outcome) -> io::Result<()> {
+        if self.is_json() {
+            return self.data(&json::document(outcome));
+        }
+        let said = outcome::text(outcome);
+        if let Some((verb, text)) = &said.last {
+            self.say(verb, text);
+        }
+        self.data(&said.data)
+    }
+
+    /// Shows why a command failed: drawn on stderr, and as a document on stdout where programs read.
+    pub fn error(&self, error: &CommandError) -> io::Result<()> {
+        self.problems(&error.diagnostics);
+        if self.is_json() { self.data(&json::problems(&error.diagnostics)) } else { Ok(()) }
+    }
+
+    /// Asks a person; no terminal to ask on means no.
+    #[must_use]
+    pub fn ask(question: &str) -> bool {
+        if !io::stdin().is_terminal() {
+            return false;
+        }
+        let _ = write!(io::stderr(), "{question} Type `yes`: ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes"
+    }
+
     /// Writes data to stdout; a reader that has gone away is no error.
-    pub fn data(&self, text: &str) -> io::Result<()> {
+    fn data(&self, text: &str) -> io::Result<()> {
         let mut stdout = anstream::stdout().lock();
         match stdout
             .write_all(text.as_bytes())
@@ -67,14 +96,14 @@ impl Terminal {
     }
 
     /// A last line for people, on stderr.
-    pub fn say(&self, verb: &str, text: &str) {
+    fn say(&self, verb: &str, text: &str) {
         if !self.quiet {
             let _ = writeln!(anstream::stderr(), "{}", step(verb, text));
         }
     }
 
     /// Draws problems on stderr, each place once.
-    pub fn problems(&self, problems: &[Diagnostic]) {
+    fn problems(&self, problems: &[Diagnostic]) {
         let mut stderr = anstream::stderr().lock();
         let mut shown: Vec<&Diagnostic> = Vec::new();
         for problem in problems.iter().filter(|problem| {

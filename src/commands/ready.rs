@@ -1,0 +1,133 @@
+//! Waiting for services over one watch, with causes at the lines of the user's files and without secrets.
+
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, try_join_all};
+use jiff::Timestamp;
+use k8s_model::ObjectRef;
+
+use crate::cluster::Cluster;
+use crate::diagnostic::{Diagnostic, Exit, Explain};
+use crate::execute::apply::{NotReady, Ready};
+use crate::execute::{Target, WaitError, Watch, until_ready};
+use crate::manifest::{Object, PART_OF};
+use crate::plan::Plan;
+use crate::secret::SecretValues;
+use crate::stack::{ServiceName, Stack};
+
+use super::{CommandError, Env, places};
+
+/// A secret shorter than this is not looked for in logs: it would be found everywhere.
+const SHORTEST_SECRET: usize = 6;
+
+/// The label selector of everything that belongs to a stack.
+pub(super) fn selector(stack: &Stack) -> String {
+    format!("{PART_OF}={}", stack.name)
+}
+
+/// Waits by a watch that was started before anything was applied.
+pub(super) struct Watched<'a> {
+    stack: &'a Stack,
+    cluster: &'a Cluster,
+    objects: Vec<Object>,
+    secrets: &'a SecretValues,
+    env: &'a Env,
+    watch: Watch,
+    since: Timestamp,
+}
+
+impl<'a> Watched<'a> {
+    pub(super) async fn start(
+        stack: &'a Stack,
+        cluster: &'a Cluster,
+        plan: &Plan,
+        secrets: &'a SecretValues,
+        env: &'a Env,
+    ) -> Self {
+        let namespace = stack.environment.namespace.as_str();
+        let watch = Watch::start(&cluster.client, namespace, &selector(stack)).await;
+        let since = watch.now();
+        let objects = plan.changes.iter().filter_map(|change| change.desired.clone()).collect();
+        Self { stack, cluster, objects, secrets, env, watch, since }
+    }
+
+    async fn one(&self, service: &ServiceName, workload: &ObjectRef) -> Result<Duration, NotReady> {
+        let target = Target {
+            service: service.clone(),
+            workload: workload.clone(),
+            ready_within: self.stack.services.get(service).map(|service| service.ready_within).unwrap_or_default(),
+            since: self.since,
+        };
+        let waited =
+            until_ready(&self.watch, &self.cluster.client, &target, self.env.events.as_ref(), &self.env.cancel);
+        waited.await.map_err(|error| Box::new(self.explained(&error)) as NotReady)
+    }
+
+    fn explained(&self, error: &WaitError) -> Explained {
+        let mut diagnostics = match error {
+            WaitError::Broken(cause) => {
+                vec![cause.diagnostic(|reference, pointer| places::place(&self.objects, reference, pointer))]
+            }
+            other => other.diagnostics(),
+        };
+        diagnostics.iter_mut().for_each(|diagnostic| scrub(diagnostic, self.secrets));
+        Explained(CommandError { exit: error.exit(), diagnostics })
+    }
+}
+
+impl Ready for Watched<'_> {
+    fn ready<'b>(
+        &'b self,
+        service: &'b ServiceName,
+        workloads: &'b [ObjectRef],
+    ) -> BoxFuture<'b, Result<(), NotReady>> {
+        async move {
+            try_join_all(workloads.iter().map(|workload| self.one(service, workload))).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// A [`CommandError`] on its way through [`NotReady`].
+struct Explained(CommandError);
+
+impl Explain for Explained {
+    fn exit(&self) -> Exit {
+        self.0.exit
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.0.diagnostics.clone()
+    }
+}
+
+/// A service may write a password into its log; it must not get from there to the screen.
+fn scrub(diagnostic: &mut Diagnostic, secrets: &SecretValues) {
+    for (name, value) in secrets.iter().filter(|(_, value)| value.expose().len() >= SHORTEST_SECRET) {
+        for text in diagnostic.notes.iter_mut().chain([&mut diagnostic.message]) {
+            if text.contains(value.expose()) {
+                *text = text.replace(value.expose(), &format!("<secret {name}>"));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::Code;
+    use crate::secret::SecretValue;
+
+    #[test]
+    fn a_secret_in_a_log_line_is_not_shown() {
+        let secrets = SecretValues::from([
+            ("password".parse().unwrap(), SecretValue::new("hunter22")),
+            ("pin".parse().unwrap(), SecretValue::new("1")),
+        ]);
+        let mut diagnostic = Diagnostic::error(Code::new("S0997"), "m").note("login as me:hunter22@db failed (1)");
+        scrub(&mut diagnostic, &secrets);
+        assert_eq!(diagnostic.notes, ["login as me:<secret password>@db failed (1)"]);
+    }
+}

@@ -1,0 +1,56 @@
+//! `stackctl smoke-test`: the checks of smoke.yaml against what runs.
+
+use std::path::Path;
+
+use crate::cluster::Cluster;
+use crate::diagnostic::{Code, Diagnostic, Exit};
+use crate::settings::{Place, ReportSettings};
+use crate::stack::Stack;
+use crate::verify::{self, SmokeReport, Suite, ThroughCluster};
+
+use super::connect::connect;
+use super::{CommandError, Env, Outcome, interrupted};
+
+/// A report cannot be written.
+const UNWRITABLE: Code = Code::new("S0990");
+
+/// Runs the checks of the chosen services.
+pub async fn smoke_test(place: &Place, reports: &ReportSettings, env: &Env) -> Result<Outcome, CommandError> {
+    let stack = place.load()?;
+    let suites = verify::load(&stack, &place.services)?.suites;
+    let cluster = connect(&stack, place, env).await?;
+    let report = run_suites(&suites, &stack, &cluster, reports, env).await?;
+    Ok(Outcome::Smoked(report))
+}
+
+/// Runs checks through port-forwards, and writes the reports also where some fail.
+pub(super) async fn run_suites(
+    suites: &[Suite],
+    stack: &Stack,
+    cluster: &Cluster,
+    reports: &ReportSettings,
+    env: &Env,
+) -> Result<SmokeReport, CommandError> {
+    let reach = ThroughCluster::new(cluster.client.clone(), stack);
+    let report = tokio::select! {
+        report = verify::run(suites, &reach, env.events.as_ref()) => report?,
+        () = env.cancel.cancelled() => return Err(interrupted()),
+    };
+    if let Some(file) = &reports.junit {
+        write(file, &verify::junit(&report))?;
+    }
+    if let Some(file) = &reports.json {
+        write(file, &verify::json(&report))?;
+    }
+    Ok(report.into_result()?)
+}
+
+fn write(file: &Path, text: &str) -> Result<(), CommandError> {
+    std::fs::write(file, text).map_err(|error| CommandError {
+        exit: Exit::Failed,
+        diagnostics: vec![Diagnostic::error(
+            UNWRITABLE,
+            format!("the report {} cannot be written: {error}", file.display()),
+        )],
+    })
+}

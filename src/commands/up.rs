@@ -1,0 +1,44 @@
+//! `stackctl up`: build, deliver, deploy, smoke-test. It only sequences what the other commands are made of.
+
+use std::time::{Duration, Instant};
+
+use crate::delivery;
+use crate::image::BuildReport;
+use crate::settings::{Place, ReportSettings};
+use crate::verify::{self, SmokeReport};
+
+use super::build::{build_images, deliver_images};
+use super::connect::{connect, facts};
+use super::prepare::desired;
+use super::rollout::roll_out;
+use super::smoke_test::run_suites;
+use super::{CommandError, Env, Outcome, RolledOut};
+
+/// What `up` did.
+#[derive(Debug)]
+pub struct Up {
+    /// What was built.
+    pub built: BuildReport,
+    /// What was deployed.
+    pub rolled_out: RolledOut,
+    /// What was proven.
+    pub smoke: SmokeReport,
+    /// All of it.
+    pub elapsed: Duration,
+}
+
+/// The main job.
+pub async fn up(place: &Place, reports: &ReportSettings, env: &Env) -> Result<Outcome, CommandError> {
+    let started = Instant::now();
+    let desired = desired(place, env)?;
+    let suites = verify::load(&desired.stack, &place.services)?.suites;
+    let cluster = connect(&desired.stack, place, env).await?;
+    let facts = facts(&cluster).await?;
+    // Refused here, nothing was built in vain and nothing was applied.
+    let route = delivery::route(&facts, desired.stack.environment.registry.as_ref())?;
+    let built = build_images(&desired, place, env).await?;
+    deliver_images(&route, &facts, &built, env).await?;
+    let rolled_out = roll_out(&desired.stack, desired.chosen(place), &cluster, env).await?;
+    let smoke = run_suites(&suites, &desired.stack, &cluster, reports, env).await?;
+    Ok(Outcome::Up(Up { built, rolled_out, smoke, elapsed: started.elapsed() }))
+}

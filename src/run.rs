@@ -1,0 +1,135 @@
+//! The composition root: arguments → settings → command → what the terminal shows → exit code.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command, Global, Target};
+use crate::commands::{
+    CommandError, Env, Outcome, build, deploy, down, init, logs, port_forward, render, smoke_test, status, up,
+    validate,
+};
+use crate::diagnostic::{Code, Diagnostic, Exit};
+use crate::settings::{LogSettings, Place, ReportSettings, argument, kubernetes_minor};
+use crate::ui::Terminal;
+
+/// The program itself does not work here.
+const NO_RUNTIME: Code = Code::new("S0002");
+
+/// The whole program: arguments in, exit code out.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nobody is left to be told when the streams are gone.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+        }
+    };
+    let terminal = Terminal::new(&cli.global);
+    let env = Env { events: terminal.events(), cancel: CancellationToken::new() };
+    let (exit, shown) = match dispatch(&cli, &env) {
+        Ok(outcome) => (outcome.exit(), terminal.outcome(&outcome)),
+        Err(error) => (error.exit, terminal.error(&error)),
+    };
+    match shown {
+        Ok(()) => exit,
+        Err(_) => Exit::Failed,
+    }
+}
+
+fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
+    let place = |target: &Target| Place::new(&cli.global, &target.environment, &target.services);
+    match &cli.command {
+        Command::Init(arguments) => {
+            let name = arguments.name.as_deref().map(|name| argument("--name", name)).transpose()?;
+            let directory = below(&cli.global, &arguments.directory);
+            init::run(&init::InitSettings { directory, name }, env)
+        }
+        Command::Render(arguments) => {
+            let kubernetes = arguments.kubernetes.as_deref().map(kubernetes_minor).transpose()?;
+            let settings = render::RenderSettings { to: arguments.to.clone(), source: arguments.source, kubernetes };
+            render::render(&place(&arguments.target)?, &settings, env)
+        }
+        Command::Validate(arguments) => validate::validate(&place(&arguments.target)?, env),
+        Command::Build(arguments) => {
+            let place = place(&arguments.target)?;
+            block_on(env, build::build(&place, arguments.images.as_deref(), env))
+        }
+        Command::Up(arguments) => {
+            let place = place(&arguments.target)?;
+            block_on(env, up::up(&place, &ReportSettings::from(&arguments.reports), env))
+        }
+        Command::Deploy(arguments) => {
+            let place = place(&arguments.target)?;
+            let settings = deploy::DeploySettings { dry_run: arguments.dry_run, images: arguments.images.clone() };
+            block_on(env, deploy::deploy(&place, &settings, env))
+        }
+        Command::Status(arguments) => {
+            let place = place(&arguments.target)?;
+            block_on(env, status::status(&place, env))
+        }
+        Command::Logs(arguments) => {
+            let place = place(&arguments.target)?;
+            let settings = LogSettings::try_from(arguments)?;
+            block_on(env, logs::logs(&place, &settings, env))
+        }
+        Command::PortForward(arguments) => {
+            let place = place(&arguments.target)?;
+            block_on(env, port_forward::port_forward(&place, env))
+        }
+        Command::SmokeTest(arguments) => {
+            let place = place(&arguments.target)?;
+            block_on(env, smoke_test::smoke_test(&place, &ReportSettings::from(&arguments.reports), env))
+        }
+        Command::Down(arguments) => {
+            let place = Place::new(&cli.global, &arguments.environment, &[])?;
+            let settings = down::DownSettings { data: arguments.data, yes: arguments.yes };
+            block_on(env, down::down(&place, settings, &Terminal::ask, env))
+        }
+    }
+}
+
+/// A path on the command line, from the folder that `-C` names.
+fn below(global: &Global, path: &std::path::Path) -> std::path::PathBuf {
+    match &global.directory {
+        Some(directory) => directory.join(path),
+        None => path.to_path_buf(),
+    }
+}
+
+/// Runs a command that waits; the first Ctrl-C lets it end in order, the second ends it.
+fn block_on(
+    env: &Env,
+    command: impl Future<Output = Result<Outcome, CommandError>>,
+) -> Result<Outcome, CommandError> {
+    // Fails where one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = command => result,
+            () = interrupted_twice(&env.cancel) => Err(CommandError { exit: Exit::Interrupted, diagnostics: Vec::new() }),
+        }
+    });
+    runtime.shutdown_background();
+    result
+}
+
+fn runtime() -> Result<Runtime, CommandError> {
+    Builder::new_multi_thread().enable_all().build().map_err(|error| CommandError {
+        exit: Exit::Failed,
+        diagnostics: vec![Diagnostic::error(NO_RUNTIME, format!("no threads can be started: {error}"))],
+    })
+}
+
+async fn interrupted_twice(cancel: &CancellationToken) {
+    for _ in 0..2 {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        cancel.cancel();
+    }
+}

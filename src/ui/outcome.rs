@@ -1,0 +1,193 @@
+//! [`Outcome`] → text for people: data for stdout, a last line for stderr.
+
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+
+use crate::commands::status::Status;
+use crate::commands::{Outcome, RolledOut};
+use crate::diagnosis::{ServiceState, ServiceStatus};
+use crate::execute::delete::{DeleteReport, Kept};
+use crate::plan::{Action, Change, FieldChange, Plan};
+use crate::stack::ServiceName;
+
+use super::duration;
+use super::table::columns;
+
+/// What is said of an outcome.
+pub(super) struct Said {
+    /// For stdout.
+    pub(super) data: String,
+    /// For stderr: a verb and what follows it.
+    pub(super) last: Option<(&'static str, String)>,
+}
+
+/// The outcome as people read it.
+pub(super) fn text(outcome: &Outcome) -> Said {
+    let data = |data: String| Said { data, last: None };
+    let last = |verb, text: String| Said { data: String::new(), last: Some((verb, text)) };
+    match outcome {
+        Outcome::Initialised(written) => last(
+            "Created",
+            format!(
+                "the stack {} in {}; next: run `stackctl up` there",
+                written.name,
+                written.directory.display(),
+            ),
+        ),
+        Outcome::Rendered(manifests) => data(manifests.clone()),
+        Outcome::Written(files) => last("Written", format!("{} files", files.len())),
+        Outcome::Validated(found) => last(
+            "Valid",
+            format!("{} services, {} objects, {} checks", found.services, found.objects, found.checks),
+        ),
+        Outcome::Built(_) | Outcome::Ended | Outcome::Smoked(_) => data(String::new()),
+        Outcome::Planned(plan) => data(changes(plan)),
+        Outcome::Deployed(rolled_out) => last("Finished", finished(rolled_out)),
+        Outcome::Up(up) => last("Finished", format!("in {}", duration::show(up.elapsed))),
+        Outcome::Status(status) => data(services(status, Timestamp::now())),
+        Outcome::Deleted(report) => last("Finished", deleted(report)),
+    }
+}
+
+fn finished(rolled_out: &RolledOut) -> String {
+    let elapsed = rolled_out.report.as_ref().map(|report| report.elapsed).unwrap_or_default();
+    format!("{}, in {}", rolled_out.plan.summary(), duration::show(elapsed))
+}
+
+/// The change table: a row for each object, or for each of its fields, then the count.
+fn changes(plan: &Plan) -> String {
+    let rows: Vec<Vec<String>> =
+        plan.changes.iter().filter(|change| change.action != Action::Keep).flat_map(change_rows).collect();
+    let mut lines: Vec<String> = columns(&rows).into_iter().map(|line| colored(&line)).collect();
+    lines.push(plan.summary());
+    lines.join("\n") + "\n"
+}
+
+fn change_rows(change: &Change) -> Vec<Vec<String>> {
+    let object = change.reference.to_string();
+    match &change.action {
+        Action::Create => vec![vec![format!("+ {object}")]],
+        Action::Delete => vec![vec![format!("- {object}")]],
+        Action::Keep => Vec::new(),
+        Action::Update { fields } if fields.is_empty() => vec![vec![format!("~ {object}")]],
+        Action::Update { fields } => fields.iter().map(|field| field_row(&object, field)).collect(),
+    }
+}
+
+fn field_row(object: &str, field: &FieldChange) -> Vec<String> {
+    let value = |value: &Option<serde_json::Value>| match value {
+        None => "(none)".to_owned(),
+        Some(serde_json::Value::String(text)) => shortened(text),
+        Some(other) => shortened(&other.to_string()),
+    };
+    vec![
+        format!("~ {object}"),
+        field.path.clone(),
+        format!("{} → {}", value(&field.from), value(&field.to)),
+        field.origin.as_ref().map(short_place).unwrap_or_default(),
+    ]
+}
+
+/// `path:line`: a column says nothing in a table.
+fn short_place(span: &crate::diagnostic::Span) -> String {
+    format!("{}:{}", span.file().path().display(), span.position().line)
+}
+
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= LONGEST && line.len() == text.len() {
+        return text.to_owned();
+    }
+    line.chars().take(LONGEST).chain(['…']).collect()
+}
+
+fn colored(line: &str) -> String {
+    let color = match line.chars().next() {
+        Some('+') => AnsiColor::Green,
+        Some('-') => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    let style = color.on_default();
+    format!("{style}{}{style:#}{}", &line[..1], &line[1..])
+}
+
+fn services(status: &Status, now: Timestamp) -> String {
+    let mut rows = vec![["SERVICE", "READY", "RESTARTS", "AGE", "IMAGE", "STATE"].map(str::to_owned).to_vec()];
+    rows.extend(status.services.iter().map(|service| service_row(service, now)));
+    rows.extend(status.absent.iter().map(absent_row));
+    let header = Style::new().bold();
+    let mut lines = columns(&rows);
+    if let Some(first) = lines.first_mut() {
+        *first = format!("{header}{first}{header:#}");
+    }
+    lines.join("\n") + "\n"
+}
+
+fn service_row(service: &ServiceStatus, now: Timestamp) -> Vec<String> {
+    let state = match &service.state {
+        ServiceState::Ready => "ready".to_owned(),
+        ServiceState::Waiting(reason) => format!("waiting: {reason}"),
+        ServiceState::Broken(cause) => format!("{}: {}", cause.kind.code(), cause.message()),
+    };
+    vec![
+        service.service.to_string(),
+        format!("{}/{}", service.ready, service.desired),
+        service.restarts.to_string(),
+        service.started.map(|started| age(started, now)).unwrap_or_default(),
+        service.image.clone().unwrap_or_default(),
+        state,
+    ]
+}
+
+fn absent_row(service: &ServiceName) -> Vec<String> {
+    [service.as_str(), "-", "-", "-", "-", "not deployed"].map(str::to_owned).to_vec()
+}
+
+/// `12s`, `5m`, `3h`, `2d`, as kubectl has it.
+fn age(started: Timestamp, now: Timestamp) -> String {
+    let seconds = now.duration_since(started).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn deleted(report: &DeleteReport) -> String {
+    let kept: Vec<String> = report
+        .kept
+        .iter()
+        .map(|(object, why)| match why {
+            Kept::Data => format!("{object} (data)"),
+            Kept::Foreign => format!("{object} (not made by stackctl)"),
+            Kept::Shared => format!("{object} (others use it)"),
+        })
+        .collect();
+    let elapsed: Duration = report.elapsed;
+    let deleted = format!("{} deleted in {}", report.deleted.len(), duration::show(elapsed));
+    if kept.is_empty() { deleted } else { format!("{deleted}; kept {}", kept.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_short() {
+        let start = Timestamp::UNIX_EPOCH;
+        for (seconds, text) in [(5, "5s"), (130, "2m"), (7_300, "2h"), (200_000, "2d")] {
+            assert_eq!(age(start, Timestamp::from_second(seconds).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn long_values_are_shortened() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened("two\nlines"), "two…");
+        assert_eq!(shortened(&"x".repeat(80)).chars().count(), 61);
+    }
+}
