@@ -15,5 +15,6 @@ pub mod stack;
 pub mod manifest;
 
 pub mod forward;
+pub mod logs;
 
 pub mod verify;
