@@ -13,16 +13,11 @@ use crate::process;
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
 /// Loads the files of `rootfs` as an image; returns its id, `sha256:<hex>`.
-///
-/// Everything belongs to root and is writable by root alone, whoever builds.
+/// Everything in it belongs to root.
 pub(crate) fn load(rootfs: &Path, config: &Value, reference: &str) -> Result<String> {
     let folder = rootfs.parent().context("the rootfs has no parent folder")?;
     let layer = folder.join("layer.tar");
-    process::run(
-        tar(rootfs, &layer)
-            .args(["--mode=u=rwX,go=rX", "--sort=name"])
-            .arg("."),
-    )?;
+    process::run(tar(rootfs, &layer).args(["--sort=name", "."]))?;
     let configuration = serde_json::to_string(&image_config(config, &sha256(&layer)?)?)?;
     let file = folder.join("config.json");
     fs::write(&file, configuration)?;

@@ -17,7 +17,7 @@ use crate::process;
 const LISTS_LIVE: Duration = Duration::from_secs(24 * 3600);
 
 /// The `.deb` files of these packages in their newest version, in the same order.
-pub(crate) fn download(packages: &[String], cache: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn download(packages: &[&str], cache: &Path) -> Result<Vec<PathBuf>> {
     for program in ["apt-get", "dpkg-deb"] {
         if !process::exists(program) {
             bail!("`{program}` is not here: images are made from Debian packages, on Debian");
@@ -96,7 +96,7 @@ impl Apt {
 
     /// Downloads what is not there yet. apt checks size and hash of every file
     /// against the signed lists, also of one that is there.
-    fn fetch(&self, packages: &[String]) -> Result<Vec<PathBuf>> {
+    fn fetch(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         // Not in the pool: files that are already there would not be listed.
         let uris = process::capture(
             self.command()
