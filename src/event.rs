@@ -95,6 +95,19 @@ pub enum Event {
         /// Without the line break; known secrets are already replaced.
         line: String,
     },
+    /// A line of a service's log: data, which goes to stdout.
+    Log {
+        /// The service.
+        service: String,
+        /// Its pod.
+        pod: String,
+        /// The container in the pod.
+        container: String,
+        /// RFC 3339.
+        time: String,
+        /// Without the line break.
+        text: String,
+    },
     /// Something to know that stops nothing.
     Warning(Diagnostic),
     /// Something worth a line of its own, such as `waiting for the lock held by …`.

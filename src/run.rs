@@ -29,7 +29,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
     };
     let terminal = Terminal::new(&cli.global);
-    let env = Env { events: terminal.events(), cancel: CancellationToken::new() };
+    let cancel = CancellationToken::new();
+    let env = Env { events: terminal.events(&cancel), cancel };
     let (exit, shown) = match dispatch(&cli, &env) {
         Ok(outcome) => (outcome.exit(), terminal.outcome(&outcome)),
         Err(error) => (error.exit, terminal.error(&error)),

@@ -44,7 +44,7 @@ pub(super) fn document(outcome: &Outcome) -> String {
             "deleted": report.deleted.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "kept": report.kept.iter().map(|(object, _)| object.to_string()).collect::<Vec<_>>(),
         }),
-        Outcome::Ended => json!({}),
+        Outcome::Ended => return String::new(),
     };
     versioned(value)
 }

@@ -3,6 +3,7 @@
 mod diagnostics;
 mod duration;
 mod json;
+mod log_lines;
 mod outcome;
 mod progress;
 mod table;

@@ -3,12 +3,15 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::cli::{Global, OutputFormat, ProgressMode};
 use crate::commands::{CommandError, Outcome};
 use crate::diagnostic::Diagnostic;
 use crate::event::{EventSink, Silent};
 
 use super::{diagnostics, json, outcome};
+use super::log_lines::WithLogs;
 use super::progress::{Bars, Detail, Lines, step};
 
 /// The two streams of the process and how they are used.
@@ -37,9 +40,13 @@ impl Terminal {
         self.output == OutputFormat::Json
     }
 
-    /// Where events go.
+    /// Where events go. `cancel` is cancelled when nobody reads stdout any more.
     #[must_use]
-    pub fn events(&self) -> Arc<dyn EventSink> {
+    pub fn events(&self, cancel: &CancellationToken) -> Arc<dyn EventSink> {
+        Arc::new(WithLogs::new(self.is_json(), cancel.clone(), self.progress()))
+    }
+
+    fn progress(&self) -> Arc<dyn EventSink> {
         let detail = match (self.quiet, self.verbose) {
             (true, _) => Detail::Quiet,
             (false, true) => Detail::Verbose,

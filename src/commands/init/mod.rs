@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
+use crate::event::Event;
 use crate::stack::StackName;
+
+use super::{CommandError, Env, Outcome};
 
 /// The folder holds files that `init` would overwrite.
 const NOT_EMPTY: Code = Code::new("S0150");
@@ -11,6 +14,8 @@ const NOT_EMPTY: Code = Code::new("S0150");
 const UNWRITABLE: Code = Code::new("S0151");
 /// The folder's name is no stack name.
 const BAD_NAME: Code = Code::new("S0152");
+/// There is no `Cargo.lock`.
+const NO_LOCK_FILE: Code = Code::new("S0153");
 
 /// Stands for the stack's name in the starter's files.
 const STACK: &str = "__STACK__";
@@ -108,6 +113,32 @@ impl Explain for InitError {
             }
         }]
     }
+}
+
+/// Writes the starter and pins the versions of its crates.
+pub fn run(settings: &InitSettings, env: &Env) -> Result<Outcome, CommandError> {
+    let written = init(settings)?;
+    if let Err(reason) = pin_versions(&written.directory) {
+        env.events.emit(Event::Warning(
+            Diagnostic::warning(NO_LOCK_FILE, "the versions of the crates are not pinned yet")
+                .note(reason)
+                .hint(format!("run `cargo generate-lockfile` in {}", written.directory.display())),
+        ));
+    }
+    Ok(Outcome::Initialised(written))
+}
+
+/// The images are built from what `Cargo.lock` says, so there must be one.
+fn pin_versions(directory: &Path) -> Result<(), String> {
+    let output = std::process::Command::new("cargo")
+        .args(["generate-lockfile", "--quiet"])
+        .current_dir(directory)
+        .output()
+        .map_err(|error| format!("cargo does not run: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
 /// Writes the starter, or nothing.
