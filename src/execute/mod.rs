@@ -2,4 +2,5 @@
 
 pub mod apply;
 pub mod delete;
+mod failure;
 mod phase;
