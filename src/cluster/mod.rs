@@ -10,6 +10,7 @@ mod error;
 mod field;
 mod inventory;
 mod lock;
+mod lock_error;
 #[cfg(test)]
 pub(crate) mod model_for_tests;
 mod nodes;
@@ -27,7 +28,8 @@ pub use discovery::{DiscoveryError, Kinds, Resource, discover, discover_all};
 pub use error::{FieldConflict, FieldProblem, ObjectError, ObjectErrors, Reason, Verb};
 pub(crate) use inventory::{MANAGED_BY, PART_OF, STACKCTL, labelled};
 pub use inventory::{Owned, generated_secret_name, is_bookkeeping, lease_name, owned};
-pub use lock::{Lock, LockError, LockOptions, acquire};
+pub use lock::{Lock, LockOptions, acquire};
+pub use lock_error::LockError;
 pub use nodes::NodeFacts;
 pub use objects::{ApplyOptions, Deleted, FIELD_MANAGER, Objects};
 pub use observe::{Observed, observe};

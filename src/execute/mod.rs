@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod delete;
+mod failure;
 mod phase;
 mod wait;
 mod watch;

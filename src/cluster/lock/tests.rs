@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use test_support::kubernetes::{Kubernetes, Script, failure, namespace};
 
 use super::*;
+use crate::diagnostic::{Exit, Explain};
 use crate::event::{Recorder, Silent};
 
 const PATH: &str = "/apis/coordination.k8s.io/v1/namespaces/shop/leases/stackctl-shop";

@@ -9,6 +9,7 @@ use test_support::kubernetes::{Kubernetes, Script, failure, namespace};
 
 use super::*;
 use crate::cluster::{LockOptions, acquire, discover};
+use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::event::{Event, Recorder, Silent};
 use crate::manifest::Origins;
 
