@@ -34,4 +34,4 @@ pub use nodes::NodeFacts;
 pub use objects::{ApplyOptions, Deleted, FIELD_MANAGER, Objects};
 pub use observe::{Observed, observe};
 pub use reveal::{HashKey, RevealError, reveal_all};
-pub use secrets::{ResolvedSecrets, SecretError, resolve};
+pub use secrets::{ResolvedSecrets, SecretError, SourceError, SourceReason, resolve};
