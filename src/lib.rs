@@ -13,3 +13,5 @@ pub mod yaml;
 pub mod stack;
 
 pub mod manifest;
+
+pub mod image;
