@@ -1,0 +1,196 @@
+//! The image configuration (OCI image spec, `config.md`; Docker 20.10 reads the same).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::Digest;
+
+/// What an image is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Platform {
+    /// As Go names it: `amd64`, `arm64`.
+    pub architecture: &'static str,
+    /// As Go names it: `linux`.
+    pub os: &'static str,
+}
+
+/// How a container of the image runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunConfig {
+    /// `UID:GID`, numeric, so that Kubernetes can check `runAsNonRoot`.
+    pub user: String,
+    /// Program and fixed arguments.
+    pub entrypoint: Vec<String>,
+    /// Environment variables.
+    pub env: BTreeMap<String, String>,
+    /// Such as `org.opencontainers.image.title`.
+    pub labels: BTreeMap<String, String>,
+    /// Where the program starts; empty: `/`.
+    pub working_dir: String,
+}
+
+/// Everything about an image but its layers' content. The same value gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// What it runs on.
+    pub platform: Platform,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// How it runs.
+    pub run: RunConfig,
+}
+
+impl ImageConfig {
+    /// The JSON document for an image of these layers: (digest of the uncompressed tar, what made it).
+    #[must_use]
+    pub fn to_json(&self, layers: &[(Digest, &str)]) -> Vec<u8> {
+        let created = rfc3339(self.created);
+        let document = Document {
+            architecture: self.platform.architecture,
+            config: Run::from(&self.run),
+            created: &created,
+            history: layers
+                .iter()
+                .map(|(_, created_by)| History {
+                    created: &created,
+                    created_by,
+                })
+                .collect(),
+            os: self.platform.os,
+            rootfs: RootFs {
+                diff_ids: layers.iter().map(|(diff_id, _)| *diff_id).collect(),
+                kind: "layers",
+            },
+        };
+        serde_json::to_vec(&document).expect("strings, lists and maps with string keys")
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    architecture: &'a str,
+    config: Run<'a>,
+    created: &'a str,
+    history: Vec<History<'a>>,
+    os: &'a str,
+    rootfs: RootFs,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Run<'a> {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    entrypoint: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    env: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    user: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    working_dir: &'a str,
+}
+
+impl<'a> From<&'a RunConfig> for Run<'a> {
+    fn from(run: &'a RunConfig) -> Self {
+        Self {
+            entrypoint: run.entrypoint.iter().map(String::as_str).collect(),
+            env: run
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+            labels: &run.labels,
+            user: &run.user,
+            working_dir: &run.working_dir,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct History<'a> {
+    created: &'a str,
+    created_by: &'a str,
+}
+
+#[derive(Serialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ` (RFC 3339); the days-to-date step is Howard Hinnant's `civil_from_days`.
+fn rfc3339(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let shifted = days + 719_468; // days since 0000-03-01
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12 + 1;
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (1_709_251_200, "2024-03-01T00:00:00Z"),
+            (4_102_444_800, "2100-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(seconds), text);
+        }
+    }
+
+    #[test]
+    fn the_document_is_the_one_of_the_specification() {
+        let config = ImageConfig {
+            platform: Platform {
+                architecture: "amd64",
+                os: "linux",
+            },
+            created: 0,
+            run: RunConfig {
+                user: "65532:65532".into(),
+                entrypoint: vec!["/birthday".into()],
+                env: [("A".into(), "b=c".into())].into(),
+                labels: [("org.opencontainers.image.title".into(), "birthday".into())].into(),
+                working_dir: String::new(),
+            },
+        };
+        let json: serde_json::Value =
+            serde_json::from_slice(&config.to_json(&[(Digest::of(b""), "stackctl")])).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "architecture": "amd64",
+                "os": "linux",
+                "created": "1970-01-01T00:00:00Z",
+                "config": {
+                    "User": "65532:65532",
+                    "Entrypoint": ["/birthday"],
+                    "Env": ["A=b=c"],
+                    "Labels": {"org.opencontainers.image.title": "birthday"},
+                },
+                "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "stackctl"}],
+                "rootfs": {
+                    "type": "layers",
+                    "diff_ids": ["sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+                },
+            })
+        );
+    }
+}

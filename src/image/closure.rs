@@ -1,0 +1,238 @@
+//! What a cargo service is compiled from, found without starting cargo.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::did_you_mean;
+use crate::stack::CargoBuild;
+
+use super::cache_key::Inputs;
+use super::files::{Files, read_error};
+use super::input_error::InputError;
+use super::lockfile::{Locked, Lockfile};
+use super::manifests::{self, Workspace, canonical};
+use super::target::Target;
+
+/// Parts of `.cargo/config.toml` that change no binary.
+const CONFIG_WITHOUT_EFFECT: [&str; 9] = [
+    "alias", "cache", "cargo-new", "credential-alias", "doc", "future-incompat-report", "http", "net", "term",
+];
+
+/// What the cargo services of a stack have in common, read once.
+#[derive(Debug)]
+pub(crate) struct CargoInputs {
+    workspace: Workspace,
+    lock: Lockfile,
+    compiler: String,
+    config: String,
+}
+
+/// What one cargo service is made from.
+#[derive(Debug)]
+pub(crate) struct Closure {
+    /// Everything but the content of files.
+    pub inputs: Inputs,
+    /// Folders of the packages whose files count.
+    pub folders: BTreeSet<PathBuf>,
+    /// Labels of the image, from the package's manifest.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl CargoInputs {
+    /// Reads manifests and lock file and asks for the compiler; `build` is named where they are not there.
+    pub(crate) fn load(files: &Files, build: &CargoBuild) -> Result<Self, InputError> {
+        let root = files.root();
+        let workspace = Workspace::load(root, &build.span)?;
+        let lock = match fs::read_to_string(root.join("Cargo.lock")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(InputError::NoLock {
+                    span: build.span.clone(),
+                });
+            }
+            text => text.map_err(|source| read_error(Path::new("Cargo.lock"), source))?,
+        };
+        let lock = match Lockfile::parse(&lock) {
+            Ok(lock) => lock,
+            Err(error) => return Err(manifests::syntax_error(Path::new("Cargo.lock"), lock, &error)),
+        };
+        Ok(Self {
+            workspace,
+            lock,
+            compiler: super::compiler::version(root)?,
+            config: config(root)?,
+        })
+    }
+
+    /// The closure of one service.
+    pub(crate) fn closure(&mut self, build: &CargoBuild, root: &Path) -> Result<Closure, InputError> {
+        self.check(build, root)?;
+        let mut closure = Closure {
+            inputs: Inputs::default(),
+            folders: BTreeSet::new(),
+            labels: BTreeMap::new(),
+        };
+        let Some(start) = self.lock.local(&build.package) else {
+            return Err(InputError::NotLocked {
+                package: build.package.clone(),
+                span: build.span.clone(),
+            });
+        };
+        let workspace = &mut self.workspace;
+        let locked = self
+            .lock
+            .closure(start, |package| compiled_with(workspace, package, build))?;
+        for ((name, version), package) in locked {
+            if !package.is_local() {
+                closure
+                    .inputs
+                    .add("lock", &format!("{name} {version}"), package.fingerprint());
+            } else if let Some(manifest) = self.workspace.package(name) {
+                closure.folders.insert(manifest.folder.clone());
+                closure.inputs.add("manifest", name, manifest.fingerprint());
+                closure
+                    .inputs
+                    .add("workspace", name, self.workspace.inherited(manifest));
+            }
+        }
+        self.add_options(&mut closure.inputs, build);
+        closure.labels = self.labels(build);
+        Ok(closure)
+    }
+
+    /// Package, binary and profile exist.
+    fn check(&self, build: &CargoBuild, root: &Path) -> Result<(), InputError> {
+        let span = build.span.clone();
+        let Some(manifest) = self.workspace.package(&build.package) else {
+            let suggestion = did_you_mean(&build.package, self.workspace.names());
+            return Err(InputError::UnknownPackage {
+                package: build.package.clone(),
+                suggestion: suggestion.map(str::to_owned),
+                span,
+            });
+        };
+        let binaries = manifest.binaries(root);
+        if !binaries.contains(&build.bin) {
+            return Err(InputError::UnknownBin {
+                package: build.package.clone(),
+                bin: build.bin.clone(),
+                known: binaries.into_iter().collect(),
+                span,
+            });
+        }
+        if self.workspace.settings(&build.profile).is_none() {
+            return Err(InputError::UnknownProfile {
+                profile: build.profile.clone(),
+                span,
+            });
+        }
+        Ok(())
+    }
+
+    fn add_options(&self, inputs: &mut Inputs, build: &CargoBuild) {
+        let features: BTreeSet<&str> = build.features.iter().map(String::as_str).collect();
+        let features: Vec<&str> = features.into_iter().collect();
+        inputs.add("option", "package", build.package.as_str());
+        inputs.add("option", "bin", build.bin.as_str());
+        inputs.add("option", "profile", build.profile.as_str());
+        inputs.add("option", "features", features.join(" "));
+        inputs.add("option", "target", Target::host().triple);
+        inputs.add("option", "flags", super::target::STATIC_FLAGS.join(" "));
+        inputs.add("cargo", "compiler", self.compiler.as_str());
+        inputs.add("cargo", "config", self.config.as_str());
+        inputs.add("cargo", "environment", environment());
+        let settings = self.workspace.settings(&build.profile);
+        inputs.add("cargo", "workspace", settings.unwrap_or_default());
+    }
+
+    fn labels(&self, build: &CargoBuild) -> BTreeMap<String, String> {
+        let Some(manifest) = self.workspace.package(&build.package) else {
+            return BTreeMap::new();
+        };
+        [
+            ("version", "version"),
+            ("description", "description"),
+            ("licenses", "license"),
+            ("source", "repository"),
+        ]
+        .into_iter()
+        .filter_map(|(label, field)| {
+            let value = self.workspace.field(manifest, field)?;
+            Some((format!("org.opencontainers.image.{label}"), value.to_owned()))
+        })
+        .collect()
+    }
+}
+
+/// Which dependencies of a local package a build uses; each must be in the lock file.
+fn compiled_with(
+    workspace: &mut Workspace,
+    package: &Locked,
+    build: &CargoBuild,
+) -> Result<Box<dyn Fn(&str) -> bool>, InputError> {
+    let not_locked = || InputError::NotLocked {
+        package: package.name.clone(),
+        span: build.span.clone(),
+    };
+    let manifest = workspace.package(&package.name).ok_or_else(not_locked)?;
+    let dependencies = workspace.dependencies(manifest);
+    let locked: BTreeSet<String> = package.dependency_names().map(plain).collect();
+    for dependency in &dependencies {
+        if !locked.contains(&plain(&dependency.package)) {
+            return Err(InputError::StaleLock {
+                package: package.name.clone(),
+                dependency: dependency.package.clone(),
+                span: build.span.clone(),
+            });
+        }
+        if let Some(folder) = &dependency.folder
+            && !workspace.adopt(folder)?
+        {
+            return Err(InputError::MissingCrate {
+                path: folder.join("Cargo.toml"),
+                package: package.name.clone(),
+                span: build.span.clone(),
+            });
+        }
+    }
+    let names: BTreeSet<String> = dependencies
+        .iter()
+        .map(|dependency| plain(&dependency.package))
+        .collect();
+    Ok(Box::new(move |name| names.contains(&plain(name))))
+}
+
+/// Cargo takes `-` and `_` in a package's name for the same.
+fn plain(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+/// `.cargo/config.toml` of the repository; those of the user and of folders above differ between machines.
+fn config(root: &Path) -> Result<String, InputError> {
+    for file in [".cargo/config.toml", ".cargo/config"] {
+        if let Some(mut table) = manifests::read(root, Path::new(file))? {
+            for part in CONFIG_WITHOUT_EFFECT {
+                table.remove(part);
+            }
+            return Ok(canonical(&toml::Value::Table(table)));
+        }
+    }
+    Ok(String::new())
+}
+
+/// Variables that change what the compiler makes.
+fn environment() -> String {
+    let counts = |name: &str| {
+        matches!(name, "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_RUSTFLAGS")
+            || name.starts_with("CARGO_PROFILE_")
+            || (name.starts_with("CARGO_TARGET_") && name != "CARGO_TARGET_DIR" && !name.ends_with("_RUNNER"))
+    };
+    let variables: BTreeMap<String, String> =
+        env::vars().filter(|(name, _)| counts(name)).collect();
+    variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\n"))
+        .collect()
+}

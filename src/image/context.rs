@@ -1,0 +1,317 @@
+//! The build context of a Dockerfile: which files it has, and the archive the engine gets.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use oci_image::{LayerError, LayerWriter};
+
+use crate::stack::DockerfileBuild;
+
+use super::dockerignore::DockerIgnore;
+use super::files::read_error;
+use super::input_error::InputError;
+
+/// The name of a Dockerfile that lies outside its context, in the archive.
+const OUTSIDE: &str = ".dockerfile.stackctl";
+/// Times in a context are not inputs; zip and with it Python's wheels know none before 1980.
+const MODIFIED: u64 = 315_619_200;
+
+/// The files of a context, sorted, after `.dockerignore`.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// Folder, absolute.
+    folder: PathBuf,
+    entries: Vec<Entry>,
+    /// Where the Dockerfile is in the archive.
+    pub dockerfile: String,
+    /// Where it is on disk if it is not part of the context.
+    outside: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Relative to the context, `/` between its parts.
+    path: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    Folder,
+    Link,
+}
+
+impl Context {
+    /// Reads the folder as the engine is to see it. The Dockerfile is in it even where it is ignored.
+    pub(crate) fn read(root: &Path, build: &DockerfileBuild) -> Result<Self, InputError> {
+        let missing = |what, path: &Path| InputError::Missing {
+            what,
+            path: path.to_owned(),
+            span: build.span.clone(),
+        };
+        if !root.join(&build.dockerfile).is_file() {
+            return Err(missing("the Dockerfile", &build.dockerfile));
+        }
+        let folder = root.join(&build.context);
+        if !folder.is_dir() {
+            return Err(missing("the context", &build.context));
+        }
+        let ignore = read_ignore(root, build)?;
+        let within = root
+            .join(&build.dockerfile)
+            .strip_prefix(&folder)
+            .ok()
+            .and_then(|path| Some(path.to_str()?.to_owned()));
+        let mut context = Self {
+            outside: within
+                .is_none()
+                .then(|| root.join(&build.dockerfile)),
+            dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
+            folder,
+            entries: Vec::new(),
+        };
+        context.list("", &ignore)?;
+        Ok(context)
+    }
+
+    /// The files whose content counts, relative to the repository.
+    pub(crate) fn files(&self, build: &DockerfileBuild) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.kind == Kind::File)
+            .map(|entry| build.context.join(&entry.path))
+            .collect();
+        if self.outside.is_some() {
+            files.push(build.dockerfile.clone());
+        }
+        files
+    }
+
+    /// Folders and links: (path within the context, where a link leads).
+    pub(crate) fn others(&self) -> Result<Vec<(&str, String)>, InputError> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind != Kind::File)
+            .map(|entry| {
+                let target = match entry.kind {
+                    Kind::Link => self.link(&entry.path)?,
+                    _ => "folder".to_owned(),
+                };
+                Ok((entry.path.as_str(), target))
+            })
+            .collect()
+    }
+
+    /// Writes the archive: the same files give the same bytes.
+    pub(crate) fn write<W: Write>(&self, writer: W) -> Result<W, ContextError> {
+        let mut archive = LayerWriter::new(writer, MODIFIED);
+        if let Some(dockerfile) = &self.outside {
+            add_file(&mut archive, OUTSIDE, dockerfile)?;
+        }
+        for entry in &self.entries {
+            match entry.kind {
+                Kind::Folder => archive.directory(&entry.path, 0o755)?,
+                Kind::Link => archive.symlink(&entry.path, &self.link(&entry.path)?)?,
+                Kind::File => add_file(&mut archive, &entry.path, &self.folder.join(&entry.path))?,
+            }
+        }
+        archive.finish().map_err(ContextError::Write)
+    }
+
+    fn link(&self, path: &str) -> Result<String, InputError> {
+        let path = self.folder.join(path);
+        let target = fs::read_link(&path).map_err(|source| read_error(&path, source))?;
+        Ok(target.to_string_lossy().into_owned())
+    }
+
+    fn list(&mut self, below: &str, ignore: &DockerIgnore) -> Result<(), InputError> {
+        let folder = self.folder.join(below);
+        let failed = |source| read_error(&folder, source);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name().into_string().map_err(|name| {
+                failed(io::Error::other(format!("`{}` is not UTF-8", name.display())))
+            })?;
+            found.push((name, entry.file_type().map_err(failed)?));
+        }
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (name, file_type) in found {
+            let path = match below {
+                "" => name,
+                _ => format!("{below}/{name}"),
+            };
+            let kind = match file_type {
+                kind if kind.is_dir() => Kind::Folder,
+                kind if kind.is_symlink() => Kind::Link,
+                kind if kind.is_file() => Kind::File,
+                // Sockets and devices are no content; Docker's own client leaves sockets out, too.
+                _ => continue,
+            };
+            self.take(path, kind, ignore)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, path: String, kind: Kind, ignore: &DockerIgnore) -> Result<(), InputError> {
+        let is_special = path == self.dockerfile || path == ".dockerignore";
+        let ignored = ignore.ignores(&path) && !is_special;
+        let place = self.entries.len();
+        if !ignored {
+            self.entries.push(Entry {
+                path: path.clone(),
+                kind,
+            });
+        }
+        let leads_to_dockerfile = self
+            .dockerfile
+            .strip_prefix(&path)
+            .is_some_and(|rest| rest.starts_with('/'));
+        if kind != Kind::Folder || (ignored && !ignore.takes_back() && !leads_to_dockerfile) {
+            return Ok(());
+        }
+        self.list(&path, ignore)?;
+        if ignored && self.entries.len() > place {
+            // A folder that is ignored itself exists if something in it does.
+            self.entries.insert(place, Entry { path, kind });
+        }
+        Ok(())
+    }
+}
+
+/// Why a context could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ContextError {
+    /// A file changed or vanished.
+    #[error(transparent)]
+    Entry(#[from] LayerError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(#[from] InputError),
+    /// The engine no longer listens.
+    #[error("failed to send the build context")]
+    Write(#[source] io::Error),
+}
+
+/// A Dockerfile's own ignore file goes before that of the context.
+fn read_ignore(root: &Path, build: &DockerfileBuild) -> Result<DockerIgnore, InputError> {
+    let mut own = build.dockerfile.clone().into_os_string();
+    own.push(".dockerignore");
+    for path in [PathBuf::from(own), build.context.join(".dockerignore")] {
+        match fs::read_to_string(root.join(&path)) {
+            Ok(text) => return DockerIgnore::parse(&path, &text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(read_error(&path, source)),
+        }
+    }
+    Ok(DockerIgnore::default())
+}
+
+/// Modes are reduced to what git keeps, so that two clones give the same context.
+fn add_file<W: Write>(
+    archive: &mut LayerWriter<W>,
+    path: &str,
+    file: &Path,
+) -> Result<(), ContextError> {
+    let failed = |source| read_error(file, source);
+    let content = File::open(file).map_err(failed)?;
+    let metadata = content.metadata().map_err(failed)?;
+    let executable = metadata.permissions().mode() & 0o111 != 0;
+    let mode = if executable { 0o755 } else { 0o644 };
+    Ok(archive.file(path, mode, metadata.len(), content)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnostic::{SourceFile, Span};
+
+    fn build(dockerfile: &str, context: &str) -> DockerfileBuild {
+        DockerfileBuild {
+            dockerfile: dockerfile.into(),
+            context: context.into(),
+            target: None,
+            args: [].into(),
+            span: Span::start_of(&SourceFile::new("service.yaml", "")),
+        }
+    }
+
+    fn write(root: &Path, files: &[(&str, &str)]) {
+        for (file, text) in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+    }
+
+    fn listing(context: &Context) -> Vec<String> {
+        let bytes = context.write(Vec::new()).unwrap();
+        tar_paths(&bytes)
+    }
+
+    fn tar_paths(bytes: &[u8]) -> Vec<String> {
+        tar::Archive::new(bytes)
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn the_archive_holds_what_is_not_ignored_and_the_dockerfile() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("app/Dockerfile", "FROM scratch\n"),
+                ("app/.dockerignore", "*\n!src\nsrc/*.log\n!deep/keep\n"),
+                ("app/src/main.rs", ""),
+                ("app/src/a.log", ""),
+                ("app/deep/keep", ""),
+                ("app/deep/other", ""),
+                ("app/other/x", ""),
+            ],
+        );
+        let build = build("app/Dockerfile", "app");
+        let context = Context::read(root.path(), &build).unwrap();
+        assert_eq!(
+            listing(&context),
+            [".dockerignore", "Dockerfile", "deep/", "deep/keep", "src/", "src/main.rs"]
+        );
+        assert_eq!(context.files(&build).len(), 4);
+    }
+
+    #[test]
+    fn a_dockerfile_outside_its_context_and_its_own_ignore_file() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("docker/app.Dockerfile", "FROM scratch\n"),
+                ("docker/app.Dockerfile.dockerignore", "b\n"),
+                ("app/.dockerignore", "a\n"),
+                ("app/a", ""),
+                ("app/b", ""),
+            ],
+        );
+        let build = build("docker/app.Dockerfile", "app");
+        let context = Context::read(root.path(), &build).unwrap();
+        assert_eq!(context.dockerfile, OUTSIDE);
+        assert_eq!(listing(&context), [OUTSIDE, ".dockerignore", "a"]);
+        assert!(context.files(&build).contains(&"docker/app.Dockerfile".into()));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let error = Context::read(root.path(), &build("Dockerfile", "")).unwrap_err();
+        assert_eq!(error.to_string(), "the Dockerfile `Dockerfile` does not exist");
+        write(root.path(), &[("Dockerfile", "")]);
+        let error = Context::read(root.path(), &build("Dockerfile", "app")).unwrap_err();
+        assert_eq!(error.to_string(), "the context `app` does not exist");
+    }
+}

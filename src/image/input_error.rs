@@ -1,0 +1,223 @@
+//! Why the inputs of an image cannot be gathered.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
+
+/// A package, binary or profile that is not in the workspace.
+const UNKNOWN: Code = Code::new("S0402");
+/// `Cargo.lock` is missing or does not fit the manifests.
+const LOCK: Code = Code::new("S0403");
+/// A Cargo manifest that cannot be understood.
+const MANIFEST: Code = Code::new("S0404");
+/// A Dockerfile, a context or an input that does not exist.
+const MISSING: Code = Code::new("S0405");
+/// A file that cannot be read.
+const READ: Code = Code::new("S0406");
+/// No Rust compiler.
+const COMPILER: Code = Code::new("S0407");
+
+/// Why the tags of images cannot be computed: every reason at once.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct ImageError(pub Vec<InputError>);
+
+/// One reason.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// `build: { cargo: … }` names no package of the workspace.
+    #[error("there is no package `{package}` in this workspace")]
+    UnknownPackage {
+        /// What was named.
+        package: String,
+        /// One with a similar name.
+        suggestion: Option<String>,
+        /// Where.
+        span: Span,
+    },
+    /// The package has no such binary.
+    #[error("package `{package}` has no binary `{bin}`")]
+    UnknownBin {
+        /// The package.
+        package: String,
+        /// What was named.
+        bin: String,
+        /// The binaries there are.
+        known: Vec<String>,
+        /// Where.
+        span: Span,
+    },
+    /// Neither cargo nor the workspace knows the profile.
+    #[error("there is no profile `{profile}` in this workspace")]
+    UnknownProfile {
+        /// What was named.
+        profile: String,
+        /// Where.
+        span: Span,
+    },
+    /// The repository is no Cargo workspace.
+    #[error("there is no Cargo.toml in the repository, but a service is built by cargo")]
+    NoWorkspace {
+        /// The service's build.
+        span: Span,
+    },
+    /// A manifest or a lock file that is no TOML, or not what cargo writes.
+    #[error("{message}")]
+    Manifest {
+        /// What is wrong.
+        message: String,
+        /// Where.
+        place: Span,
+    },
+    /// There is no lock file.
+    #[error("there is no Cargo.lock, so what an image would be made from is not known")]
+    NoLock {
+        /// The service's build.
+        span: Span,
+    },
+    /// The manifests were edited after the lock file was written.
+    #[error("Cargo.lock is out of date: it does not know that `{package}` needs `{dependency}`")]
+    StaleLock {
+        /// A package of the workspace.
+        package: String,
+        /// What it needs.
+        dependency: String,
+        /// The service's build.
+        span: Span,
+    },
+    /// A package of the workspace is not in the lock file.
+    #[error("Cargo.lock is out of date: it does not know the package `{package}`")]
+    NotLocked {
+        /// The package.
+        package: String,
+        /// The service's build.
+        span: Span,
+    },
+    /// A path dependency's folder holds no manifest.
+    #[error("`{}` of `{package}` does not exist", path.display())]
+    MissingCrate {
+        /// The manifest that is missing.
+        path: PathBuf,
+        /// Who depends on it.
+        package: String,
+        /// The service's build.
+        span: Span,
+    },
+    /// A Dockerfile, a context or an input that does not exist.
+    #[error("{what} `{}` does not exist", path.display())]
+    Missing {
+        /// `the Dockerfile`, `the context`, `the input`.
+        what: &'static str,
+        /// Relative to the repository.
+        path: PathBuf,
+        /// Where it is named.
+        span: Span,
+    },
+    /// A file that cannot be read.
+    #[error("failed to read `{}`", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A pattern in `.dockerignore` that Docker refuses.
+    #[error("`{pattern}` is no pattern: {reason}")]
+    IgnorePattern {
+        /// As written.
+        pattern: String,
+        /// Why.
+        reason: String,
+        /// Where.
+        place: Span,
+    },
+    /// `rustc` could not be asked for its version.
+    #[error("failed to ask `{rustc}` for its version")]
+    Compiler {
+        /// The program.
+        rustc: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `rustc` answered with an error.
+    #[error("`{rustc} -vV` failed")]
+    CompilerFailed {
+        /// The program.
+        rustc: String,
+        /// What it wrote.
+        output: String,
+    },
+}
+
+impl InputError {
+    fn is_users_input(&self) -> bool {
+        !matches!(
+            self,
+            Self::Read { .. } | Self::Compiler { .. } | Self::CompilerFailed { .. }
+        )
+    }
+
+    fn diagnostic(&self) -> Diagnostic {
+        let error = |code| Diagnostic::error(code, self.to_string());
+        match self {
+            Self::UnknownPackage {
+                suggestion, span, ..
+            } => {
+                let found = error(UNKNOWN).at(span, "named here");
+                match suggestion {
+                    Some(name) => found.hint(format!("did you mean `{name}`?")),
+                    None => found.hint("`cargo metadata --no-deps` lists the packages"),
+                }
+            }
+            Self::UnknownBin { known, span, .. } => error(UNKNOWN).at(span, "built here").hint(
+                format!("write `bin:` with one of its binaries: {}", known.join(", ")),
+            ),
+            Self::UnknownProfile { profile, span, .. } => error(UNKNOWN)
+                .at(span, "built with it")
+                .hint(format!("declare `[profile.{profile}]` in the root Cargo.toml")),
+            Self::NoWorkspace { span } => error(MANIFEST)
+                .at(span, "built by cargo")
+                .hint("the root of the Cargo workspace is the folder of stack.yaml"),
+            Self::Manifest { place, .. } => error(MANIFEST).at(place, ""),
+            Self::NoLock { span } => error(LOCK)
+                .at(span, "built by cargo")
+                .hint("run `cargo generate-lockfile` and commit Cargo.lock"),
+            Self::StaleLock { span, .. } | Self::NotLocked { span, .. } => error(LOCK)
+                .at(span, "built by cargo")
+                .hint("run `cargo check` (or `cargo update --workspace`) and commit Cargo.lock"),
+            Self::MissingCrate { span, .. } => error(MISSING).at(span, "built here"),
+            Self::Missing { what, span, .. } => error(MISSING)
+                .at(span, format!("names {what}"))
+                .hint("paths are relative to the folder of stack.yaml"),
+            Self::IgnorePattern { place, .. } => error(MISSING).at(place, ""),
+            Self::Read { source, .. } => error(READ).caused_by(source),
+            Self::Compiler { source, .. } => error(COMPILER)
+                .caused_by(source)
+                .hint("install Rust from https://rustup.rs, or set RUSTC"),
+            Self::CompilerFailed { output, .. } => error(COMPILER).note(output.trim_end()),
+        }
+    }
+}
+
+impl Explain for ImageError {
+    fn exit(&self) -> Exit {
+        if self.0.iter().all(InputError::is_users_input) {
+            Exit::BadInput
+        } else {
+            Exit::Failed
+        }
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        self.0.iter().map(InputError::diagnostic).collect()
+    }
+}
+
+impl From<InputError> for ImageError {
+    fn from(error: InputError) -> Self {
+        Self(vec![error])
+    }
+}
