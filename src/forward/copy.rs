@@ -143,7 +143,8 @@ async fn exchange(
             }
             tokio::select! {
                 received = &mut receive => return received,
-                () = sleep(left) => {}
+                // An answer that begins meanwhile makes the time that is left shorter.
+                () = sleep(left.min(linger.answered)) => {}
             }
         },
     }

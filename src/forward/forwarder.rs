@@ -176,7 +176,7 @@ impl Forwarder {
         Self {
             local_addr,
             pods,
-            tasks: tasks,
+            tasks,
         }
     }
 

@@ -61,9 +61,11 @@ pub struct ThroughCluster {
     client: kube::Client,
     namespace: Namespace,
     stack: StackName,
-    ports: BTreeMap<(ServiceName, PortName), u16>,
-    open: Mutex<BTreeMap<(ServiceName, PortName), Arc<OnceCell<Forwarder>>>>,
+    ports: BTreeMap<PortOf, u16>,
+    open: Mutex<BTreeMap<PortOf, Arc<OnceCell<Forwarder>>>>,
 }
+
+type PortOf = (ServiceName, PortName);
 
 impl ThroughCluster {
     /// Nothing is opened yet.

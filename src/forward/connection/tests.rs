@@ -146,8 +146,14 @@ async fn a_client_that_has_finished_sending_gets_the_whole_answer() {
     let (mut client, served) = connect(&pods, watch::channel(list(&["a"])).1).await;
     client.write_all(b"hello").await.unwrap();
     client.shutdown().await.unwrap();
+    let start = Instant::now();
     assert_eq!(everything(&mut client).await, b"you said hello");
     served.await.unwrap().unwrap();
+    let took = start.elapsed();
+    assert!(
+        took < Duration::from_millis(1500),
+        "the short linger after the answer: {took:?}"
+    );
 }
 
 #[tokio::test]
