@@ -168,6 +168,10 @@ fn names_and_policies_that_cannot_work_end_the_wait_at_once() {
         "Container image \"web:1\" is not present with pull policy of Never",
     );
     assert_eq!(never.kind.code().as_str(), "S0802");
+    assert_eq!(
+        never.message(),
+        "web cannot start: its image `web:1` is not on the node"
+    );
     let secret = waits("CreateContainerConfigError", "secret \"gone\" not found");
     assert_eq!(
         secret.kind,
@@ -771,6 +775,10 @@ fn jobs_decide_themselves_when_they_fail() {
     let over = observe([job.clone(), failed]);
     let cause = broken(verdict(&over, 9));
     assert_eq!(cause.kind, CauseKind::Crashes { code: 1, runs: 1 });
+    assert_eq!(
+        cause.event.as_deref(),
+        Some("Job has reached the specified backoff limit")
+    );
     assert!(LogSource::of_cause(&over, &cause).is_some());
     assert_eq!(
         broken(verdict(&observe([job]), 9)).kind.code().as_str(),

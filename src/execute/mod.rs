@@ -3,5 +3,5 @@
 mod wait;
 mod watch;
 
-pub use wait::{Target, WaitError, until_ready};
+pub use wait::{Target, TimedOut, WaitError, until_ready};
 pub use watch::{Watch, WatchError, snapshot_once};
