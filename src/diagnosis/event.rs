@@ -81,3 +81,41 @@ pub(super) fn about<'a>(observed: &'a Observed, object: &Value) -> Vec<Event<'a>
     events.sort_by_key(|event| event.last);
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::fixture::{at, event, observe, stateful_set};
+    use super::*;
+
+    #[test]
+    fn a_pod_that_took_over_a_name_does_not_take_over_the_events() {
+        let set = stateful_set("db", 1);
+        let before = super::super::fixture::pod(&set, "db-0");
+        let mut after = before.clone();
+        after["metadata"]["uid"] = json!("another-uid");
+        let observed = observe([event(&before, "BackOff", "", 3, 5)]);
+        assert_eq!(about(&observed, &before).len(), 1);
+        assert!(about(&observed, &after).is_empty());
+    }
+
+    #[test]
+    fn events_of_newer_components_are_read_too() {
+        let set = stateful_set("db", 1);
+        let mut newer = event(&set, "FailedCreate", "", 1, 0);
+        for field in ["count", "firstTimestamp", "lastTimestamp"] {
+            newer[field] = Value::Null;
+        }
+        newer["eventTime"] = json!("2026-11-21T04:00:02.123456Z");
+        let mut series = newer.clone();
+        series["series"] = json!({"count": 4, "lastObservedTime": "2026-11-21T04:00:09.000000Z"});
+        let observed = observe([newer, series]);
+        let read = about(&observed, &set);
+        assert_eq!(
+            (read[0].count, read[0].last.unwrap().as_second()),
+            (1, at(2).as_second())
+        );
+        assert_eq!((read[1].count, read[1].last), (4, Some(at(9))));
+    }
+}

@@ -1,16 +1,9 @@
 //! Causes in words: the sentence, the facts below it, the hints.
 
-use std::time::Duration;
-
 use k8s_model::ObjectRef;
 
 use super::cause::{Cause, CauseKind, ProbeKind};
-use crate::diagnostic::{Code, Diagnostic, Span};
-use crate::readiness::Reason;
-use crate::stack::ServiceName;
-
-/// A deadline passed and nothing that was seen explains why.
-pub const TIMED_OUT: Code = Code::new("S0801");
+use crate::diagnostic::{Diagnostic, Span};
 
 impl Cause {
     /// One lower-case sentence that begins with the service's name.
@@ -48,6 +41,9 @@ impl CauseKind {
     #[must_use]
     pub fn predicate(&self) -> String {
         match self {
+            Self::ImageMissing { image, message } if is_never_pulled(message) => {
+                format!("cannot start: its image `{image}` is not on the node")
+            }
             Self::ImageMissing { image, .. } => {
                 format!("cannot start: its image `{image}` does not exist")
             }
@@ -117,7 +113,7 @@ impl CauseKind {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::ImageMissing { message, .. } if message.contains("pull policy of Never") => {
+            Self::ImageMissing { message, .. } if is_never_pulled(message) => {
                 "bring the image to the cluster's node with `stackctl build`".into()
             }
             Self::ImageMissing { .. } => {
@@ -151,16 +147,9 @@ impl CauseKind {
     }
 }
 
-/// The diagnostic of a deadline that passed.
-pub(crate) fn timed_out(service: &ServiceName, reason: &Reason, after: Duration) -> Diagnostic {
-    Diagnostic::error(
-        TIMED_OUT,
-        format!(
-            "{service} is not ready after {} s: {reason}",
-            after.as_secs()
-        ),
-    )
-    .hint("if the service only needs longer, raise readyWithin")
+/// Whether it is the node that does not have the image, not the registry.
+fn is_never_pulled(message: &str) -> bool {
+    message.contains("pull policy of Never")
 }
 
 fn crashes(code: i64, runs: u64) -> String {

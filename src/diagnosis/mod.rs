@@ -24,8 +24,6 @@ mod verdict;
 
 pub use cause::{Cause, CauseKind, ProbeKind};
 pub use deadline::{SETTLING, START_ALLOWANCE};
-pub use explain::TIMED_OUT;
-pub(crate) use explain::timed_out;
 pub use log_source::LogSource;
 pub use observed::Observed;
 pub use summary::{ServiceState, ServiceStatus, summary};

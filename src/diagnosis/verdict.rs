@@ -98,7 +98,11 @@ fn judge(observed: &Observed, expectation: &Expectation, workload: &Value, lack:
         Certain::AtDeadline => hopeless,
     };
     if let Some(finding) = findings.iter().find(certain) {
-        return Verdict::Broken(Box::new(finding.cause.clone()));
+        let mut cause = Box::new(finding.cause.clone());
+        if lack.given_up.is_some() && cause.event.is_none() {
+            cause.event = Some(lack.reason.to_string());
+        }
+        return Verdict::Broken(cause);
     }
     if lack.given_up == Some(true) || (over && lack.given_up.is_some()) {
         return Verdict::Broken(Box::new(given_up(expectation, workload, &lack.reason)));

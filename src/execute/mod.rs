@@ -7,5 +7,5 @@ mod phase;
 mod wait;
 mod watch;
 
-pub use wait::{Target, WaitError, until_ready};
+pub use wait::{Target, TimedOut, WaitError, until_ready};
 pub use watch::{Watch, WatchError, snapshot_once};

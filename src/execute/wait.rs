@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,13 +19,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::watch::{LOST_AFTER, Watch, WatchError, workload_api};
 use crate::diagnosis::{
-    Cause, Expectation, LogSource, Observed, START_ALLOWANCE, Verdict, diagnose, timed_out,
+    Cause, Expectation, LogSource, Observed, START_ALLOWANCE, Verdict, diagnose,
 };
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::{Event, EventSink, Phase};
 use crate::readiness::Reason;
 use crate::stack::ServiceName;
 
+const TIMED_OUT: Code = Code::new("S0801");
 const CANCELLED: Code = Code::new("S0824");
 
 /// Timestamps of objects have whole seconds, and the cluster's clocks differ a little.
@@ -60,19 +62,8 @@ pub enum WaitError {
     #[error("{}", _0.message())]
     Broken(Box<Cause>),
     /// The deadline passed and nothing that was seen explains why.
-    #[error("{service} is not ready after {} s: {reason}", after.as_secs())]
-    TimedOut {
-        /// The service.
-        service: ServiceName,
-        /// Its workload.
-        workload: ObjectRef,
-        /// What was last seen.
-        reason: Reason,
-        /// How long it was waited for.
-        after: Duration,
-        /// The last lines of the container that runs and is not ready, as it wrote them.
-        log_tail: Vec<String>,
-    },
+    #[error("{0}")]
+    TimedOut(Box<TimedOut>),
     /// The cluster cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
@@ -84,11 +75,54 @@ pub enum WaitError {
     },
 }
 
+/// What was known when a deadline passed.
+#[derive(Clone, Debug)]
+pub struct TimedOut {
+    /// The service.
+    pub service: ServiceName,
+    /// Its workload.
+    pub workload: ObjectRef,
+    /// What was last seen.
+    pub reason: Reason,
+    /// How long it was waited for.
+    pub after: Duration,
+    /// The last lines of the container that runs and is not ready, as it wrote them.
+    pub log_tail: Vec<String>,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            service,
+            reason,
+            after,
+            ..
+        } = self;
+        write!(
+            f,
+            "{service} is not ready after {} s: {reason}",
+            after.as_secs()
+        )
+    }
+}
+
+impl TimedOut {
+    fn diagnostic(&self) -> Diagnostic {
+        let diagnostic = Diagnostic::error(TIMED_OUT, self.to_string())
+            .note(self.workload.to_string())
+            .hint("if the service only needs longer, raise readyWithin");
+        if self.log_tail.is_empty() {
+            return diagnostic;
+        }
+        diagnostic.note(format!("last log lines:\n  {}", self.log_tail.join("\n  ")))
+    }
+}
+
 impl Explain for WaitError {
     fn exit(&self) -> Exit {
         match self {
             Self::Broken(_) => Exit::NotReady,
-            Self::TimedOut { .. } => Exit::TimedOut,
+            Self::TimedOut(_) => Exit::TimedOut,
             Self::Watch(error) => error.exit(),
             Self::Cancelled { .. } => Exit::Interrupted,
         }
@@ -97,21 +131,7 @@ impl Explain for WaitError {
     fn diagnostics(&self) -> Vec<Diagnostic> {
         match self {
             Self::Broken(cause) => vec![cause.diagnostic(|_, _| None)],
-            Self::TimedOut {
-                service,
-                workload,
-                reason,
-                after,
-                log_tail,
-            } => {
-                let diagnostic = timed_out(service, reason, *after).note(workload.to_string());
-                vec![match log_tail.is_empty() {
-                    true => diagnostic,
-                    false => {
-                        diagnostic.note(format!("last log lines:\n  {}", log_tail.join("\n  ")))
-                    }
-                }]
-            }
+            Self::TimedOut(overdue) => vec![overdue.diagnostic()],
             Self::Watch(error) => error.diagnostics(),
             Self::Cancelled { .. } => vec![Diagnostic::error(CANCELLED, self.to_string())],
         }
@@ -235,13 +255,13 @@ impl Wait<'_> {
     }
 
     fn timed_out(&self, reason: Reason, log_tail: Vec<String>) -> WaitError {
-        WaitError::TimedOut {
+        WaitError::TimedOut(Box::new(TimedOut {
             service: self.target.service.clone(),
             workload: self.target.workload.clone(),
             reason,
             after: self.started.elapsed(),
             log_tail,
-        }
+        }))
     }
 
     async fn conclude(&self, observed: &Observed, verdict: Verdict) -> Result<Step, WaitError> {
@@ -306,19 +326,25 @@ impl Wait<'_> {
                 ..LogParams::default()
             };
             let log = timeout(TAIL_TIMEOUT, pods.logs(&source.pod, &params)).await;
-            let lines: Vec<String> = log
-                .ok()
-                .and_then(Result::ok)
-                .iter()
-                .flat_map(|log| log.lines())
-                .map(|line| line.trim_end().to_owned())
-                .collect();
+            let lines = match log {
+                Ok(Ok(log)) => lines(&log),
+                _ => Vec::new(),
+            };
             if !lines.is_empty() {
                 return lines;
             }
         }
         Vec::new()
     }
+}
+
+/// The lines of a log. Of a container that is gone, kubelets say so in place of its log.
+fn lines(log: &str) -> Vec<String> {
+    log.lines()
+        .map(str::trim_end)
+        .filter(|line| !line.starts_with("unable to retrieve container logs for "))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The version of a workload that the API server has.

@@ -85,11 +85,7 @@ async fn a_ready_service_is_told_with_what_was_waited_for() {
             other => panic!("unexpected {other:?}"),
         })
         .collect();
-    assert_eq!(
-        said,
-        ["0/1 ready, no pod yet"],
-        "a message is not repeated"
-    );
+    assert_eq!(said, ["0/1 ready, no pod yet"], "a message is not repeated");
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,6 +154,12 @@ async fn the_log_of_the_run_that_ended_is_read_while_the_next_one_runs() {
         panic!("it crashed twice");
     };
     assert_eq!(cause.log_tail, ["panic: no database"]);
+}
+
+#[test]
+fn the_kubelets_excuse_is_no_log() {
+    assert!(super::lines("unable to retrieve container logs for docker://9c99").is_empty());
+    assert_eq!(super::lines("a \r\nb\n"), ["a", "b"]);
 }
 
 #[tokio::test(start_paused = true)]
