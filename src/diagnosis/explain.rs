@@ -71,15 +71,7 @@ impl CauseKind {
                     times(*runs)
                 )
             }
-            Self::ProbeFailing { probe, target, .. } => match probe {
-                ProbeKind::Readiness => format!("runs but is not ready: {target} fails"),
-                ProbeKind::Liveness => {
-                    format!("is restarted again and again: its liveness probe {target} fails")
-                }
-                ProbeKind::Startup => {
-                    format!("is restarted again and again: its startup probe {target} fails")
-                }
-            },
+            Self::ProbeFailing { probe, target, .. } => probe_fails(*probe, target),
             Self::Unschedulable { message } => {
                 format!("cannot be scheduled: {}", message.trim_end_matches('.'))
             }
@@ -150,6 +142,18 @@ impl CauseKind {
 /// Whether it is the node that does not have the image, not the registry.
 fn is_never_pulled(message: &str) -> bool {
     message.contains("pull policy of Never")
+}
+
+fn probe_fails(probe: ProbeKind, target: &str) -> String {
+    match probe {
+        ProbeKind::Readiness => format!("runs but is not ready: {target} fails"),
+        ProbeKind::Liveness => {
+            format!("is restarted again and again: its liveness probe {target} fails")
+        }
+        ProbeKind::Startup => {
+            format!("is restarted again and again: its startup probe {target} fails")
+        }
+    }
 }
 
 fn crashes(code: i64, runs: u64) -> String {

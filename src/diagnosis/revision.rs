@@ -29,7 +29,7 @@ pub(super) fn of<'a>(observed: &'a Observed, workload: &'a Value) -> Revision<'a
         "DaemonSet" => split(
             pods.filter(|pod| pod.is_owned_by(workload)),
             "pod-template-generation",
-            // Its revision's hash is not in its status; this old counter is still kept (v1.20 to v1.37).
+            // Its revision's hash is not in its status. Without this old counter all its pods count.
             workload
                 .pointer("/metadata/annotations")
                 .and_then(|all| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::cause::CauseKind;
 use super::super::deadline::later;
-use super::super::event::about;
+use super::super::event::{Event, about};
 use super::super::pod::{Container, Pod, State};
 use super::{Certain, Scene, Symptom, pointer};
 
@@ -13,6 +13,49 @@ const ATTEMPTS: u64 = 3;
 
 /// For clusters whose events cannot be read: longer than three attempts take.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A registry that is overloaded or away may mention the image's name, so these words come first.
+const PASSING: [&str; 16] = [
+    "toomanyrequests",
+    "too many requests",
+    "timeout",
+    "timed out",
+    "deadline exceeded",
+    "connection re",
+    "no such host",
+    "no route to host",
+    "network is unreachable",
+    "server misbehaving",
+    "internal server error",
+    "bad gateway",
+    "service unavailable",
+    "gateway time",
+    "unexpected eof",
+    "context canceled",
+];
+
+/// Docker Hub answers the same for what does not exist and for what is private.
+const MISSING: [&str; 7] = [
+    "not found",
+    "manifest unknown",
+    "name unknown",
+    "repository does not exist",
+    "no such image",
+    "no matching manifest",
+    "no match for platform",
+];
+
+/// Other credentials are needed.
+const DENIED: [&str; 8] = [
+    "unauthorized",
+    "authentication required",
+    "no basic auth credentials",
+    "access denied",
+    "access to the resource is denied",
+    "denied:",
+    "403 forbidden",
+    "insufficient_scope",
+];
 
 /// What a failed pull means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +107,7 @@ fn failed_pull(
     container: &Container<'_>,
     message: &str,
 ) -> Symptom {
-    let failures: Vec<_> = about(scene.observed, pod.value)
+    let failures: Vec<Event<'_>> = about(scene.observed, pod.value)
         .into_iter()
         .filter(|event| {
             event.is_of(container.name) && event.message.starts_with("Failed to pull image")
@@ -76,91 +119,38 @@ fn failed_pull(
     let told = last.map_or(message, |event| event.message);
     let message = if bare { told } else { message }.to_owned();
     let image = container.image().to_owned();
-    let sign = last.and_then(|event| event.last);
+    let said = message.clone();
     let (kind, certain) = match classify(&message) {
-        Failure::Missing => (
-            CauseKind::ImageMissing {
-                image,
-                message: message.clone(),
-            },
-            Certain::Now,
+        Failure::Missing => (CauseKind::ImageMissing { image, message }, Certain::Now),
+        Failure::Denied => (CauseKind::ImageDenied { image, message }, Certain::Now),
+        Failure::Passing => (
+            CauseKind::ImageUnreachable { image, message },
+            after_attempts(scene, pod, &failures),
         ),
-        Failure::Denied => (
-            CauseKind::ImageDenied {
-                image,
-                message: message.clone(),
-            },
-            Certain::Now,
-        ),
-        Failure::Passing => {
-            let attempts: u64 = failures.iter().map(|event| event.count).sum();
-            let begin = pod.created().max(scene.expectation.since);
-            let certain = match begin {
-                _ if attempts >= ATTEMPTS => Certain::Now,
-                Some(begin) => Certain::At(later(begin, PATIENCE)),
-                None => Certain::AtDeadline,
-            };
-            (
-                CauseKind::ImageUnreachable {
-                    image,
-                    message: message.clone(),
-                },
-                certain,
-            )
-        }
     };
-    Symptom::new(kind, scene.unless_stale(pod, sign, certain)).said(&message)
+    let sign = last.and_then(|event| event.last);
+    Symptom::new(kind, scene.unless_stale(pod, sign, certain)).said(&said)
+}
+
+fn after_attempts(scene: &Scene<'_>, pod: &Pod<'_>, failures: &[Event<'_>]) -> Certain {
+    let attempts: u64 = failures.iter().map(|event| event.count).sum();
+    match pod.created().max(scene.expectation.since) {
+        _ if attempts >= ATTEMPTS => Certain::Now,
+        Some(begin) => Certain::At(later(begin, PATIENCE)),
+        None => Certain::AtDeadline,
+    }
 }
 
 /// Reads the words of Docker, containerd, CRI-O and the registries behind them.
 fn classify(message: &str) -> Failure {
     let message = message.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    // A registry that is overloaded or away may mention the image's name, so these come first.
-    let passing = [
-        "toomanyrequests",
-        "too many requests",
-        "timeout",
-        "timed out",
-        "deadline exceeded",
-        "connection re",
-        "no such host",
-        "no route to host",
-        "network is unreachable",
-        "server misbehaving",
-        "internal server error",
-        "bad gateway",
-        "service unavailable",
-        "gateway time",
-        "unexpected eof",
-        "context canceled",
-    ];
-    if has(&passing) {
+    if has(&PASSING) {
         return Failure::Passing;
     }
-    // Docker Hub answers the same for what does not exist and for what is private.
-    let missing = [
-        "not found",
-        "manifest unknown",
-        "name unknown",
-        "repository does not exist",
-        "no such image",
-        "no matching manifest",
-        "no match for platform",
-    ];
-    let denied = [
-        "unauthorized",
-        "authentication required",
-        "no basic auth credentials",
-        "access denied",
-        "access to the resource is denied",
-        "denied:",
-        "403 forbidden",
-        "insufficient_scope",
-    ];
-    if has(&missing) {
+    if has(&MISSING) {
         Failure::Missing
-    } else if has(&denied) {
+    } else if has(&DENIED) {
         Failure::Denied
     } else {
         Failure::Passing
