@@ -31,7 +31,11 @@ fn main() -> ExitCode {
         ["image", name] => image::run(name),
         ["tidy"] => tidy::run(),
         ["test", args @ ..] => match test::Options::parse(args) {
-            Some(options) => test::run(&options),
+            Some(options) => match test::run(&options) {
+                // Its summary is the last line.
+                Ok(false) => return ExitCode::FAILURE,
+                outcome => outcome.map(drop),
+            },
             None => return usage(),
         },
         ["bench", args @ ..] => match bench::Options::parse(args) {

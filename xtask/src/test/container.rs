@@ -104,7 +104,7 @@ impl Container {
 
     /// The processes with their arguments, as the host sees them.
     pub(super) fn processes(&self) -> Result<String> {
-        docker(&["top", &self.id, "-eo", "args"])
+        docker(&["top", &self.id, "-eo", "pid,args"])
     }
 
     /// Ends it the hard way.
