@@ -5,8 +5,11 @@
     reason = "a developer's tool whose output is its product"
 )]
 
+mod bench;
 mod image;
 mod process;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::env;
@@ -15,7 +18,10 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  image NAME     make the container image of services/NAME/image, tagged $STACKCTL_IMAGE
+  test [--install] [STEP…]     everything this machine can run: workspace, images, cluster
+  tidy                         rules of the code that a compiler does not check
+  bench [--runs=N] [--json]    how long commands take, against limits
+  image NAME                   the image of services/NAME/image, tagged $STACKCTL_IMAGE
 ";
 
 fn main() -> ExitCode {
@@ -23,14 +29,24 @@ fn main() -> ExitCode {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
         ["image", name] => image::run(name),
+        ["tidy"] => tidy::run(),
+        ["test", args @ ..] => match test::Options::parse(args) {
+            Some(options) => match test::run(&options) {
+                // Its summary is the last line.
+                Ok(false) => return ExitCode::FAILURE,
+                outcome => outcome.map(drop),
+            },
+            None => return usage(),
+        },
+        ["bench", args @ ..] => match bench::Options::parse(args) {
+            Some(options) => bench::run(&options),
+            None => return usage(),
+        },
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        _ => {
-            eprint!("{USAGE}");
-            return ExitCode::from(2);
-        }
+        _ => return usage(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -39,4 +55,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn usage() -> ExitCode {
+    eprint!("{USAGE}");
+    ExitCode::from(2)
 }

@@ -1,0 +1,114 @@
+//! Checks of the Redis image.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::{Check, PASSWORD, STOP_LIMIT};
+use crate::test::container::{Container, Server, Volume};
+
+pub(super) const CHECKS: [Check; 4] = [
+    ("wants its password and keeps its data", life),
+    (
+        "loses nothing that it acknowledged when it is killed",
+        kill_after_writing,
+    ),
+    ("lets one server at a time use a volume", one_at_a_time),
+    (
+        "refuses what it cannot do, without a password in sight",
+        refuse,
+    ),
+];
+
+const READY: [&str; 3] = ["redis-cli", "-e", "ping"];
+const LOGIN: [(&str, &str); 1] = [("REDISCLI_AUTH", PASSWORD)];
+
+fn start(image: &str, volume: &Volume, password: &str) -> Result<Container> {
+    let server = Server {
+        image,
+        user: "998:998",
+        env: &[("REDIS_PASSWORD", password)],
+        args: &["--maxmemory", "64mb"],
+    };
+    server.start(volume)
+}
+
+fn start_ready(image: &str, volume: &Volume) -> Result<Container> {
+    let server = start(image, volume, PASSWORD)?;
+    server.wait_for(&LOGIN, &READY)?;
+    Ok(server)
+}
+
+fn expect(server: &Container, command: &[&str], expected: &str) -> Result<()> {
+    let program = [&["redis-cli", "-e"], command].concat();
+    let output = server.exec(&LOGIN, &program)?;
+    let reply = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        reply.trim() == expected,
+        "{command:?}: expected {expected:?}, got {reply:?}"
+    );
+    Ok(())
+}
+
+fn life(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-life")?;
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["set", "kept", "yes"], "OK")?;
+    expect(
+        &server,
+        &["config", "get", "maxmemory"],
+        "maxmemory\n67108864",
+    )?;
+    let stranger = server.exec(&[], &READY)?;
+    ensure!(!stranger.status.success(), "it answers without a password");
+    ensure!(
+        !server.processes()?.contains("p'a"),
+        "the password is in an argument list"
+    );
+    server.stop(STOP_LIMIT)?;
+
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["get", "kept"], "yes")?;
+    server.stop(STOP_LIMIT)
+}
+
+fn kill_after_writing(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-kill")?;
+    for round in 1..=5 {
+        let server = start_ready(image, &volume)?;
+        expect(&server, &["incr", "count"], &round.to_string())?;
+        server.kill()?;
+    }
+    Ok(())
+}
+
+fn one_at_a_time(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-two")?;
+    let first = start_ready(image, &volume)?;
+    let second = start(image, &volume, PASSWORD)?;
+    sleep(Duration::from_secs(1));
+    ensure!(
+        second.is_running()?,
+        "the second gave up:\n{}",
+        second.logs()?
+    );
+    let answers = second.exec(&LOGIN, &READY)?.status.success();
+    ensure!(!answers, "two servers on one volume");
+    first.kill()?;
+    second.wait_for(&LOGIN, &READY)?;
+    second.stop(STOP_LIMIT)
+}
+
+fn refuse(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-refuse")?;
+    for (password, message) in [("", "set REDIS_PASSWORD"), ("a\nb", "a control character")] {
+        let server = start(image, &volume, password)?;
+        let (code, log) = (server.exit_code()?, server.logs()?);
+        ensure!(
+            code == 1 && log.contains(message),
+            "exit code {code}:\n{log}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! What steps need of the machine, whether it is here, and how to get it.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::process;
+
+/// Something that a step needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Need {
+    /// The programs of a PostgreSQL server.
+    PostgreSql,
+    /// The Redis server.
+    Redis,
+    /// A Docker engine that answers.
+    Docker,
+    /// apt and dpkg.
+    Debian,
+    /// A cluster named by `$KUBECONFIG`.
+    Cluster,
+    /// The command line of Kubernetes.
+    Kubectl,
+}
+
+impl Need {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::PostgreSql => "PostgreSQL",
+            Self::Redis => "Redis",
+            Self::Docker => "a Docker engine",
+            Self::Debian => "Debian's apt-get and dpkg-deb",
+            Self::Cluster => "a cluster",
+            Self::Kubectl => "kubectl",
+        }
+    }
+
+    /// How to get it.
+    pub(super) fn remedy(&self) -> String {
+        match (self, self.package()) {
+            (_, Some(package)) => {
+                format!("`cargo xtask test --install` as root, or apt-get install {package}")
+            }
+            (Self::Docker, _) => {
+                "start one (on Debian: apt-get install docker.io), and have the `docker` command"
+                    .to_owned()
+            }
+            (Self::Debian, _) => "run it on Debian, or in a container of it".to_owned(),
+            _ => {
+                "export KUBECONFIG of a cluster for tests, as minikube and kind make one".to_owned()
+            }
+        }
+    }
+
+    /// The Debian package that brings it, where one does.
+    fn package(self) -> Option<&'static str> {
+        match self {
+            Self::PostgreSql => Some("postgresql"),
+            Self::Redis => Some("redis-server"),
+            Self::Kubectl => Some("kubernetes-client"),
+            Self::Docker | Self::Debian | Self::Cluster => None,
+        }
+    }
+
+    pub(super) fn is_met(&self) -> bool {
+        match self {
+            Self::PostgreSql => has_postgresql(Path::new("/usr/lib/postgresql")),
+            Self::Redis => process::exists("redis-server"),
+            Self::Docker => succeeds("docker", &["version"]),
+            Self::Debian => process::exists("apt-get") && process::exists("dpkg-deb"),
+            Self::Cluster => std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()),
+            Self::Kubectl => process::exists("kubectl"),
+        }
+    }
+}
+
+/// Installs the packages of what is missing, where packages bring it.
+pub(super) fn install(missing: &[Need]) -> Result<()> {
+    let packages: Vec<&str> = missing.iter().filter_map(|need| need.package()).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    if !Need::Debian.is_met() {
+        bail!(
+            "--install uses apt-get, which is not here; get {} yourself",
+            packages.join(", ")
+        );
+    }
+    println!("installing {}", packages.join(", "));
+    process::capture(&mut apt(&["update"]))?;
+    let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
+    process::capture(install.args(packages)).map(drop)
+}
+
+/// apt-get that asks nothing; at run level 1 packages do not start their daemons.
+fn apt(args: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1");
+    command
+}
+
+/// Debian keeps each version's programs in a folder of its own, outside `$PATH`.
+fn has_postgresql(folder: &Path) -> bool {
+    let Ok(versions) = fs::read_dir(folder) else {
+        return false;
+    };
+    versions
+        .flatten()
+        .any(|version| version.path().join("bin/initdb").is_file())
+}
+
+fn succeeds(program: &str, args: &[&str]) -> bool {
+    process::output(Command::new(program).args(args)).is_ok_and(|output| output.status.success())
+}
