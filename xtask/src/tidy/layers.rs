@@ -77,6 +77,10 @@ const IMPURE: [&[&str]; 8] = [
     &["tracing"],
 ];
 
+/// Where other programs are started: compiling, loading and the like. Anywhere
+/// else it is a second way to do something.
+const STARTERS: [&str; 3] = ["src/image/", "src/delivery/", "src/commands/init/"];
+
 /// The violations of one file; files outside `src/` have none.
 pub(super) fn check(file: &SourceFile) -> Vec<Violation> {
     let Some(own_path) = module_path(&file.path) else {
@@ -105,7 +109,7 @@ pub(super) fn check(file: &SourceFile) -> Vec<Violation> {
             let message = if path.local {
                 edge(own, path)
             } else {
-                purity(own, file, path)
+                purity(own, file, path).or_else(|| start(file, path))
             };
             Some(violation(path.line, message?))
         })
@@ -159,11 +163,7 @@ fn edge(own: &Module, path: &PathUse) -> Option<String> {
 /// What is wrong with a path outside the crate.
 fn purity(own: &Module, file: &SourceFile, path: &PathUse) -> Option<String> {
     let (_, exceptions) = PURE.iter().find(|(name, _)| *name == own.name)?;
-    let is_test_file = file
-        .path
-        .split('/')
-        .any(|part| matches!(part, "tests" | "tests.rs"));
-    if path.in_tests || is_test_file || exceptions.contains(&file.path.as_str()) {
+    if is_test(file, path) || exceptions.contains(&file.path.as_str()) {
         return None;
     }
     let named = |impure: &&&[&str]| {
@@ -176,6 +176,28 @@ fn purity(own: &Module, file: &SourceFile, path: &PathUse) -> Option<String> {
         own.name,
         impure.join("::")
     ))
+}
+
+/// What is wrong with starting a program here.
+fn start(file: &SourceFile, path: &PathUse) -> Option<String> {
+    let segments: Vec<&str> = path.segments.iter().map(String::as_str).collect();
+    let names_command = matches!(
+        segments.as_slice(),
+        ["std" | "tokio", "process", "Command", ..]
+    );
+    let allowed = STARTERS.iter().any(|start| file.path.starts_with(start));
+    if !names_command || allowed || is_test(file, path) {
+        return None;
+    }
+    Some(format!(
+        "programs are started in {} alone",
+        STARTERS.join(", ")
+    ))
+}
+
+fn is_test(file: &SourceFile, path: &PathUse) -> bool {
+    let is_test_file = |part| matches!(part, "tests" | "tests.rs");
+    path.in_tests || file.path.split('/').any(is_test_file)
 }
 
 #[cfg(test)]
@@ -276,5 +298,25 @@ mod tests {
         );
         let test = "#[cfg(test)]\nmod tests { use std::fs; }";
         assert_eq!(messages("src/stack/model.rs", test), [""; 0]);
+    }
+
+    #[test]
+    fn programs_are_started_in_named_places_and_in_tests() {
+        let text = "use tokio::process::Command;";
+        assert_eq!(messages("src/forward/dial.rs", text).len(), 1);
+        assert_eq!(
+            messages(
+                "src/commands/up.rs",
+                "fn f() { std::process::Command::new(x) }"
+            )
+            .len(),
+            1
+        );
+        assert_eq!(messages("src/delivery/kind.rs", text), [""; 0]);
+        assert_eq!(messages("src/forward/tests.rs", text), [""; 0]);
+        assert_eq!(
+            messages("src/forward/dial.rs", "use std::process::ExitCode;"),
+            [""; 0]
+        );
     }
 }
