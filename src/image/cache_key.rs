@@ -40,7 +40,12 @@ impl Inputs {
             .0
             .iter()
             .filter(|&(name, fingerprint)| other.0.get(name) != Some(fingerprint))
-            .chain(other.0.iter().filter(|(name, _)| !self.0.contains_key(*name)))
+            .chain(
+                other
+                    .0
+                    .iter()
+                    .filter(|(name, _)| !self.0.contains_key(*name)),
+            )
             .map(|(name, _)| name.as_str())
             .collect();
         changed.sort_unstable();

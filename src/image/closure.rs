@@ -18,7 +18,15 @@ use super::target::Target;
 
 /// Parts of `.cargo/config.toml` that change no binary.
 const CONFIG_WITHOUT_EFFECT: [&str; 9] = [
-    "alias", "cache", "cargo-new", "credential-alias", "doc", "future-incompat-report", "http", "net", "term",
+    "alias",
+    "cache",
+    "cargo-new",
+    "credential-alias",
+    "doc",
+    "future-incompat-report",
+    "http",
+    "net",
+    "term",
 ];
 
 /// What the cargo services of a stack have in common, read once.
@@ -56,7 +64,13 @@ impl CargoInputs {
         };
         let lock = match Lockfile::parse(&lock) {
             Ok(lock) => lock,
-            Err(error) => return Err(manifests::syntax_error(Path::new("Cargo.lock"), lock, &error)),
+            Err(error) => {
+                return Err(manifests::syntax_error(
+                    Path::new("Cargo.lock"),
+                    lock,
+                    &error,
+                ));
+            }
         };
         Ok(Self {
             workspace,
@@ -67,7 +81,11 @@ impl CargoInputs {
     }
 
     /// The closure of one service.
-    pub(crate) fn closure(&mut self, build: &CargoBuild, root: &Path) -> Result<Closure, InputError> {
+    pub(crate) fn closure(
+        &mut self,
+        build: &CargoBuild,
+        root: &Path,
+    ) -> Result<Closure, InputError> {
         self.check(build, root)?;
         let mut closure = Closure {
             inputs: Inputs::default(),
@@ -160,7 +178,10 @@ impl CargoInputs {
         .into_iter()
         .filter_map(|(label, field)| {
             let value = self.workspace.field(manifest, field)?;
-            Some((format!("org.opencontainers.image.{label}"), value.to_owned()))
+            Some((
+                format!("org.opencontainers.image.{label}"),
+                value.to_owned(),
+            ))
         })
         .collect()
     }
@@ -225,9 +246,13 @@ fn config(root: &Path) -> Result<String, InputError> {
 /// Variables that change what the compiler makes.
 fn environment() -> String {
     let counts = |name: &str| {
-        matches!(name, "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_RUSTFLAGS")
-            || name.starts_with("CARGO_PROFILE_")
-            || (name.starts_with("CARGO_TARGET_") && name != "CARGO_TARGET_DIR" && !name.ends_with("_RUNNER"))
+        matches!(
+            name,
+            "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_RUSTFLAGS"
+        ) || name.starts_with("CARGO_PROFILE_")
+            || (name.starts_with("CARGO_TARGET_")
+                && name != "CARGO_TARGET_DIR"
+                && !name.ends_with("_RUNNER"))
     };
     let variables: BTreeMap<String, String> =
         env::vars().filter(|(name, _)| counts(name)).collect();

@@ -66,9 +66,7 @@ impl Context {
             .ok()
             .and_then(|path| Some(path.to_str()?.to_owned()));
         let mut context = Self {
-            outside: within
-                .is_none()
-                .then(|| root.join(&build.dockerfile)),
+            outside: within.is_none().then(|| root.join(&build.dockerfile)),
             dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
             folder,
             entries: Vec::new(),
@@ -135,7 +133,10 @@ impl Context {
         for entry in fs::read_dir(&folder).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name().into_string().map_err(|name| {
-                failed(io::Error::other(format!("`{}` is not UTF-8", name.display())))
+                failed(io::Error::other(format!(
+                    "`{}` is not UTF-8",
+                    name.display()
+                )))
             })?;
             found.push((name, entry.file_type().map_err(failed)?));
         }
@@ -280,7 +281,14 @@ mod tests {
         let context = Context::read(root.path(), &build).unwrap();
         assert_eq!(
             listing(&context),
-            [".dockerignore", "Dockerfile", "deep/", "deep/keep", "src/", "src/main.rs"]
+            [
+                ".dockerignore",
+                "Dockerfile",
+                "deep/",
+                "deep/keep",
+                "src/",
+                "src/main.rs"
+            ]
         );
         assert_eq!(context.files(&build).len(), 4);
     }
@@ -302,14 +310,21 @@ mod tests {
         let context = Context::read(root.path(), &build).unwrap();
         assert_eq!(context.dockerfile, OUTSIDE);
         assert_eq!(listing(&context), [OUTSIDE, ".dockerignore", "a"]);
-        assert!(context.files(&build).contains(&"docker/app.Dockerfile".into()));
+        assert!(
+            context
+                .files(&build)
+                .contains(&"docker/app.Dockerfile".into())
+        );
     }
 
     #[test]
     fn what_is_missing_is_named() {
         let root = tempfile::tempdir().unwrap();
         let error = Context::read(root.path(), &build("Dockerfile", "")).unwrap_err();
-        assert_eq!(error.to_string(), "the Dockerfile `Dockerfile` does not exist");
+        assert_eq!(
+            error.to_string(),
+            "the Dockerfile `Dockerfile` does not exist"
+        );
         write(root.path(), &[("Dockerfile", "")]);
         let error = Context::read(root.path(), &build("Dockerfile", "app")).unwrap_err();
         assert_eq!(error.to_string(), "the context `app` does not exist");

@@ -60,7 +60,9 @@ impl DockerIgnore {
         let mut ignored = false;
         for pattern in &self.0 {
             if pattern.takes_back == ignored
-                && prefixes.iter().any(|prefix| matches(&pattern.parts, prefix))
+                && prefixes
+                    .iter()
+                    .any(|prefix| matches(&pattern.parts, prefix))
             {
                 ignored = !pattern.takes_back;
             }
@@ -198,7 +200,11 @@ mod tests {
             ("./a/../b", &["b"], &["a"]),
             ("../a", &[], &["a"]),
             ("*.md", &["README.md"], &["docs/README.md", "md"]),
-            ("*/temp*", &["x/temporary.txt", "x/temp"], &["temp", "x/y/temp"]),
+            (
+                "*/temp*",
+                &["x/temporary.txt", "x/temp"],
+                &["temp", "x/y/temp"],
+            ),
             ("**/temp", &["temp", "x/temp", "x/y/temp/z"], &["xtemp"]),
             ("**/*.go", &["a.go", "x/a.go"], &["a.gox"]),
             ("a/**", &["a/b", "a/b/c"], &["a", "b"]),
@@ -209,7 +215,11 @@ mod tests {
             ("a\\*", &["a*"], &["ab"]),
             ("*\n!README.md", &["a", "a/README.md"], &["README.md"]),
             ("!README.md\n*", &["README.md"], &[]),
-            ("*.md\n!README*.md\nREADME-secret.md", &["a.md", "README-secret.md"], &["README.md"]),
+            (
+                "*.md\n!README*.md\nREADME-secret.md",
+                &["a.md", "README-secret.md"],
+                &["README.md"],
+            ),
             ("a\n!a/keep", &["a", "a/x"], &["a/keep", "a/keep/x"]),
             ("*\n!**/*.rs", &["a/b.txt"], &["a/b.rs", "b.rs"]),
             ("  spaced  ", &["spaced"], &[]),

@@ -51,7 +51,11 @@ impl Files {
             .partition(|folder| folder.starts_with(".."));
         let mut files = walk(&self.root, Path::new(""), inside)?;
         for folder in outside {
-            files.extend(walk(&self.root.join(&folder), &folder, vec![PathBuf::new()])?);
+            files.extend(walk(
+                &self.root.join(&folder),
+                &folder,
+                vec![PathBuf::new()],
+            )?);
         }
         let packages: BTreeSet<PathBuf> = files
             .iter()
@@ -60,7 +64,10 @@ impl Files {
             .collect();
         let mut sorted: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
         for file in files {
-            let owner = file.ancestors().skip(1).find(|folder| packages.contains(*folder));
+            let owner = file
+                .ancestors()
+                .skip(1)
+                .find(|folder| packages.contains(*folder));
             if let Some(owner) = owner.filter(|owner| folders.contains(*owner))
                 && is_compiled(owner, &file)
             {
@@ -156,14 +163,17 @@ fn walk(base: &Path, prefix: &Path, wanted: Vec<PathBuf>) -> Result<Vec<PathBuf>
             if name == ".git" || name == ".stackctl" {
                 return false;
             }
-            let path = entry.path().strip_prefix(&base_owned).unwrap_or(entry.path());
+            let path = entry
+                .path()
+                .strip_prefix(&base_owned)
+                .unwrap_or(entry.path());
             let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
             if is_folder && name == "target" && entry.path().with_file_name("Cargo.toml").exists() {
                 return false;
             }
-            in_scope.iter().any(|folder| {
-                path.starts_with(folder) || (is_folder && folder.starts_with(path))
-            })
+            in_scope
+                .iter()
+                .any(|folder| path.starts_with(folder) || (is_folder && folder.starts_with(path)))
         })
         .build();
     let mut files = Vec::new();
@@ -172,7 +182,9 @@ fn walk(base: &Path, prefix: &Path, wanted: Vec<PathBuf>) -> Result<Vec<PathBuf>
             let path = base.to_owned();
             InputError::Read {
                 path,
-                source: error.into_io_error().unwrap_or_else(|| io::Error::other("walking failed")),
+                source: error
+                    .into_io_error()
+                    .unwrap_or_else(|| io::Error::other("walking failed")),
             }
         })?;
         if entry.file_type().is_some_and(|kind| !kind.is_dir())
@@ -203,7 +215,9 @@ fn fingerprint(path: &Path, buffer: &mut [u8]) -> io::Result<String> {
         Err(_) => String::new(),
     };
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !link.is_empty() => return Ok(link),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !link.is_empty() => {
+            return Ok(link);
+        }
         file => file?,
     };
     let metadata = file.metadata()?;
@@ -217,7 +231,11 @@ fn fingerprint(path: &Path, buffer: &mut [u8]) -> io::Result<String> {
             read => hasher.update(&buffer[..read]),
         };
     }
-    let executable = if metadata.permissions().mode() & 0o111 == 0 { "" } else { "x " };
+    let executable = if metadata.permissions().mode() & 0o111 == 0 {
+        ""
+    } else {
+        "x "
+    };
     Ok(format!("{link}{executable}{}", hasher.finalize().to_hex()))
 }
 

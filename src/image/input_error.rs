@@ -172,12 +172,17 @@ impl InputError {
                     None => found.hint("`cargo metadata --no-deps` lists the packages"),
                 }
             }
-            Self::UnknownBin { known, span, .. } => error(UNKNOWN).at(span, "built here").hint(
-                format!("write `bin:` with one of its binaries: {}", known.join(", ")),
-            ),
-            Self::UnknownProfile { profile, span, .. } => error(UNKNOWN)
-                .at(span, "built with it")
-                .hint(format!("declare `[profile.{profile}]` in the root Cargo.toml")),
+            Self::UnknownBin { known, span, .. } => {
+                error(UNKNOWN).at(span, "built here").hint(format!(
+                    "write `bin:` with one of its binaries: {}",
+                    known.join(", ")
+                ))
+            }
+            Self::UnknownProfile { profile, span, .. } => {
+                error(UNKNOWN).at(span, "built with it").hint(format!(
+                    "declare `[profile.{profile}]` in the root Cargo.toml"
+                ))
+            }
             Self::NoWorkspace { span } => error(MANIFEST)
                 .at(span, "built by cargo")
                 .hint("the root of the Cargo workspace is the folder of stack.yaml"),

@@ -175,11 +175,20 @@ checksum = "c3"
         let lock = Lockfile::parse(LOCK).unwrap();
         let app = lock.local("app").unwrap();
         let closure = lock
-            .closure(app, |_| Ok::<_, Infallible>(Box::new(|name: &str| name != "insta") as _))
+            .closure(app, |_| {
+                Ok::<_, Infallible>(Box::new(|name: &str| name != "insta") as _)
+            })
             .unwrap();
         let found: Vec<String> = closure
             .values()
-            .map(|package| format!("{} {} {}", package.name, package.version, package.fingerprint()))
+            .map(|package| {
+                format!(
+                    "{} {} {}",
+                    package.name,
+                    package.version,
+                    package.fingerprint()
+                )
+            })
             .collect();
         assert_eq!(
             found,

@@ -12,7 +12,14 @@ use crate::diagnostic::{SourceFile, Span};
 use super::input_error::InputError;
 
 /// Parts of a manifest that no binary is made from.
-const NOT_COMPILED: [&str; 6] = ["dev-dependencies", "lints", "test", "bench", "example", "badges"];
+const NOT_COMPILED: [&str; 6] = [
+    "dev-dependencies",
+    "lints",
+    "test",
+    "bench",
+    "example",
+    "badges",
+];
 /// Tables of dependencies that a build uses.
 const DEPENDENCY_TABLES: [&str; 3] = ["dependencies", "build-dependencies", "build_dependencies"];
 
@@ -60,7 +67,11 @@ impl Manifest {
         if folder.join("src/main.rs").is_file() && names.is_empty() {
             names.insert(self.name.clone());
         }
-        for entry in fs::read_dir(folder.join("src/bin")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(folder.join("src/bin"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             let path = entry.path();
             let is_binary = path.extension().is_some_and(|extension| extension == "rs")
                 || path.join("main.rs").is_file();
@@ -92,11 +103,13 @@ impl Manifest {
             .into_iter()
             .flat_map(Table::values)
             .filter_map(Value::as_table);
-        std::iter::once(&self.table).chain(targets).flat_map(|table| {
-            DEPENDENCY_TABLES
-                .iter()
-                .filter_map(|name| table.get(*name).and_then(Value::as_table))
-        })
+        std::iter::once(&self.table)
+            .chain(targets)
+            .flat_map(|table| {
+                DEPENDENCY_TABLES
+                    .iter()
+                    .filter_map(|name| table.get(*name).and_then(Value::as_table))
+            })
     }
 
     fn inherits(value: &Value) -> bool {
@@ -202,7 +215,12 @@ impl Workspace {
                 None => return None,
             }
         }
-        for (table, key) in [("", "patch"), ("", "replace"), ("workspace", "resolver"), ("package", "resolver")] {
+        for (table, key) in [
+            ("", "patch"),
+            ("", "replace"),
+            ("workspace", "resolver"),
+            ("package", "resolver"),
+        ] {
             let value = match table {
                 "" => self.table.get(key),
                 _ => self.table.get(table).and_then(|table| table.get(key)),
@@ -218,7 +236,11 @@ impl Workspace {
     pub(crate) fn field<'a>(&'a self, manifest: &'a Manifest, key: &str) -> Option<&'a str> {
         let value = manifest.table.get("package")?.get(key)?;
         if Manifest::inherits(value) {
-            self.table.get("workspace")?.get("package")?.get(key)?.as_str()
+            self.table
+                .get("workspace")?
+                .get("package")?
+                .get(key)?
+                .as_str()
         } else {
             value.as_str()
         }
@@ -295,7 +317,10 @@ impl Workspace {
 /// Folders below `root` that `pattern` names; `*`, `?` and `[…]` stand for names within one folder.
 fn expand(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, InputError> {
     let mut folders = vec![PathBuf::new()];
-    for part in pattern.split('/').filter(|part| !part.is_empty() && *part != ".") {
+    for part in pattern
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+    {
         if !part.contains(['*', '?', '[']) {
             for folder in &mut folders {
                 folder.push(part);

@@ -1,18 +1,39 @@
 //! Images: what each is made from, and how it is made.
+//!
+//! [`specs`] computes the reference of every image from the sources; [`build`] makes those that the engine lacks.
 
+mod assemble;
+mod build;
+mod build_error;
 mod cache_key;
+mod cargo;
 mod closure;
+mod command;
 mod compiler;
 mod context;
+mod docker_config;
+mod dockerfile;
 mod dockerignore;
+mod elf;
+mod engine;
 mod files;
 mod input_error;
 mod lockfile;
 mod manifests;
+mod process;
+mod progress;
+mod report;
+mod rustflags;
 mod spec;
 mod state_folder;
 mod target;
 
+pub use build::{BuildContext, BuildOptions, build};
+pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
+pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
+pub use elf::NotRunnable;
+pub use engine::{Engine, EngineError, NO_ENGINE};
 pub use input_error::{ImageError, InputError};
+pub use report::{BuildOutcome, BuildReport, BuiltImage, ReportError};
 pub use spec::{ImageSpec, specs};

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::stack::{
-    Build, CargoBuild, CommandBuild, DockerfileBuild, Service, ServiceName, Stack,
-};
+use crate::stack::{Build, CargoBuild, CommandBuild, DockerfileBuild, Service, ServiceName, Stack};
 
 use super::cache_key::Inputs;
 use super::closure::CargoInputs;
@@ -113,7 +111,11 @@ fn of_dockerfile(build: &DockerfileBuild, files: &Files) -> Result<Gathered, Inp
     }
     inputs.add("option", "dockerfile", build.dockerfile.to_string_lossy());
     inputs.add("option", "context", build.context.to_string_lossy());
-    inputs.add("option", "target", build.target.as_deref().unwrap_or_default());
+    inputs.add(
+        "option",
+        "target",
+        build.target.as_deref().unwrap_or_default(),
+    );
     for (name, value) in &build.args {
         inputs.add("arg", name, value.as_str());
     }

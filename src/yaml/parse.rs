@@ -157,7 +157,9 @@ impl<'a> Builder<'a> {
             Event::MappingStart(..) => self.map(&span)?,
             Event::Alias(id) => self.alias(id, span)?,
             other => {
-                return Err(Diagnostic::error(SYNTAX, format!("unexpected {other:?}")).at(&span, ""));
+                return Err(
+                    Diagnostic::error(SYNTAX, format!("unexpected {other:?}")).at(&span, "")
+                );
             }
         };
         if let Some(id) = anchor {

@@ -82,11 +82,7 @@ struct ManifestEntry {
 }
 
 /// Writes one image with its tags (`repository:tag`); returns the writer, unflushed.
-pub fn write_docker_archive<W: Write>(
-    image: &Image,
-    tags: &[&str],
-    writer: W,
-) -> io::Result<W> {
+pub fn write_docker_archive<W: Write>(image: &Image, tags: &[&str], writer: W) -> io::Result<W> {
     let config = format!("{}.json", image.id.hex());
     let layer_path = |layer: &Layer| format!("{}.tar", layer.diff_id.hex());
     let manifest = serde_json::to_vec(&[ManifestEntry {
@@ -136,8 +132,7 @@ mod tests {
         };
         let layer = Layer::new(b"not a tar, but nobody looks".to_vec(), "test");
         let image = Image::new(&config, vec![layer.clone(), layer.clone()]);
-        let bytes =
-            write_docker_archive(&image, &["seedling/birthday:1"], Vec::new()).unwrap();
+        let bytes = write_docker_archive(&image, &["seedling/birthday:1"], Vec::new()).unwrap();
 
         let mut archive = tar::Archive::new(bytes.as_slice());
         let mut files = Vec::new();

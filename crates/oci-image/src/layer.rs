@@ -240,10 +240,7 @@ mod tests {
         let mut layer = LayerWriter::new(Vec::new(), 0);
         layer.file(&long, 0o644, 1, &b"x"[..]).unwrap();
         let bytes = layer.finish().unwrap();
-        assert_eq!(
-            listing(&bytes),
-            [format!("Regular 644 0:0 0 1 {long}")]
-        );
+        assert_eq!(listing(&bytes), [format!("Regular 644 0:0 0 1 {long}")]);
         for bad in ["/etc/passwd", "../x", "a/../b", "a//b", "", ".", "a/"] {
             let mut layer = LayerWriter::new(Vec::new(), 0);
             let refused = layer.file(bad, 0o644, 0, io::empty()).unwrap_err();

@@ -1,0 +1,220 @@
+//! Why images could not be built.
+
+use std::io;
+
+use bollard::errors::Error as DockerError;
+
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
+use crate::stack::ServiceName;
+
+use super::elf::NotRunnable;
+use super::input_error::ImageError;
+
+/// cargo failed.
+const CARGO: Code = Code::new("S0408");
+/// The binary needs more than the image has.
+const NOT_STATIC: Code = Code::new("S0409");
+/// The engine could not build a Dockerfile.
+const DOCKERFILE: Code = Code::new("S0410");
+/// A build command failed or left no image.
+const COMMAND: Code = Code::new("S0411");
+/// Sources changed while they were compiled.
+const CHANGED: Code = Code::new("S0413");
+/// The engine refused.
+const ENGINE: Code = Code::new("S0414");
+/// Ctrl-C.
+const INTERRUPTED: Code = Code::new("S0415");
+/// The repository or a program could not be used.
+const MACHINE: Code = Code::new("S0416");
+
+/// Why `build` ended without all images.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The inputs cannot be read.
+    #[error(transparent)]
+    Inputs(#[from] ImageError),
+    /// cargo ended with an error.
+    #[error("cargo could not compile {packages}")]
+    Cargo {
+        /// The packages it was to compile.
+        packages: String,
+        /// The last lines it wrote.
+        tail: Vec<String>,
+        /// Whether it was because of `Cargo.lock`.
+        lock_is_stale: bool,
+    },
+    /// cargo succeeded, but named no such executable.
+    #[error("cargo made no executable `{bin}` for {service}")]
+    NoExecutable {
+        /// Whose.
+        service: ServiceName,
+        /// Its name.
+        bin: String,
+        /// Where the build is declared.
+        span: Span,
+    },
+    /// The binary would not run in its image.
+    #[error("the binary `{bin}` cannot run in an image of its own: {reason}")]
+    NotRunnable {
+        /// Its name.
+        bin: String,
+        /// Why.
+        reason: NotRunnable,
+        /// Where the build is declared.
+        span: Span,
+    },
+    /// The image would not be what its tag says.
+    #[error("sources of {service} changed while it was built")]
+    SourcesChanged {
+        /// Whose.
+        service: ServiceName,
+        /// The inputs that changed.
+        changed: Vec<String>,
+    },
+    /// The engine could not build a Dockerfile.
+    #[error("the Docker engine could not build {service}: {message}")]
+    Dockerfile {
+        /// Whose.
+        service: ServiceName,
+        /// The engine's words.
+        message: String,
+        /// The instruction that failed, else where the Dockerfile is named.
+        place: Span,
+        /// The last lines of output.
+        tail: Vec<String>,
+    },
+    /// A build command ended with an error.
+    #[error("the build command of {service} failed: {status}")]
+    Command {
+        /// Whose.
+        service: ServiceName,
+        /// Such as `exit status: 1`.
+        status: String,
+        /// The last lines it wrote.
+        tail: Vec<String>,
+        /// Where it is declared.
+        span: Span,
+    },
+    /// A build command succeeded, but the image is not there.
+    #[error("the build command of {service} left no image `{reference}` in the Docker engine")]
+    NoImage {
+        /// Whose.
+        service: ServiceName,
+        /// What it should be tagged.
+        reference: String,
+        /// Where the command is declared.
+        span: Span,
+    },
+    /// A program could not be started.
+    #[error("failed to run `{program}`")]
+    Program {
+        /// Which.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file could not be read or written.
+    #[error("failed to {action}")]
+    File {
+        /// Such as `read the binary of counter`.
+        action: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine refused something, or the connection broke.
+    #[error("the Docker engine failed to {action}")]
+    Engine {
+        /// Such as `load the image of counter`.
+        action: String,
+        /// Why.
+        #[source]
+        source: DockerError,
+    },
+    /// Ctrl-C.
+    #[error("the build was interrupted")]
+    Interrupted,
+}
+
+impl BuildError {
+    /// For `map_err` on calls of the engine.
+    pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(DockerError) -> Self {
+        let action = action.into();
+        |source| Self::Engine { action, source }
+    }
+}
+
+impl Explain for BuildError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Inputs(error) => error.exit(),
+            Self::Interrupted => Exit::Interrupted,
+            _ => Exit::Failed,
+        }
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let error = |code| Diagnostic::error(code, self.to_string());
+        vec![match self {
+            Self::Inputs(error) => return error.diagnostics(),
+            Self::Cargo {
+                tail,
+                lock_is_stale,
+                ..
+            } => {
+                let error = with_tail(error(CARGO), tail);
+                if *lock_is_stale {
+                    error.hint("Cargo.lock is out of date: run `cargo check` and commit it")
+                } else {
+                    error
+                }
+            }
+            Self::NoExecutable { span, .. } => error(CARGO).at(span, "built here"),
+            Self::NotRunnable { reason, span, .. } => {
+                let error = error(NOT_STATIC).at(span, "built here");
+                match reason {
+                    NotRunnable::Dynamic(_) => error
+                        .hint("a dependency may link a shared library: look for `-sys` crates with a `vendored` or `bundled` feature, or build from a Dockerfile"),
+                    _ => error,
+                }
+            }
+            Self::SourcesChanged { changed, .. } => {
+                let mut listed: Vec<&str> = changed.iter().take(3).map(String::as_str).collect();
+                if changed.len() > 3 {
+                    listed.push("…");
+                }
+                error(CHANGED)
+                    .note(format!("changed: {}", listed.join(", ")))
+                    .hint("run the command again; its image was not tagged")
+            }
+            Self::Dockerfile { place, tail, .. } => {
+                with_tail(error(DOCKERFILE), tail).at(place, "")
+            }
+            Self::Command { tail, span, .. } => {
+                with_tail(error(COMMAND), tail).at(span, "this command")
+            }
+            Self::NoImage { span, .. } => error(COMMAND)
+                .at(span, "this command")
+                .hint("it must tag what it builds with the reference in $STACKCTL_IMAGE"),
+            Self::Program { source, .. } => {
+                let found = error(MACHINE).caused_by(source);
+                match source.kind() {
+                    io::ErrorKind::NotFound => found.hint("is it installed and in PATH?"),
+                    _ => found,
+                }
+            }
+            Self::File { source, .. } => error(MACHINE).caused_by(source),
+            Self::Engine { source, .. } => error(ENGINE).caused_by(source),
+            Self::Interrupted => error(INTERRUPTED),
+        }]
+    }
+}
+
+fn with_tail(error: Diagnostic, tail: &[String]) -> Diagnostic {
+    if tail.is_empty() {
+        error
+    } else {
+        error.note(tail.join("\n"))
+    }
+}

@@ -1,0 +1,363 @@
+//! Compiling: one run of cargo per profile, for all services that are asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+use crate::stack::{CargoBuild, ServiceName};
+
+use super::build_error::BuildError;
+use super::process::{self, Pipe, ProcessError};
+use super::progress::{Tail, Task};
+use super::rustflags::{self, Rustflags};
+use super::target::{STATIC_FLAGS, Target};
+
+/// Statuses of cargo that a progress bar says better.
+const STATUSES: [&str; 6] = [
+    "Compiling",
+    "Fresh",
+    "Downloaded",
+    "Downloading",
+    "Dirty",
+    "Finished",
+];
+
+/// A compiled service.
+#[derive(Debug)]
+pub(crate) struct Executable {
+    /// The file.
+    pub path: PathBuf,
+    /// Files of the repository it was compiled from, relative to its root.
+    pub sources: BTreeSet<PathBuf>,
+}
+
+/// What is compiled and where.
+pub(crate) struct Compilation<'a> {
+    /// The workspace.
+    pub root: &'a Path,
+    /// What.
+    pub builds: BTreeMap<&'a ServiceName, &'a CargoBuild>,
+    /// Whether diagnostics are coloured.
+    pub color: bool,
+}
+
+/// What cargo said in one run.
+#[derive(Default)]
+struct Heard {
+    executables: Vec<(String, String, PathBuf)>,
+    tail: Tail,
+    lock_is_stale: bool,
+}
+
+impl Compilation<'_> {
+    /// Compiles all of them. `tasks` hear the progress, the first one also every diagnostic.
+    pub(crate) async fn run(
+        &self,
+        tasks: &[Task<'_>],
+        cancel: &CancellationToken,
+    ) -> Result<BTreeMap<ServiceName, Executable>, BuildError> {
+        let profiles: BTreeSet<&str> = self
+            .builds
+            .values()
+            .map(|build| build.profile.as_str())
+            .collect();
+        let mut executables = BTreeMap::new();
+        for profile in profiles {
+            let heard = self.compile(profile, tasks, cancel).await?;
+            for (service, build) in &self.builds {
+                if build.profile == profile {
+                    let executable = self.executable(service, build, &heard)?;
+                    executables.insert((*service).clone(), executable);
+                }
+            }
+        }
+        Ok(executables)
+    }
+
+    async fn compile(
+        &self,
+        profile: &str,
+        tasks: &[Task<'_>],
+        cancel: &CancellationToken,
+    ) -> Result<Heard, BuildError> {
+        let mut heard = Heard::default();
+        let status = process::run(self.command(profile)?, cancel, |pipe, line| match pipe {
+            Pipe::Out => heard.message(line),
+            Pipe::Err => heard.status(line, tasks),
+        })
+        .await
+        .map_err(|error| match error {
+            ProcessError::Interrupted => BuildError::Interrupted,
+            ProcessError::Io(source) => BuildError::Program {
+                program: "cargo".to_owned(),
+                source,
+            },
+        })?;
+        if status.success() {
+            return Ok(heard);
+        }
+        let packages: Vec<&str> = self
+            .of_profile(profile)
+            .map(|build| build.package.as_str())
+            .collect();
+        Err(BuildError::Cargo {
+            packages: packages.join(", "),
+            tail: heard.tail.into_lines(),
+            lock_is_stale: heard.lock_is_stale,
+        })
+    }
+
+    fn of_profile<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a CargoBuild> {
+        self.builds
+            .values()
+            .copied()
+            .filter(move |build| build.profile == profile)
+    }
+
+    fn command(&self, profile: &str) -> Result<Command, BuildError> {
+        let mut command = Command::new("cargo");
+        command
+            .current_dir(self.root)
+            .args([
+                "build",
+                "--locked",
+                "--message-format=json-render-diagnostics",
+            ])
+            .args(["--target", Target::host().triple, "--profile", profile])
+            .arg("--target-dir")
+            .arg(self.target_folder())
+            .env(
+                "CARGO_TERM_COLOR",
+                if self.color { "always" } else { "never" },
+            )
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "160");
+        for build in self.of_profile(profile) {
+            command.args(["--package", &build.package, "--bin", &build.bin]);
+            for feature in &build.features {
+                let feature = match feature.contains('/') {
+                    true => feature.clone(),
+                    false => format!("{}/{feature}", build.package),
+                };
+                command.args(["--features", &feature]);
+            }
+        }
+        match self.flags()? {
+            Rustflags::Variable(flags) => command.env("CARGO_ENCODED_RUSTFLAGS", flags),
+            Rustflags::Config(config) => command.args(["--config", &config]),
+        };
+        Ok(command)
+    }
+
+    fn flags(&self) -> Result<Rustflags, BuildError> {
+        let cargo_home = env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let mut ours: Vec<String> = STATIC_FLAGS.map(str::to_owned).into();
+        // Two clones in different folders give the same binary.
+        ours.push(format!(
+            "--remap-path-prefix={}=/source",
+            self.root.display()
+        ));
+        if let Some(home) = &cargo_home {
+            ours.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+        }
+        let configs = rustflags::configs(self.root, cargo_home)
+            .map_err(|error| BuildError::Inputs(error.into()))?;
+        Ok(rustflags::combine(
+            rustflags::of_environment(|name| env::var(name).ok()),
+            &configs,
+            Target::host().triple,
+            &ours,
+        ))
+    }
+
+    /// A folder of our own: other flags would make cargo compile the user's own builds anew.
+    fn target_folder(&self) -> PathBuf {
+        self.root.join("target/stackctl")
+    }
+
+    fn executable(
+        &self,
+        service: &ServiceName,
+        build: &CargoBuild,
+        heard: &Heard,
+    ) -> Result<Executable, BuildError> {
+        let found = heard
+            .executables
+            .iter()
+            .find(|(package, bin, _)| *package == build.package && *bin == build.bin);
+        let Some((_, _, path)) = found else {
+            return Err(BuildError::NoExecutable {
+                service: service.clone(),
+                bin: build.bin.clone(),
+                span: build.span.clone(),
+            });
+        };
+        // Missing or odd, it only means that undeclared inputs go unnoticed.
+        let rules = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+        let target = self.target_folder();
+        let sources = sources(&rules)
+            .into_iter()
+            .filter(|source| !source.starts_with(&target))
+            .filter_map(|source| Some(source.strip_prefix(self.root).ok()?.to_owned()))
+            .collect();
+        Ok(Executable {
+            path: path.clone(),
+            sources,
+        })
+    }
+}
+
+impl Heard {
+    /// A JSON message on standard output.
+    fn message(&mut self, line: &str) {
+        #[derive(Deserialize)]
+        struct Artifact {
+            package_id: String,
+            target: Named,
+            executable: Option<PathBuf>,
+        }
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        if let Ok(artifact) = serde_json::from_str::<Artifact>(line)
+            && let Some(executable) = artifact.executable
+        {
+            let package = package_name(&artifact.package_id).to_owned();
+            self.executables
+                .push((package, artifact.target.name, executable));
+        }
+    }
+
+    /// A line on standard error: a status, a state of the progress bar or part of a diagnostic.
+    fn status(&mut self, line: &str, tasks: &[Task<'_>]) {
+        let plain = without_escapes(line);
+        let trimmed = plain.trim();
+        if let Some(progress) = progress(trimmed) {
+            for task in tasks {
+                task.progress(progress.clone());
+            }
+            return;
+        }
+        if trimmed.starts_with("Blocking") {
+            for task in tasks {
+                task.progress(trimmed);
+            }
+        }
+        let is_status = plain.starts_with(' ')
+            && STATUSES
+                .iter()
+                .any(|status| trimmed.starts_with(&format!("{status} ")));
+        if is_status {
+            return;
+        }
+        self.lock_is_stale |= plain.contains("--locked was passed");
+        if !trimmed.is_empty() || !plain.is_empty() {
+            self.tail.push(line);
+        }
+        if let Some(task) = tasks.first() {
+            task.output(line);
+        }
+    }
+}
+
+/// `Building [===>   ] 12/130: tokio, hyper` → `12/130 tokio, hyper`
+fn progress(line: &str) -> Option<String> {
+    let (_, rest) = line.strip_prefix("Building [")?.split_once("] ")?;
+    Some(match rest.split_once(": ") {
+        Some((count, units)) => format!("{count} {units}"),
+        None => rest.to_owned(),
+    })
+}
+
+/// Without colour codes (ECMA-48, control sequences).
+fn without_escapes(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line.chars();
+    while let Some(char) = rest.next() {
+        if char != '\u{1b}' {
+            plain.push(char);
+        } else if rest.next() == Some('[') {
+            for parameter in rest.by_ref() {
+                if ('@'..='~').contains(&parameter) {
+                    break;
+                }
+            }
+        }
+    }
+    plain
+}
+
+/// The name in a package id: `path+file:///r/services/a#0.1.0` or `path+file:///r/services/x#a@0.1.0`.
+fn package_name(id: &str) -> &str {
+    let (url, fragment) = id.split_once('#').unwrap_or((id, ""));
+    match fragment.split_once('@') {
+        Some((name, _)) => name,
+        None => url.rsplit('/').next().unwrap_or(url),
+    }
+}
+
+/// The files behind the colon of a Makefile rule; a backslash keeps a space in a name.
+fn sources(rules: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in rules.lines() {
+        let Some((_, list)) = line.split_once(": ") else {
+            continue;
+        };
+        let list = list.replace("\\ ", "\0");
+        files.extend(
+            list.split(' ')
+                .filter(|file| !file.is_empty())
+                .map(|file| PathBuf::from(file.replace('\0', " "))),
+        );
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_writes_is_understood() {
+        assert_eq!(
+            progress("Building [=====>      ] 12/130: tokio, hyper(build)").unwrap(),
+            "12/130 tokio, hyper(build)"
+        );
+        assert_eq!(progress("Compiling tokio v1.54.1"), None);
+        assert_eq!(
+            without_escapes("\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m a v0.1.0"),
+            "   Compiling a v0.1.0"
+        );
+        for (id, name) in [
+            ("path+file:///r/services/birthday#0.1.0", "birthday"),
+            ("path+file:///r/services/x#birthday@0.1.0", "birthday"),
+            (
+                "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.2",
+                "serde",
+            ),
+        ] {
+            assert_eq!(package_name(id), name);
+        }
+        assert_eq!(
+            sources("/t/a: /r/a\\ b.rs /r/c.rs\n\n/r/c.rs:\n"),
+            [PathBuf::from("/r/a b.rs"), PathBuf::from("/r/c.rs")]
+        );
+    }
+
+    #[test]
+    fn executables_are_told_apart_from_libraries() {
+        let mut heard = Heard::default();
+        heard.message(r#"{"reason":"compiler-artifact","package_id":"path+file:///r/kit#0.1.0","target":{"name":"kit"},"executable":null}"#);
+        heard.message(r#"{"reason":"compiler-artifact","package_id":"path+file:///r/a#0.1.0","target":{"name":"a"},"executable":"/t/a"}"#);
+        heard.message("not json");
+        assert_eq!(heard.executables, [("a".into(), "a".into(), "/t/a".into())]);
+    }
+}
