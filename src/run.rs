@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, Global, Target};
 use crate::commands::{
-    CommandError, Env, Outcome, build, deploy, down, init, logs, port_forward, render, smoke_test, status, up,
-    validate,
+    CommandError, Env, Outcome, build, deploy, down, init, logs, port_forward, render, smoke_test,
+    status, up, validate,
 };
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::settings::{LogSettings, Place, ReportSettings, argument, kubernetes_minor};
@@ -25,12 +25,20 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Err(error) => {
             // Nobody is left to be told when the streams are gone.
             let _ = error.print();
-            return if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            return if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Done
+            };
         }
     };
     let terminal = Terminal::new(&cli.global);
     let cancel = CancellationToken::new();
-    let env = Env { events: terminal.events(&cancel), cancel };
+    let env = Env {
+        events: terminal.events(&cancel),
+        cancel,
+        color: Terminal::has_color(),
+    };
     let (exit, shown) = match dispatch(&cli, &env) {
         Ok(outcome) => (outcome.exit(), terminal.outcome(&outcome)),
         Err(error) => (error.exit, terminal.error(&error)),
@@ -45,13 +53,25 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
     let place = |target: &Target| Place::new(&cli.global, &target.environment, &target.services);
     match &cli.command {
         Command::Init(arguments) => {
-            let name = arguments.name.as_deref().map(|name| argument("--name", name)).transpose()?;
-            let directory = below(&cli.global, &arguments.directory);
+            let name = arguments
+                .name
+                .as_deref()
+                .map(|name| argument("--name", name))
+                .transpose()?;
+            let directory = below(&cli.global, &arguments.folder);
             init::run(&init::InitSettings { directory, name }, env)
         }
         Command::Render(arguments) => {
-            let kubernetes = arguments.kubernetes.as_deref().map(kubernetes_minor).transpose()?;
-            let settings = render::RenderSettings { to: arguments.to.clone(), source: arguments.source, kubernetes };
+            let kubernetes = arguments
+                .kubernetes
+                .as_deref()
+                .map(kubernetes_minor)
+                .transpose()?;
+            let settings = render::RenderSettings {
+                to: arguments.to.clone(),
+                source: arguments.source,
+                kubernetes,
+            };
             render::render(&place(&arguments.target)?, &settings, env)
         }
         Command::Validate(arguments) => validate::validate(&place(&arguments.target)?, env),
@@ -61,11 +81,17 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
         }
         Command::Up(arguments) => {
             let place = place(&arguments.target)?;
-            block_on(env, up::up(&place, &ReportSettings::from(&arguments.reports), env))
+            block_on(
+                env,
+                up::up(&place, &ReportSettings::from(&arguments.reports), env),
+            )
         }
         Command::Deploy(arguments) => {
             let place = place(&arguments.target)?;
-            let settings = deploy::DeploySettings { dry_run: arguments.dry_run, images: arguments.images.clone() };
+            let settings = deploy::DeploySettings {
+                dry_run: arguments.dry_run,
+                images: arguments.images.clone(),
+            };
             block_on(env, deploy::deploy(&place, &settings, env))
         }
         Command::Status(arguments) => {
@@ -83,11 +109,17 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
         }
         Command::SmokeTest(arguments) => {
             let place = place(&arguments.target)?;
-            block_on(env, smoke_test::smoke_test(&place, &ReportSettings::from(&arguments.reports), env))
+            block_on(
+                env,
+                smoke_test::smoke_test(&place, &ReportSettings::from(&arguments.reports), env),
+            )
         }
         Command::Down(arguments) => {
             let place = Place::new(&cli.global, &arguments.environment, &[])?;
-            let settings = down::DownSettings { data: arguments.data, yes: arguments.yes };
+            let settings = down::DownSettings {
+                data: arguments.data,
+                yes: arguments.yes,
+            };
             block_on(env, down::down(&place, settings, &Terminal::ask, env))
         }
     }
@@ -120,10 +152,16 @@ fn block_on(
 }
 
 fn runtime() -> Result<Runtime, CommandError> {
-    Builder::new_multi_thread().enable_all().build().map_err(|error| CommandError {
-        exit: Exit::Failed,
-        diagnostics: vec![Diagnostic::error(NO_RUNTIME, format!("no threads can be started: {error}"))],
-    })
+    Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError {
+            exit: Exit::Failed,
+            diagnostics: vec![Diagnostic::error(
+                NO_RUNTIME,
+                format!("no threads can be started: {error}"),
+            )],
+        })
 }
 
 async fn interrupted_twice(cancel: &CancellationToken) {

@@ -153,7 +153,7 @@ pub struct Down {
 pub struct Init {
     /// Where to write; made where it does not exist
     #[arg(value_name = "DIR", default_value = ".")]
-    pub directory: PathBuf,
+    pub folder: PathBuf,
     /// What the stack is called; default: the folder's name
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

@@ -13,6 +13,7 @@ use crate::diagnostic::Span;
 use crate::stack::ClusterTarget;
 
 use super::certificate::{decode_base64, expiry};
+use super::client;
 use super::connect_error::ConnectError;
 use super::status::plain;
 
@@ -197,7 +198,7 @@ async fn open(
         .trim_end_matches('/')
         .to_owned();
     let failure = |error: &kube::Error| explain(kubeconfig, context, &server, error);
-    let client = Client::try_from(config).map_err(|error| failure(&error))?;
+    let client = client::client(config).map_err(|error| failure(&error))?;
     let answer = tokio::time::timeout(limit, introduce(&client)).await;
     let (version, uid) = match answer {
         Ok(answer) => answer.map_err(|error| failure(&error))?,

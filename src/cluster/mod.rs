@@ -3,6 +3,7 @@
 //! Everything talks through one [`kube::Client`]; tests put a scripted router behind it.
 
 mod certificate;
+mod client;
 mod connect;
 mod connect_error;
 mod discovery;

@@ -9,7 +9,11 @@ use crate::stack::Stack;
 use super::{CommandError, Env};
 
 /// Connects, and says where.
-pub(super) async fn connect(stack: &Stack, place: &Place, env: &Env) -> Result<Cluster, CommandError> {
+pub(super) async fn connect(
+    stack: &Stack,
+    place: &Place,
+    env: &Env,
+) -> Result<Cluster, CommandError> {
     let cluster = tokio::select! {
         cluster = cluster::connect(&stack.environment.cluster, place.cluster.as_deref()) => cluster?,
         () = env.cancel.cancelled() => return Err(super::interrupted()),
@@ -25,7 +29,10 @@ pub(super) async fn connect(stack: &Stack, place: &Place, env: &Env) -> Result<C
 /// What delivery needs to know of a cluster.
 pub(super) async fn facts(cluster: &Cluster) -> Result<ClusterFacts, CommandError> {
     let nodes = cluster.facts().await?;
-    Ok(ClusterFacts { context: cluster.context.clone(), nodes: nodes.into_iter().map(node).collect() })
+    Ok(ClusterFacts {
+        context: cluster.context.clone(),
+        nodes: nodes.into_iter().map(node).collect(),
+    })
 }
 
 fn node(node: cluster::NodeFacts) -> NodeFacts {

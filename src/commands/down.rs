@@ -37,10 +37,19 @@ pub async fn down(
     confirm(&stack, &cluster.context, settings, ask)?;
     let kinds = cluster::discover_all(&cluster.client).await?;
     let objects = Objects::new(cluster.client.clone(), kinds);
-    let exists = objects.get(&crate::manifest::namespace(&stack).reference()).await?.is_some();
+    let exists = objects
+        .get(&crate::manifest::namespace(&stack).reference())
+        .await?
+        .is_some();
     let lock = match exists {
         true => Some(
-            cluster::acquire(&cluster.client, LockOptions::of(&stack), env.events.as_ref(), &env.cancel).await?,
+            cluster::acquire(
+                &cluster.client,
+                LockOptions::of(&stack),
+                env.events.as_ref(),
+                &env.cancel,
+            )
+            .await?,
         ),
         false => None,
     };
@@ -51,7 +60,9 @@ pub async fn down(
         data: settings.data,
         deadline: DEADLINE,
     };
-    Ok(Outcome::Deleted(delete::down(&objects, &request, lock, env.events.as_ref(), &env.cancel).await?))
+    Ok(Outcome::Deleted(
+        delete::down(&objects, &request, lock, env.events.as_ref(), &env.cancel).await?,
+    ))
 }
 
 fn confirm(
@@ -64,14 +75,23 @@ fn confirm(
     if settings.yes || !(environment.protected || settings.data) {
         return Ok(());
     }
-    let what = if settings.data { "with its volumes and generated secrets" } else { "its data stays" };
-    let question =
-        format!("Delete {} from {} (context {context}, namespace {}), {what}?", stack.name, environment.name, environment.namespace);
+    let what = if settings.data {
+        "with its volumes and generated secrets"
+    } else {
+        "its data stays"
+    };
+    let question = format!(
+        "Delete {} from {} (context {context}, namespace {}), {what}?",
+        stack.name, environment.name, environment.namespace
+    );
     if ask(&question) {
         return Ok(());
     }
     let refused = Diagnostic::error(PROTECTED, "nothing was deleted: nobody said yes")
         .note(question)
         .hint("answer `yes`, or pass `--yes` where nobody can be asked");
-    Err(CommandError { exit: Exit::Refused, diagnostics: vec![refused] })
+    Err(CommandError {
+        exit: Exit::Refused,
+        diagnostics: vec![refused],
+    })
 }

@@ -8,7 +8,11 @@ use super::connect::connect;
 use super::{CommandError, Env, Outcome};
 
 /// Shows the lines of the chosen services.
-pub async fn logs(place: &Place, settings: &LogSettings, env: &Env) -> Result<Outcome, CommandError> {
+pub async fn logs(
+    place: &Place,
+    settings: &LogSettings,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let cluster = connect(&stack, place, env).await?;
     let query = LogQuery {
@@ -36,11 +40,26 @@ pub async fn logs(place: &Place, settings: &LogSettings, env: &Env) -> Result<Ou
 
 fn event(item: LogItem) -> Event {
     match item {
-        LogItem::Line(LogLine { source: Source { service, pod, container }, time, text }) => {
-            Event::Log { service: service.to_string(), pod, container, time: time.to_string(), text }
-        }
+        LogItem::Line(LogLine {
+            source:
+                Source {
+                    service,
+                    pod,
+                    container,
+                },
+            time,
+            text,
+        }) => Event::Log {
+            service: service.to_string(),
+            pod,
+            container,
+            time: time.to_string(),
+            text,
+        },
         LogItem::Event(LogEvent::Attached(source)) => Event::Note(format!("+ {}", name(&source))),
-        LogItem::Event(LogEvent::Detached(source, None)) => Event::Note(format!("- {}", name(&source))),
+        LogItem::Event(LogEvent::Detached(source, None)) => {
+            Event::Note(format!("- {}", name(&source)))
+        }
         LogItem::Event(LogEvent::Detached(source, Some(code))) => {
             Event::Note(format!("- {} (exit code {code})", name(&source)))
         }

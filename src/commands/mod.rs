@@ -42,6 +42,8 @@ pub struct Env {
     pub events: Arc<dyn EventSink>,
     /// Cancelled by Ctrl-C.
     pub cancel: CancellationToken,
+    /// Whether programs that are run for the user may colour their output.
+    pub color: bool,
 }
 
 /// What came of a command.
@@ -95,11 +97,17 @@ pub struct CommandError {
 
 impl<E: Explain> From<E> for CommandError {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), diagnostics: error.diagnostics() }
+        Self {
+            exit: error.exit(),
+            diagnostics: error.diagnostics(),
+        }
     }
 }
 
 /// The end of a command that Ctrl-C cut short.
 fn interrupted() -> CommandError {
-    CommandError { exit: Exit::Interrupted, diagnostics: vec![Diagnostic::error(INTERRUPTED, "interrupted")] }
+    CommandError {
+        exit: Exit::Interrupted,
+        diagnostics: vec![Diagnostic::error(INTERRUPTED, "interrupted")],
+    }
 }

@@ -12,13 +12,24 @@ use super::CommandError;
 
 /// The errors of operations on `objects`, with places.
 pub(super) fn of_objects(errors: &ObjectErrors, objects: &[Object]) -> CommandError {
-    let diagnostics = errors.0.iter().flat_map(|error| located(error, objects)).collect();
-    CommandError { exit: errors.exit(), diagnostics }
+    let diagnostics = errors
+        .0
+        .iter()
+        .flat_map(|error| located(error, objects))
+        .collect();
+    CommandError {
+        exit: errors.exit(),
+        diagnostics,
+    }
 }
 
 /// The errors of applying a plan, with places.
 pub(super) fn of_apply(error: &ApplyError, plan: &Plan) -> CommandError {
-    let objects: Vec<Object> = plan.changes.iter().filter_map(|change| change.desired.clone()).collect();
+    let objects: Vec<Object> = plan
+        .changes
+        .iter()
+        .filter_map(|change| change.desired.clone())
+        .collect();
     let mut diagnostics = error.diagnostics();
     for failure in &error.failures {
         if let Failure::Object { error, .. } = failure {
@@ -27,22 +38,31 @@ pub(super) fn of_apply(error: &ApplyError, plan: &Plan) -> CommandError {
             diagnostics.extend(located(error, &objects));
         }
     }
-    CommandError { exit: error.exit(), diagnostics }
+    CommandError {
+        exit: error.exit(),
+        diagnostics,
+    }
 }
 
 /// Where a field of an object comes from.
 pub(super) fn place(objects: &[Object], reference: &ObjectRef, pointer: &str) -> Option<Span> {
-    let same = |object: &&Object| {
-        let own = object.reference();
-        own.gvk.kind == reference.gvk.kind && own.name == reference.name && own.namespace == reference.namespace
-    };
-    let origin = objects.iter().find(same)?.origins.get(pointer)?;
+    let origin = find(objects, reference)?.origins.get(pointer)?;
     Some(origin.place().clone())
 }
 
+/// The object as it was rendered; its version may be another one in the cluster.
+fn find<'a>(objects: &'a [Object], reference: &ObjectRef) -> Option<&'a Object> {
+    objects.iter().find(|object| {
+        let own = object.reference();
+        own.gvk.kind == reference.gvk.kind
+            && own.name == reference.name
+            && own.namespace == reference.namespace
+    })
+}
+
 fn located(error: &ObjectError, objects: &[Object]) -> Vec<Diagnostic> {
-    let places: Vec<Span> =
-        error.pointers().into_iter().filter_map(|pointer| place(objects, &error.target, pointer)).collect();
-    let add = |diagnostic: Diagnostic| places.iter().fold(diagnostic, |diagnostic, span| diagnostic.at(span, ""));
-    error.diagnostics().into_iter().map(add).collect()
+    match find(objects, &error.target) {
+        Some(object) => error.diagnostics_at(&object.origins),
+        None => error.diagnostics(),
+    }
 }

@@ -11,6 +11,12 @@ pub async fn port_forward(place: &Place, env: &Env) -> Result<Outcome, CommandEr
     let stack = place.load()?;
     let cluster = connect(&stack, place, env).await?;
     let forwards = forward::declared(&stack, &place.services);
-    forward::serve(cluster.client.clone(), forwards, env.events.as_ref(), env.cancel.clone()).await?;
+    forward::serve(
+        cluster.client.clone(),
+        forwards,
+        env.events.as_ref(),
+        env.cancel.clone(),
+    )
+    .await?;
     Ok(Outcome::Ended)
 }

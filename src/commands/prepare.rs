@@ -1,16 +1,20 @@
 //! What every command that knows the stack's objects starts with: files → checked objects. No cluster.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::diagnostic::Problems;
+use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::event::Event;
-use crate::image::{self, ImageSpec};
+use crate::image::{self, BuildReport, ImageSpec};
 use crate::manifest::{self, Object};
 use crate::settings::Place;
 use crate::stack::{ServiceName, Stack};
 use crate::template;
 
 use super::{CommandError, Env};
+
+/// `--images` names no file that `build --images` wrote.
+const IMAGES_FILE: Code = Code::new("S0163");
 
 /// A stack and what it shall be in the cluster.
 pub(super) struct Desired {
@@ -24,12 +28,48 @@ pub(super) struct Desired {
 
 /// Loads, renders and checks everything; `-s` narrows nothing here, so that mistakes anywhere are found.
 pub(super) fn desired(place: &Place, env: &Env) -> Result<Desired, CommandError> {
+    desired_with(place, None, env)
+}
+
+/// As [`desired`], with the images that a file names instead of those with the computed tags.
+pub(super) fn desired_with(
+    place: &Place,
+    images_file: Option<&Path>,
+    env: &Env,
+) -> Result<Desired, CommandError> {
     let stack = place.load()?;
     let templates = template::load(&stack)?;
-    let images = image::specs(&stack)?;
-    let references = images.iter().map(|(service, spec)| (service.clone(), spec.reference.clone())).collect();
+    let images = image::specs(&stack, None)?;
+    let mut references: BTreeMap<ServiceName, String> = images
+        .iter()
+        .map(|(service, spec)| (service.clone(), spec.reference.clone()))
+        .collect();
+    if let Some(file) = images_file {
+        let built = read_images(file)?.images;
+        references.extend(
+            built
+                .into_iter()
+                .map(|(service, image)| (service, image.reference)),
+        );
+    }
     let objects = objects(&stack, &templates, &references, env)?;
-    Ok(Desired { stack, images, objects })
+    Ok(Desired {
+        stack,
+        images,
+        objects,
+    })
+}
+
+fn read_images(file: &Path) -> Result<BuildReport, Problems> {
+    let problem = |error: &dyn std::fmt::Display| {
+        Diagnostic::error(IMAGES_FILE, format!("{}: {error}", file.display()))
+    };
+    let text = std::fs::read_to_string(file).map_err(|error| problem(&error))?;
+    Ok(BuildReport::from_json(&text).map_err(|error| {
+        problem(&error)
+            .caused_by(&error)
+            .hint("write it anew: `stackctl build --images FILE`")
+    })?)
 }
 
 fn objects(
@@ -48,13 +88,23 @@ fn objects(
 impl Desired {
     /// The objects of the services that a command works on.
     pub(super) fn chosen(&self, place: &Place) -> Vec<Object> {
-        let chosen = |object: &&Object| object.service.as_ref().is_none_or(|service| place.includes(service));
+        let chosen = |object: &&Object| {
+            object
+                .service
+                .as_ref()
+                .is_none_or(|service| place.includes(service))
+        };
         self.objects.iter().filter(chosen).cloned().collect()
     }
 
     /// The images of the services that a command works on.
     pub(super) fn chosen_images(&self, place: &Place) -> BTreeMap<ServiceName, ImageSpec> {
-        let chosen = self.images.iter().filter(|(service, _)| place.includes(service));
-        chosen.map(|(service, spec)| (service.clone(), spec.clone())).collect()
+        let chosen = self
+            .images
+            .iter()
+            .filter(|(service, _)| place.includes(service));
+        chosen
+            .map(|(service, spec)| (service.clone(), spec.clone()))
+            .collect()
     }
 }

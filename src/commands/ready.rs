@@ -48,31 +48,62 @@ impl<'a> Watched<'a> {
         let namespace = stack.environment.namespace.as_str();
         let watch = Watch::start(&cluster.client, namespace, &selector(stack)).await;
         let since = watch.now();
-        let objects = plan.changes.iter().filter_map(|change| change.desired.clone()).collect();
-        Self { stack, cluster, objects, secrets, env, watch, since }
+        let objects = plan
+            .changes
+            .iter()
+            .filter_map(|change| change.desired.clone())
+            .collect();
+        Self {
+            stack,
+            cluster,
+            objects,
+            secrets,
+            env,
+            watch,
+            since,
+        }
     }
 
     async fn one(&self, service: &ServiceName, workload: &ObjectRef) -> Result<Duration, NotReady> {
         let target = Target {
             service: service.clone(),
             workload: workload.clone(),
-            ready_within: self.stack.services.get(service).map(|service| service.ready_within).unwrap_or_default(),
+            ready_within: self
+                .stack
+                .services
+                .get(service)
+                .map(|service| service.ready_within)
+                .unwrap_or_default(),
             since: self.since,
         };
-        let waited =
-            until_ready(&self.watch, &self.cluster.client, &target, self.env.events.as_ref(), &self.env.cancel);
-        waited.await.map_err(|error| Box::new(self.explained(&error)) as NotReady)
+        let waited = until_ready(
+            &self.watch,
+            &self.cluster.client,
+            &target,
+            self.env.events.as_ref(),
+            &self.env.cancel,
+        );
+        waited
+            .await
+            .map_err(|error| Box::new(self.explained(&error)) as NotReady)
     }
 
     fn explained(&self, error: &WaitError) -> Explained {
         let mut diagnostics = match error {
             WaitError::Broken(cause) => {
-                vec![cause.diagnostic(|reference, pointer| places::place(&self.objects, reference, pointer))]
+                vec![cause.diagnostic(|reference, pointer| {
+                    places::place(&self.objects, reference, pointer)
+                })]
             }
             other => other.diagnostics(),
         };
-        diagnostics.iter_mut().for_each(|diagnostic| scrub(diagnostic, self.secrets));
-        Explained(CommandError { exit: error.exit(), diagnostics })
+        diagnostics
+            .iter_mut()
+            .for_each(|diagnostic| scrub(diagnostic, self.secrets));
+        Explained(CommandError {
+            exit: error.exit(),
+            diagnostics,
+        })
     }
 }
 
@@ -105,7 +136,10 @@ impl Explain for Explained {
 
 /// A service may write a password into its log; it must not get from there to the screen.
 fn scrub(diagnostic: &mut Diagnostic, secrets: &SecretValues) {
-    for (name, value) in secrets.iter().filter(|(_, value)| value.expose().len() >= SHORTEST_SECRET) {
+    for (name, value) in secrets
+        .iter()
+        .filter(|(_, value)| value.expose().len() >= SHORTEST_SECRET)
+    {
         for text in diagnostic.notes.iter_mut().chain([&mut diagnostic.message]) {
             if text.contains(value.expose()) {
                 *text = text.replace(value.expose(), &format!("<secret {name}>"));
@@ -126,8 +160,12 @@ mod tests {
             ("password".parse().unwrap(), SecretValue::new("hunter22")),
             ("pin".parse().unwrap(), SecretValue::new("1")),
         ]);
-        let mut diagnostic = Diagnostic::error(Code::new("S0997"), "m").note("login as me:hunter22@db failed (1)");
+        let mut diagnostic =
+            Diagnostic::error(Code::new("S0997"), "m").note("login as me:hunter22@db failed (1)");
         scrub(&mut diagnostic, &secrets);
-        assert_eq!(diagnostic.notes, ["login as me:<secret password>@db failed (1)"]);
+        assert_eq!(
+            diagnostic.notes,
+            ["login as me:<secret password>@db failed (1)"]
+        );
     }
 }

@@ -25,12 +25,18 @@ pub struct RenderSettings {
 }
 
 /// Renders the objects of an environment.
-pub fn render(place: &Place, settings: &RenderSettings, env: &Env) -> Result<Outcome, CommandError> {
+pub fn render(
+    place: &Place,
+    settings: &RenderSettings,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
     let mut objects = desired(place, env)?.chosen(place);
     if let Some(minor) = settings.kubernetes {
         objects = adapted(objects, &Served::kubernetes(minor))?;
     }
-    let options = YamlOptions { origins: settings.source };
+    let options = YamlOptions {
+        origins: settings.source,
+    };
     match &settings.to {
         None => Ok(Outcome::Rendered(manifest::yaml(&objects, options))),
         Some(folder) => Ok(Outcome::Written(write(folder, &objects, options)?)),
@@ -52,22 +58,36 @@ pub(super) fn adapted(objects: Vec<Object>, served: &Served) -> Result<Vec<Objec
 }
 
 /// A file for each service.
-fn write(folder: &Path, objects: &[Object], options: YamlOptions) -> Result<Vec<PathBuf>, CommandError> {
+fn write(
+    folder: &Path,
+    objects: &[Object],
+    options: YamlOptions,
+) -> Result<Vec<PathBuf>, CommandError> {
     let mut files: BTreeMap<String, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        let name = object.service.as_ref().map_or("stack", |service| service.as_str());
-        files.entry(format!("{name}.yaml")).or_default().push(object.clone());
+        let name = object
+            .service
+            .as_ref()
+            .map_or("stack", |service| service.as_str());
+        files
+            .entry(format!("{name}.yaml"))
+            .or_default()
+            .push(object.clone());
     }
     let unwritable = |path: &Path, error: &std::io::Error| CommandError {
         exit: Exit::Failed,
-        diagnostics: vec![Diagnostic::error(UNWRITABLE, format!("{} cannot be written: {error}", path.display()))],
+        diagnostics: vec![Diagnostic::error(
+            UNWRITABLE,
+            format!("{} cannot be written: {error}", path.display()),
+        )],
     };
     std::fs::create_dir_all(folder).map_err(|error| unwritable(folder, &error))?;
     files
         .into_iter()
         .map(|(name, objects)| {
             let path = folder.join(name);
-            std::fs::write(&path, manifest::yaml(&objects, options)).map_err(|error| unwritable(&path, &error))?;
+            std::fs::write(&path, manifest::yaml(&objects, options))
+                .map_err(|error| unwritable(&path, &error))?;
             Ok(path)
         })
         .collect()

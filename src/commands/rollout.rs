@@ -44,10 +44,21 @@ pub(super) async fn roll_out(
     if own_namespace.is_missing() {
         session.make_namespace(env).await?;
     }
-    let lock = cluster::acquire(&cluster.client, LockOptions::of(stack), env.events.as_ref(), &env.cancel).await?;
+    let lock = cluster::acquire(
+        &cluster.client,
+        LockOptions::of(stack),
+        env.events.as_ref(),
+        &env.cancel,
+    )
+    .await?;
     let applied = async {
-        let Planned { plan, steps, secrets } =
-            session.plan(desired, own_namespace.is_ours(), true, env).await?;
+        let Planned {
+            plan,
+            steps,
+            secrets,
+        } = session
+            .plan(desired, own_namespace.is_ours(), true, env)
+            .await?;
         let watched = Watched::start(stack, cluster, &plan, &secrets, env).await;
         let context = ApplyContext {
             objects: &session.objects,
@@ -58,8 +69,13 @@ pub(super) async fn roll_out(
             force: false,
             concurrency: CONCURRENCY,
         };
-        let report = apply(&steps, &context).await.map_err(|error| places::of_apply(&error, &plan))?;
-        Ok(RolledOut { plan, report: Some(report) })
+        let report = apply(&steps, &context)
+            .await
+            .map_err(|error| places::of_apply(&error, &plan))?;
+        Ok(RolledOut {
+            plan,
+            report: Some(report),
+        })
     }
     .await;
     lock.release().await;
@@ -112,26 +128,48 @@ struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    async fn open(stack: &'a Stack, desired: &[Object], cluster: &'a Cluster) -> Result<Self, CommandError> {
-        let groups: BTreeSet<String> = desired.iter().map(|object| object.reference().gvk.group).collect();
+    async fn open(
+        stack: &'a Stack,
+        desired: &[Object],
+        cluster: &'a Cluster,
+    ) -> Result<Self, CommandError> {
+        let groups: BTreeSet<String> = desired
+            .iter()
+            .map(|object| object.reference().gvk.group)
+            .collect();
         let kinds = cluster::discover(&cluster.client, &groups).await?;
-        Ok(Self { stack, cluster, objects: Objects::new(cluster.client.clone(), kinds) })
+        Ok(Self {
+            stack,
+            cluster,
+            objects: Objects::new(cluster.client.clone(), kinds),
+        })
     }
 
     async fn namespace(&self) -> Result<OwnNamespace, CommandError> {
         let reference = manifest::namespace(self.stack).reference();
-        let Some(live) = self.objects.get(&reference).await? else { return Ok(OwnNamespace::Missing) };
+        let Some(live) = self.objects.get(&reference).await? else {
+            return Ok(OwnNamespace::Missing);
+        };
         let label = |name: &str| live["metadata"]["labels"][name].as_str().map(str::to_owned);
         let ours = label(manifest::MANAGED_BY).as_deref() == Some(manifest::MANAGER)
             && label(manifest::PART_OF).as_deref() == Some(self.stack.name.as_str());
-        Ok(if ours { OwnNamespace::Ours } else { OwnNamespace::Foreign })
+        Ok(if ours {
+            OwnNamespace::Ours
+        } else {
+            OwnNamespace::Foreign
+        })
     }
 
     /// The lock lives in the namespace, so the namespace comes before everything else.
     async fn make_namespace(&self, env: &Env) -> Result<(), CommandError> {
         let namespace = manifest::namespace(self.stack);
-        self.objects.apply(&namespace.value, cluster::ApplyOptions::default()).await?;
-        env.events.emit(Event::Note(format!("made the namespace {}", self.stack.environment.namespace)));
+        self.objects
+            .apply(&namespace.value, cluster::ApplyOptions::default())
+            .await?;
+        env.events.emit(Event::Note(format!(
+            "made the namespace {}",
+            self.stack.environment.namespace
+        )));
         Ok(())
     }
 
@@ -157,7 +195,11 @@ impl<'a> Session<'a> {
         refuse_immutable(&observed, &revealed)?;
         let observed: Vec<Observed> = observed
             .into_iter()
-            .map(|found| Observed { reference: found.reference, live: found.live, applied: found.applied })
+            .map(|found| Observed {
+                reference: found.reference,
+                live: found.live,
+                applied: found.applied,
+            })
             .collect();
         let plan = plan::build(&revealed, &observed);
         env.events.emit(Event::PhaseFinished {
@@ -166,7 +208,11 @@ impl<'a> Session<'a> {
             elapsed: started.elapsed(),
         });
         let steps = steps(&plan, self.stack);
-        Ok(Planned { plan, steps, secrets: secrets.values })
+        Ok(Planned {
+            plan,
+            steps,
+            secrets: secrets.values,
+        })
     }
 }
 
@@ -189,10 +235,18 @@ fn steps(plan: &Plan, stack: &Stack) -> Vec<Step> {
         .into_iter()
         .map(|step| {
             let writes = |workloads: bool| {
-                let chosen = step.changes.iter().filter(|(stage, _)| (*stage == Stage::Workload) == workloads);
+                let chosen = step
+                    .changes
+                    .iter()
+                    .filter(|(stage, _)| (*stage == Stage::Workload) == workloads);
                 chosen.filter_map(|(_, change)| write(change)).collect()
             };
-            Step { config: writes(false), workloads: writes(true), name: step.service, needs: step.needs }
+            Step {
+                config: writes(false),
+                workloads: writes(true),
+                name: step.service,
+                needs: step.needs,
+            }
         })
         .collect()
 }
@@ -203,12 +257,18 @@ fn write(change: &plan::Change) -> Option<Write> {
         plan::Action::Keep => Action::Keep,
         plan::Action::Delete => return None,
     };
-    Some(Write { object: change.desired.clone()?, action })
+    Some(Write {
+        object: change.desired.clone()?,
+        action,
+    })
 }
 
 /// A field that cannot change in place is the user's to decide about: making the object anew loses its pods,
 /// or its data.
-fn refuse_immutable(observed: &[cluster::Observed], desired: &[Object]) -> Result<(), CommandError> {
+fn refuse_immutable(
+    observed: &[cluster::Observed],
+    desired: &[Object],
+) -> Result<(), CommandError> {
     let diagnostics: Vec<Diagnostic> = observed
         .iter()
         .zip(desired)
@@ -230,5 +290,12 @@ fn refuse_immutable(observed: &[cluster::Observed], desired: &[Object]) -> Resul
             ))
         })
         .collect();
-    if diagnostics.is_empty() { Ok(()) } else { Err(CommandError { exit: Exit::Conflict, diagnostics }) }
+    if diagnostics.is_empty() {
+        Ok(())
+    } else {
+        Err(CommandError {
+            exit: Exit::Conflict,
+            diagnostics,
+        })
+    }
 }

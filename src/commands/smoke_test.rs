@@ -15,7 +15,11 @@ use super::{CommandError, Env, Outcome, interrupted};
 const UNWRITABLE: Code = Code::new("S0990");
 
 /// Runs the checks of the chosen services.
-pub async fn smoke_test(place: &Place, reports: &ReportSettings, env: &Env) -> Result<Outcome, CommandError> {
+pub async fn smoke_test(
+    place: &Place,
+    reports: &ReportSettings,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let suites = verify::load(&stack, &place.services)?.suites;
     let cluster = connect(&stack, place, env).await?;

@@ -22,7 +22,11 @@ impl Status {
     /// Whether every service is there and ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.absent.is_empty() && self.services.iter().all(|service| service.state == ServiceState::Ready)
+        self.absent.is_empty()
+            && self
+                .services
+                .iter()
+                .all(|service| service.state == ServiceState::Ready)
     }
 }
 
@@ -31,9 +35,20 @@ pub async fn status(place: &Place, env: &Env) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let cluster = connect(&stack, place, env).await?;
     let namespace = stack.environment.namespace.as_str();
-    let observed = snapshot_once(&cluster.client, namespace, &selector(&stack)).await?;
-    let ready_within =
-        |name: &ServiceName| stack.services.get(name).map(|service| service.ready_within).unwrap_or_default();
+    let observed = snapshot_once(
+        &cluster.client,
+        namespace,
+        &selector(&stack),
+        env.events.as_ref(),
+    )
+    .await?;
+    let ready_within = |name: &ServiceName| {
+        stack
+            .services
+            .get(name)
+            .map(|service| service.ready_within)
+            .unwrap_or_default()
+    };
     let mut services = diagnosis::summary(&observed, ready_within);
     services.retain(|status| place.includes(&status.service));
     let is_absent = |name: &&ServiceName| {

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::delivery;
 use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
 
-use super::build::{build_images, deliver_images};
-use super::connect::{connect, facts};
+use super::build::{build_images, deliver_images, engine_for, way};
+use super::connect::connect;
 use super::prepare::desired;
 use super::rollout::roll_out;
 use super::smoke_test::run_suites;
@@ -28,17 +27,27 @@ pub struct Up {
 }
 
 /// The main job.
-pub async fn up(place: &Place, reports: &ReportSettings, env: &Env) -> Result<Outcome, CommandError> {
+pub async fn up(
+    place: &Place,
+    reports: &ReportSettings,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
     let started = Instant::now();
     let desired = desired(place, env)?;
     let suites = verify::load(&desired.stack, &place.services)?.suites;
     let cluster = connect(&desired.stack, place, env).await?;
-    let facts = facts(&cluster).await?;
-    // Refused here, nothing was built in vain and nothing was applied.
-    let route = delivery::route(&facts, desired.stack.environment.registry.as_ref())?;
-    let built = build_images(&desired, place, env).await?;
-    deliver_images(&route, &facts, &built, env).await?;
+    let specs = desired.chosen_images(place);
+    // Refused here, nothing is built in vain and nothing is applied.
+    let way = way(&desired.stack, &specs, &cluster).await?;
+    let engine = engine_for(&specs).await?;
+    let built = build_images(&desired.stack, &specs, engine.as_ref(), env).await?;
+    deliver_images(way.as_ref(), &built, engine.as_ref(), env).await?;
     let rolled_out = roll_out(&desired.stack, desired.chosen(place), &cluster, env).await?;
     let smoke = run_suites(&suites, &desired.stack, &cluster, reports, env).await?;
-    Ok(Outcome::Up(Up { built, rolled_out, smoke, elapsed: started.elapsed() }))
+    Ok(Outcome::Up(Up {
+        built,
+        rolled_out,
+        smoke,
+        elapsed: started.elapsed(),
+    }))
 }

@@ -24,6 +24,9 @@ const SAME_PATH: Code = Code::new("S0134");
 
 const STACK_KEYS: &[&str] = &["name", "services", "values"];
 
+/// Folders of `templates/` that belong to no service.
+const RESERVED_NAMES: &[&str] = &["partials", "service"];
+
 /// Local ports that are derived from names: above the registered ones most tools use, below those that
 /// Linux hands out (ip_local_port_range starts at 32768).
 const DERIVED_PORTS: std::ops::Range<u16> = 20_000..30_000;
@@ -59,7 +62,12 @@ pub(super) fn listed(
     })?;
     let mut unique: BTreeMap<ServiceName, Span> = BTreeMap::new();
     for (service, span) in services {
-        if unique.contains_key(&service) {
+        if RESERVED_NAMES.contains(&service.as_str()) {
+            let message = format!(
+                "a service cannot be called {service}: templates/{service}/ has a meaning of its own"
+            );
+            decoder.bad_value(&span, message);
+        } else if unique.contains_key(&service) {
             decoder.bad_value(&span, format!("the service {service} is listed twice"));
         } else {
             unique.insert(service, span);

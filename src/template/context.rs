@@ -114,7 +114,6 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
         entries.push(("secretEnv", Value::map(env.secret.clone())));
         let has_secret = !env.secret.is_empty();
         entries.push(("hasSecretEnv", Value::new(Data::Bool(has_secret))));
-        entries.push(("envDigest", env.digest()));
     }
     entries
 }

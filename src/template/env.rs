@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use crate::diagnostic::{Diagnostic, Span};
-use crate::secret;
 use crate::stack::{EnvTemplate, Service};
 use crate::yaml::Style;
 
 use super::engine::{self, Partials};
 use super::source::Source;
-use super::value::{Data, Value};
+use super::value::Value;
 use super::{strict, substitute};
 
 /// Rendered variables, by name.
@@ -77,26 +76,4 @@ fn is_block(span: &Span) -> bool {
     let header = above.split(" #").next().unwrap_or_default();
     let sign = header.split_whitespace().next_back().unwrap_or_default();
     sign.starts_with(['|', '>'])
-}
-
-impl Env {
-    /// Changes when a variable without a secret does, so that pods can be rolled. (What a secret changes to
-    /// is not known here.)
-    pub(super) fn digest(&self) -> Value {
-        let mut hasher = blake3::Hasher::new();
-        let mut sources = Vec::new();
-        for (name, value) in &self.plain {
-            let Data::String(text) = &value.data else {
-                return Value::unknown();
-            };
-            debug_assert!(!secret::is_secret(text), "secrets are in the other group");
-            for part in [name.as_str(), text] {
-                hasher.update(&(part.len() as u64).to_le_bytes());
-                hasher.update(part.as_bytes());
-            }
-            sources.extend(value.sources.iter().cloned());
-        }
-        let digest = hasher.finalize().to_hex();
-        Value::text(&digest[..16]).with_sources(sources)
-    }
 }

@@ -6,6 +6,7 @@ use crate::commands::Outcome;
 use crate::commands::status::Status;
 use crate::diagnosis::ServiceState;
 use crate::diagnostic::Diagnostic;
+use crate::image::BuildReport;
 use crate::plan::{Action, Change, Plan};
 use crate::verify;
 
@@ -29,14 +30,15 @@ pub(super) fn document(outcome: &Outcome) -> String {
             "checks": found.checks,
             "problems": [],
         }),
-        Outcome::Built(report) => json!({ "images": report }),
+        Outcome::Built(report) => return report.to_json(),
         Outcome::Planned(plan) => changes(plan),
         Outcome::Deployed(rolled_out) => changes(&rolled_out.plan),
         Outcome::Up(up) => {
             let mut value = changes(&up.rolled_out.plan);
-            value["images"] = json!(up.built);
+            value["images"] = images(&up.built);
             value["smoke"] = serde_json::from_str(&verify::json(&up.smoke)).unwrap_or_default();
-            value["milliseconds"] = json!(u64::try_from(up.elapsed.as_millis()).unwrap_or(u64::MAX));
+            value["milliseconds"] =
+                json!(u64::try_from(up.elapsed.as_millis()).unwrap_or(u64::MAX));
             value
         }
         Outcome::Status(status) => services(status),
@@ -83,8 +85,11 @@ fn problem(problem: &Diagnostic) -> Value {
 }
 
 fn changes(plan: &Plan) -> Value {
-    let counts: serde_json::Map<String, Value> =
-        plan.counts().iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+    let counts: serde_json::Map<String, Value> = plan
+        .counts()
+        .iter()
+        .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+        .collect();
     json!({ "counts": counts, "changes": plan.changes.iter().map(change).collect::<Vec<_>>() })
 }
 
@@ -115,6 +120,11 @@ fn change(change: &Change) -> Value {
     })
 }
 
+fn images(built: &BuildReport) -> Value {
+    let document: Value = serde_json::from_str(&built.to_json()).unwrap_or_default();
+    document["images"].clone()
+}
+
 fn services(status: &Status) -> Value {
     let services: Vec<Value> = status
         .services
@@ -138,6 +148,10 @@ fn services(status: &Status) -> Value {
             })
         })
         .collect();
-    let absent: Vec<&str> = status.absent.iter().map(|service| service.as_str()).collect();
+    let absent: Vec<&str> = status
+        .absent
+        .iter()
+        .map(|service| service.as_str())
+        .collect();
     json!({ "services": services, "absent": absent })
 }

@@ -29,13 +29,24 @@ pub(super) struct WithLogs {
 
 impl WithLogs {
     pub(super) fn new(json: bool, cancel: CancellationToken, others: Arc<dyn EventSink>) -> Self {
-        Self { json, cancel, others }
+        Self {
+            json,
+            cancel,
+            others,
+        }
     }
 }
 
 impl EventSink for WithLogs {
     fn emit(&self, event: Event) {
-        let Event::Log { service, pod, container, time, text } = event else {
+        let Event::Log {
+            service,
+            pod,
+            container,
+            time,
+            text,
+        } = event
+        else {
             return self.others.emit(event);
         };
         let line = if self.json {

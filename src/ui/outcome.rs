@@ -26,7 +26,10 @@ pub(super) struct Said {
 /// The outcome as people read it.
 pub(super) fn text(outcome: &Outcome) -> Said {
     let data = |data: String| Said { data, last: None };
-    let last = |verb, text: String| Said { data: String::new(), last: Some((verb, text)) };
+    let last = |verb, text: String| Said {
+        data: String::new(),
+        last: Some((verb, text)),
+    };
     match outcome {
         Outcome::Initialised(written) => last(
             "Created",
@@ -40,7 +43,10 @@ pub(super) fn text(outcome: &Outcome) -> Said {
         Outcome::Written(files) => last("Written", format!("{} files", files.len())),
         Outcome::Validated(found) => last(
             "Valid",
-            format!("{} services, {} objects, {} checks", found.services, found.objects, found.checks),
+            format!(
+                "{} services, {} objects, {} checks",
+                found.services, found.objects, found.checks
+            ),
         ),
         Outcome::Built(_) | Outcome::Ended | Outcome::Smoked(_) => data(String::new()),
         Outcome::Planned(plan) => data(changes(plan)),
@@ -52,15 +58,30 @@ pub(super) fn text(outcome: &Outcome) -> Said {
 }
 
 fn finished(rolled_out: &RolledOut) -> String {
-    let elapsed = rolled_out.report.as_ref().map(|report| report.elapsed).unwrap_or_default();
-    format!("{}, in {}", rolled_out.plan.summary(), duration::show(elapsed))
+    let elapsed = rolled_out
+        .report
+        .as_ref()
+        .map(|report| report.elapsed)
+        .unwrap_or_default();
+    format!(
+        "{}, in {}",
+        rolled_out.plan.summary(),
+        duration::show(elapsed)
+    )
 }
 
 /// The change table: a row for each object, or for each of its fields, then the count.
 fn changes(plan: &Plan) -> String {
-    let rows: Vec<Vec<String>> =
-        plan.changes.iter().filter(|change| change.action != Action::Keep).flat_map(change_rows).collect();
-    let mut lines: Vec<String> = columns(&rows).into_iter().map(|line| colored(&line)).collect();
+    let rows: Vec<Vec<String>> = plan
+        .changes
+        .iter()
+        .filter(|change| change.action != Action::Keep)
+        .flat_map(change_rows)
+        .collect();
+    let mut lines: Vec<String> = columns(&rows)
+        .into_iter()
+        .map(|line| colored(&line))
+        .collect();
     lines.push(plan.summary());
     lines.join("\n") + "\n"
 }
@@ -72,7 +93,10 @@ fn change_rows(change: &Change) -> Vec<Vec<String>> {
         Action::Delete => vec![vec![format!("- {object}")]],
         Action::Keep => Vec::new(),
         Action::Update { fields } if fields.is_empty() => vec![vec![format!("~ {object}")]],
-        Action::Update { fields } => fields.iter().map(|field| field_row(&object, field)).collect(),
+        Action::Update { fields } => fields
+            .iter()
+            .map(|field| field_row(&object, field))
+            .collect(),
     }
 }
 
@@ -115,8 +139,17 @@ fn colored(line: &str) -> String {
 }
 
 fn services(status: &Status, now: Timestamp) -> String {
-    let mut rows = vec![["SERVICE", "READY", "RESTARTS", "AGE", "IMAGE", "STATE"].map(str::to_owned).to_vec()];
-    rows.extend(status.services.iter().map(|service| service_row(service, now)));
+    let mut rows = vec![
+        ["SERVICE", "READY", "RESTARTS", "AGE", "IMAGE", "STATE"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    rows.extend(
+        status
+            .services
+            .iter()
+            .map(|service| service_row(service, now)),
+    );
     rows.extend(status.absent.iter().map(absent_row));
     let header = Style::new().bold();
     let mut lines = columns(&rows);
@@ -136,14 +169,19 @@ fn service_row(service: &ServiceStatus, now: Timestamp) -> Vec<String> {
         service.service.to_string(),
         format!("{}/{}", service.ready, service.desired),
         service.restarts.to_string(),
-        service.started.map(|started| age(started, now)).unwrap_or_default(),
+        service
+            .started
+            .map(|started| age(started, now))
+            .unwrap_or_default(),
         service.image.clone().unwrap_or_default(),
         state,
     ]
 }
 
 fn absent_row(service: &ServiceName) -> Vec<String> {
-    [service.as_str(), "-", "-", "-", "-", "not deployed"].map(str::to_owned).to_vec()
+    [service.as_str(), "-", "-", "-", "-", "not deployed"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 /// `12s`, `5m`, `3h`, `2d`, as kubectl has it.
@@ -168,8 +206,16 @@ fn deleted(report: &DeleteReport) -> String {
         })
         .collect();
     let elapsed: Duration = report.elapsed;
-    let deleted = format!("{} deleted in {}", report.deleted.len(), duration::show(elapsed));
-    if kept.is_empty() { deleted } else { format!("{deleted}; kept {}", kept.join(", ")) }
+    let deleted = format!(
+        "{} deleted in {}",
+        report.deleted.len(),
+        duration::show(elapsed)
+    );
+    if kept.is_empty() {
+        deleted
+    } else {
+        format!("{deleted}; kept {}", kept.join(", "))
+    }
 }
 
 #[cfg(test)]

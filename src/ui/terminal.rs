@@ -10,9 +10,9 @@ use crate::commands::{CommandError, Outcome};
 use crate::diagnostic::Diagnostic;
 use crate::event::{EventSink, Silent};
 
-use super::{diagnostics, json, outcome};
 use super::log_lines::WithLogs;
 use super::progress::{Bars, Detail, Lines, step};
+use super::{diagnostics, json, outcome};
 
 /// The two streams of the process and how they are used.
 #[derive(Debug)]
@@ -40,10 +40,20 @@ impl Terminal {
         self.output == OutputFormat::Json
     }
 
+    /// Whether stderr shows colours.
+    #[must_use]
+    pub fn has_color() -> bool {
+        anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
+    }
+
     /// Where events go. `cancel` is cancelled when nobody reads stdout any more.
     #[must_use]
     pub fn events(&self, cancel: &CancellationToken) -> Arc<dyn EventSink> {
-        Arc::new(WithLogs::new(self.is_json(), cancel.clone(), self.progress()))
+        Arc::new(WithLogs::new(
+            self.is_json(),
+            cancel.clone(),
+            self.progress(),
+        ))
     }
 
     fn progress(&self) -> Arc<dyn EventSink> {
@@ -76,7 +86,11 @@ impl Terminal {
     /// Shows why a command failed: drawn on stderr, and as a document on stdout where programs read.
     pub fn error(&self, error: &CommandError) -> io::Result<()> {
         self.problems(&error.diagnostics);
-        if self.is_json() { self.data(&json::problems(&error.diagnostics)) } else { Ok(()) }
+        if self.is_json() {
+            self.data(&json::problems(&error.diagnostics))
+        } else {
+            Ok(())
+        }
     }
 
     /// Asks a person; no terminal to ask on means no.

@@ -1,8 +1,8 @@
 //! What a value must be like; pure.
 
-use regex::Regex;
 use serde_json::Value;
 
+use super::pattern::Pattern;
 use super::template::{NoText, Scope, Template};
 
 /// A condition on a value that may be missing.
@@ -11,7 +11,7 @@ pub(super) enum Matcher {
     Equals(Template),
     /// A part of a text, an item of a list, a key of a map.
     Contains(Template),
-    Matches(Regex),
+    Matches(Pattern),
     Exists(bool),
     Above(Template),
     Below(Template),
@@ -33,11 +33,14 @@ impl Matcher {
                 let part = part.expand(scope)?;
                 any(&|value| contains(value, &part))
             }
-            Self::Matches(regex) => any(&|value| match value {
-                Value::String(text) => regex.is_match(text),
-                Value::Number(_) | Value::Bool(_) => regex.is_match(&value.to_string()),
-                _ => false,
-            }),
+            Self::Matches(pattern) => {
+                let regex = pattern.regex(scope)?;
+                any(&|value| match value {
+                    Value::String(text) => regex.is_match(text),
+                    Value::Number(_) | Value::Bool(_) => regex.is_match(&value.to_string()),
+                    _ => false,
+                })
+            }
             Self::Exists(expected) => candidates.is_empty() != *expected,
             Self::Above(limit) => {
                 let limit = number(&limit.expand(scope)?);
@@ -68,7 +71,10 @@ impl Matcher {
         match self {
             Self::Equals(expected) => shown(expected),
             Self::Contains(part) => format!("something that contains {}", shown(part)),
-            Self::Matches(regex) => format!("a match of /{regex}/"),
+            Self::Matches(pattern) => match pattern.regex(scope) {
+                Ok(regex) => format!("a match of /{regex}/"),
+                Err(error) => error.to_string(),
+            },
             Self::Exists(true) => "any value".into(),
             Self::Exists(false) => "no value".into(),
             Self::Above(limit) => format!("a number above {}", shown(limit)),
@@ -204,7 +210,7 @@ mod tests {
     fn missing_values_exist_not() {
         check(&Matcher::Exists(false), &[], true);
         check(&Matcher::Exists(true), &[json!(null)], true);
-        let regex = Matcher::Matches(Regex::new("^a+$").unwrap());
+        let regex = Matcher::Matches(Pattern::new(value(json!("^a+$"))).unwrap());
         check(&regex, &[json!("aaa")], true);
         check(&regex, &[], false);
         let all = Matcher::All(vec![

@@ -10,6 +10,7 @@ mod load;
 mod matcher;
 mod parse;
 mod path;
+mod pattern;
 mod reach;
 mod reader;
 mod report;

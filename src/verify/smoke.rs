@@ -12,8 +12,10 @@ use super::request::{Prepared, prepare};
 use super::result::{CheckReport, Outcome, SmokeReport, SuiteReport};
 use super::spec::{Check, Suite};
 use super::template::Scope;
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
 
+const NO_CLIENT: Code = Code::new("S0991");
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -21,6 +23,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up the HTTP client")]
 pub struct ClientError(#[source] reqwest::Error);
+
+impl Explain for ClientError {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        vec![Diagnostic::error(NO_CLIENT, "cannot set up the HTTP client").caused_by(self)]
+    }
+}
 
 /// Runs every check of `suites`. A wrong answer, or none, is tried again until the file's deadline; an
 /// attempt that has begun before it may end after it. What comes after a failed check is skipped.

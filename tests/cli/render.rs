@@ -85,7 +85,7 @@ fn the_source_of_each_value_is_shown() {
     let replicas = run
         .stdout
         .lines()
-        .find(|line| line.trim_start().starts_with("replicas:"))
+        .find(|line| line.trim_start().starts_with("replicas: 2"))
         .expect("replicas");
     assert!(
         replicas.contains("templates/service/deployment.yaml.hbs:"),

@@ -120,9 +120,15 @@ pub fn run(settings: &InitSettings, env: &Env) -> Result<Outcome, CommandError> 
     let written = init(settings)?;
     if let Err(reason) = pin_versions(&written.directory) {
         env.events.emit(Event::Warning(
-            Diagnostic::warning(NO_LOCK_FILE, "the versions of the crates are not pinned yet")
-                .note(reason)
-                .hint(format!("run `cargo generate-lockfile` in {}", written.directory.display())),
+            Diagnostic::warning(
+                NO_LOCK_FILE,
+                "the versions of the crates are not pinned yet",
+            )
+            .note(reason)
+            .hint(format!(
+                "run `cargo generate-lockfile` in {}",
+                written.directory.display()
+            )),
         ));
     }
     Ok(Outcome::Initialised(written))

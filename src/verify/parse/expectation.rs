@@ -1,10 +1,9 @@
 //! The part `expect:` of a check.
 
-use regex::Regex;
-
 use super::{header_name, json_path};
 use crate::diagnostic::Span;
 use crate::verify::matcher::Matcher;
+use crate::verify::pattern::Pattern;
 use crate::verify::reader::Reader;
 use crate::verify::spec::{Bound, Expect, Limit, Rule, Status};
 use crate::yaml::{Node, Value};
@@ -108,7 +107,7 @@ fn matcher(reader: &mut Reader, node: &Node) -> Option<Matcher> {
         matchers.extend(match key.name.as_str() {
             "equals" => Some(Matcher::Equals(reader.template(value))),
             "contains" => Some(Matcher::Contains(reader.template(value))),
-            "matches" => regex(reader, value).map(Matcher::Matches),
+            "matches" => pattern(reader, value).map(Matcher::Matches),
             "exists" => reader.bool(value, "`exists`").map(Matcher::Exists),
             "above" => Some(Matcher::Above(number(reader, value))),
             "below" => Some(Matcher::Below(number(reader, value))),
@@ -125,10 +124,10 @@ fn matcher(reader: &mut Reader, node: &Node) -> Option<Matcher> {
     }
 }
 
-fn regex(reader: &mut Reader, node: &Node) -> Option<Regex> {
-    let text = reader.string(node, "`matches`")?;
-    match Regex::new(text) {
-        Ok(regex) => Some(regex),
+fn pattern(reader: &mut Reader, node: &Node) -> Option<Pattern> {
+    reader.string(node, "`matches`")?;
+    match Pattern::new(reader.template(node)) {
+        Ok(pattern) => Some(pattern),
         Err(error) => {
             let reason = match error {
                 regex::Error::Syntax(text) => text,

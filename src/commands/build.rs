@@ -1,0 +1,149 @@
+//! `stackctl build`: the images that are missing, and how they get to the cluster.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::cluster::Cluster;
+use crate::delivery::{self, ClusterFacts, Route};
+use crate::diagnostic::{Code, Diagnostic, Exit};
+use crate::image::{
+    self, BuildContext, BuildOptions, BuildOutcome, BuildReport, BuiltImage, Engine, ImageSpec,
+};
+use crate::settings::Place;
+use crate::stack::{Build, ServiceName, Stack};
+
+use super::connect::facts;
+use super::{CommandError, Env, Outcome};
+
+/// The file of `--images` cannot be written.
+const UNWRITABLE: Code = Code::new("S0430");
+
+/// Builds the images of the chosen services.
+pub async fn build(
+    place: &Place,
+    images_file: Option<&Path>,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
+    let stack = place.load()?;
+    let only = (!place.services.is_empty()).then_some(place.services.as_slice());
+    let specs = image::specs(&stack, only)?;
+    let engine = engine_for(&specs).await?;
+    let report = build_images(&stack, &specs, engine.as_ref(), env).await?;
+    if let Some(file) = images_file {
+        std::fs::write(file, report.to_json()).map_err(|error| CommandError {
+            exit: Exit::Failed,
+            diagnostics: vec![Diagnostic::error(
+                UNWRITABLE,
+                format!("{} cannot be written: {error}", file.display()),
+            )],
+        })?;
+    }
+    Ok(Outcome::Built(report))
+}
+
+/// The engine, where any of the images is built at all.
+pub(super) async fn engine_for(
+    specs: &BTreeMap<ServiceName, ImageSpec>,
+) -> Result<Option<Engine>, CommandError> {
+    if specs.values().all(is_external) {
+        return Ok(None);
+    }
+    Ok(Some(Engine::connect().await?))
+}
+
+/// Whether an image comes from elsewhere as it is.
+pub(super) fn is_external(spec: &ImageSpec) -> bool {
+    matches!(spec.build, Build::Image { .. })
+}
+
+/// Builds what the engine lacks.
+pub(super) async fn build_images(
+    stack: &Stack,
+    specs: &BTreeMap<ServiceName, ImageSpec>,
+    engine: Option<&Engine>,
+    env: &Env,
+) -> Result<BuildReport, CommandError> {
+    let Some(engine) = engine else {
+        return Ok(BuildReport {
+            images: specs
+                .iter()
+                .map(|(service, spec)| (service.clone(), external(spec)))
+                .collect(),
+        });
+    };
+    let context = BuildContext {
+        engine,
+        events: env.events.as_ref(),
+        cancel: &env.cancel,
+        options: BuildOptions {
+            color: env.color,
+            created: source_date_epoch(),
+        },
+    };
+    Ok(image::build(stack, specs, &context).await?)
+}
+
+fn external(spec: &ImageSpec) -> BuiltImage {
+    BuiltImage {
+        reference: spec.reference.clone(),
+        id: None,
+        outcome: BuildOutcome::External,
+        elapsed: std::time::Duration::ZERO,
+    }
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn source_date_epoch() -> u64 {
+    std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
+}
+
+/// How the images of `specs` get into a cluster; none where none of them is built here.
+pub(super) async fn way(
+    stack: &Stack,
+    specs: &BTreeMap<ServiceName, ImageSpec>,
+    cluster: &Cluster,
+) -> Result<Option<(Route, ClusterFacts)>, CommandError> {
+    if specs.values().all(is_external) {
+        return Ok(None);
+    }
+    let facts = facts(cluster).await?;
+    let boot_id = delivery::own_boot_id();
+    let route = delivery::route(
+        &facts,
+        boot_id.as_deref(),
+        stack.environment.registry.as_ref(),
+    )?;
+    Ok(Some((route, facts)))
+}
+
+/// Brings what was built here to where the cluster finds it.
+pub(super) async fn deliver_images(
+    way: Option<&(Route, ClusterFacts)>,
+    built: &BuildReport,
+    engine: Option<&Engine>,
+    env: &Env,
+) -> Result<(), CommandError> {
+    let (Some((route, facts)), Some(engine)) = (way, engine) else {
+        return Ok(());
+    };
+    let images = built
+        .images
+        .iter()
+        .filter(|(_, image)| image.outcome != BuildOutcome::External);
+    let images = images
+        .map(|(service, image)| (service.clone(), image.reference.clone()))
+        .collect();
+    delivery::deliver(
+        route,
+        &images,
+        facts,
+        engine,
+        env.events.as_ref(),
+        &env.cancel,
+    )
+    .await?;
+    Ok(())
+}
