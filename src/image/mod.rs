@@ -27,6 +27,8 @@ mod rustflags;
 mod spec;
 mod state_folder;
 mod target;
+#[cfg(test)]
+mod test_stack;
 
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
