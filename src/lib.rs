@@ -15,3 +15,5 @@ pub mod stack;
 pub mod manifest;
 
 pub mod image;
+
+pub mod delivery;

@@ -242,21 +242,86 @@ mod tests {
     fn an_edit_changes_the_tags_of_what_is_made_from_it() {
         type Edit = fn(&Path);
         let table: &[(&str, Edit, &[&str])] = &[
-            ("a source of a", |root| write(root, &[("services/a/src/main.rs", "fn main() {}")]), &["a"]),
-            ("a new source of b", |root| write(root, &[("services/b/src/x.rs", "")]), &["b"]),
-            ("the library under a", |root| write(root, &[("crates/kit/src/lib.rs", "")]), &["a"]),
-            ("a lock entry of b", |root| replace(root, "Cargo.lock", "r1", "r2"), &["b"]),
-            ("a lock entry of a", |root| replace(root, "Cargo.lock", "s1", "s2"), &["a"]),
-            ("a lock entry of tests", |root| replace(root, "Cargo.lock", "i1", "i2"), &[]),
-            ("a test", |root| write(root, &[("services/a/tests/api.rs", "")]), &[]),
-            ("the service file", |root| write(root, &[("services/a/service.yaml", "ports: {}")]), &[]),
-            ("the profile", |root| replace(root, "Cargo.toml", "strip = true", "strip = false"), &["a", "b"]),
-            ("another profile", |root| replace(root, "Cargo.toml", "opt-level = 1", "opt-level = 2"), &[]),
-            ("the lints", |root| replace(root, "Cargo.toml", "forbid", "deny"), &[]),
-            ("a shared dependency of b", |root| replace(root, "Cargo.toml", "rand = \"0.9\"", "rand = \"0.9.0\""), &["b"]),
-            ("the shared licence, which nobody inherits", |root| replace(root, "Cargo.toml", "MIT", "Apache-2.0"), &[]),
-            ("cargo's flags", |root| write(root, &[(".cargo/config.toml", "build.rustflags = '-Copt-level=1'")]), &["a", "b"]),
-            ("something else", |root| write(root, &[("docs/x.md", ""), ("target/x", "")]), &[]),
+            (
+                "a source of a",
+                |root| write(root, &[("services/a/src/main.rs", "fn main() {}")]),
+                &["a"],
+            ),
+            (
+                "a new source of b",
+                |root| write(root, &[("services/b/src/x.rs", "")]),
+                &["b"],
+            ),
+            (
+                "the library under a",
+                |root| write(root, &[("crates/kit/src/lib.rs", "")]),
+                &["a"],
+            ),
+            (
+                "a lock entry of b",
+                |root| replace(root, "Cargo.lock", "r1", "r2"),
+                &["b"],
+            ),
+            (
+                "a lock entry of a",
+                |root| replace(root, "Cargo.lock", "s1", "s2"),
+                &["a"],
+            ),
+            (
+                "a lock entry of tests",
+                |root| replace(root, "Cargo.lock", "i1", "i2"),
+                &[],
+            ),
+            (
+                "a test",
+                |root| write(root, &[("services/a/tests/api.rs", "")]),
+                &[],
+            ),
+            (
+                "the service file",
+                |root| write(root, &[("services/a/service.yaml", "ports: {}")]),
+                &[],
+            ),
+            (
+                "the profile",
+                |root| replace(root, "Cargo.toml", "strip = true", "strip = false"),
+                &["a", "b"],
+            ),
+            (
+                "another profile",
+                |root| replace(root, "Cargo.toml", "opt-level = 1", "opt-level = 2"),
+                &[],
+            ),
+            (
+                "the lints",
+                |root| replace(root, "Cargo.toml", "forbid", "deny"),
+                &[],
+            ),
+            (
+                "a shared dependency of b",
+                |root| replace(root, "Cargo.toml", "rand = \"0.9\"", "rand = \"0.9.0\""),
+                &["b"],
+            ),
+            (
+                "the shared licence, which nobody inherits",
+                |root| replace(root, "Cargo.toml", "MIT", "Apache-2.0"),
+                &[],
+            ),
+            (
+                "cargo's flags",
+                |root| {
+                    write(
+                        root,
+                        &[(".cargo/config.toml", "build.rustflags = '-Copt-level=1'")],
+                    )
+                },
+                &["a", "b"],
+            ),
+            (
+                "something else",
+                |root| write(root, &[("docs/x.md", ""), ("target/x", "")]),
+                &[],
+            ),
         ];
         for (what, edit, expected) in table {
             let (_root, stack) = two_services();
@@ -267,7 +332,13 @@ mod tests {
     #[test]
     fn an_alias_of_cargo_is_no_input() {
         let (_root, stack) = two_services();
-        write(&stack.root, &[(".cargo/config.toml", "[build]\njobs = 1\n[alias]\nx = 'run'\n")]);
+        write(
+            &stack.root,
+            &[(
+                ".cargo/config.toml",
+                "[build]\njobs = 1\n[alias]\nx = 'run'\n",
+            )],
+        );
         let edit = |root: &Path| replace(root, ".cargo/config.toml", "'run'", "'build'");
         assert!(changed(&stack, edit).is_empty());
     }
@@ -280,12 +351,18 @@ mod tests {
         assert_eq!(first, references(&elsewhere));
         let (name, tag) = first["a"].split_once(':').unwrap();
         assert_eq!(name, "seedling/a");
-        assert!(tag.len() == 20 && tag.chars().all(|c| c.is_ascii_hexdigit()), "{tag}");
+        assert!(
+            tag.len() == 20 && tag.chars().all(|c| c.is_ascii_hexdigit()),
+            "{tag}"
+        );
         stack.environment.registry = Some(Registry {
             prefix: "r.example.com/team".into(),
             span: super::super::test_stack::span(),
         });
-        assert_eq!(references(&stack)["a"], format!("r.example.com/team/a:{tag}"));
+        assert_eq!(
+            references(&stack)["a"],
+            format!("r.example.com/team/a:{tag}")
+        );
         let only = specs(&stack, Some(&["b".parse().unwrap()])).unwrap();
         assert_eq!(only.len(), 1);
         let spec = &only["b"];
@@ -319,7 +396,10 @@ mod tests {
         let table: &[(Edit, &[&str])] = &[
             (|root| write(root, &[("web/x", "1")]), &["web"]),
             (|root| write(root, &[("web/a.log", "1")]), &[]),
-            (|root| fs::create_dir(root.join("web/empty")).unwrap(), &["web"]),
+            (
+                |root| fs::create_dir(root.join("web/empty")).unwrap(),
+                &["web"],
+            ),
             (|root| write(root, &[("images/db/rules", "1")]), &["db"]),
             (|root| write(root, &[("images/x", "1")]), &[]),
         ];

@@ -105,7 +105,9 @@ pub(super) fn write(root: &Path, files: &[(&str, &str)]) {
 /// A workspace of the services `a` and `b` over the library `kit`; `a` tests with `insta`.
 pub(super) fn workspace(root: &Path) {
     let manifest = |name: &str, rest: &str| {
-        format!("[package]\nname = \"{name}\"\nversion.workspace = true\nedition = \"2024\"\n{rest}")
+        format!(
+            "[package]\nname = \"{name}\"\nversion.workspace = true\nedition = \"2024\"\n{rest}"
+        )
     };
     write(
         root,
@@ -127,7 +129,13 @@ pub(super) fn workspace(root: &Path) {
             ),
             ("services/a/src/main.rs", "fn main() { println!(\"a\"); }\n"),
             ("services/a/service.yaml", "build: { cargo: a }\n"),
-            ("services/b/Cargo.toml", &manifest("b", "[target.'cfg(unix)'.dependencies]\nrand.workspace = true\n")),
+            (
+                "services/b/Cargo.toml",
+                &manifest(
+                    "b",
+                    "[target.'cfg(unix)'.dependencies]\nrand.workspace = true\n",
+                ),
+            ),
             ("services/b/src/main.rs", "fn main() { println!(\"b\"); }\n"),
             ("crates/kit/Cargo.toml", &manifest("kit", "")),
             ("crates/kit/src/lib.rs", "//! kit\n"),

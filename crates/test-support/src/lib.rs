@@ -1,1 +1,3 @@
-//! test-support
+//! Stand-ins for what tests cannot have: engines and servers in memory.
+
+pub mod docker;

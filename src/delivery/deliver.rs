@@ -1,0 +1,210 @@
+//! Moves built images along a route.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt, TryStreamExt};
+use tokio_util::sync::CancellationToken;
+
+use crate::event::{Event, EventSink, Phase, TaskOutcome};
+use crate::image::progress::Task;
+use crate::image::{BuildOutcome, BuildReport, BuiltImage, DockerConfig, Engine, registry_of};
+use crate::stack::ServiceName;
+
+use super::delivery_error::DeliveryError;
+use super::push::Push;
+use super::route::{ClusterFacts, EngineFacts, Route};
+use super::tool;
+
+/// Pushes at the same time; the engine sends up to five layers of each at once.
+const PUSHES: usize = 4;
+/// The tools copy whole images through one pipe.
+const TOOLS: usize = 1;
+
+/// What a delivery works with.
+#[derive(Clone, Copy)]
+pub struct DeliveryContext<'a> {
+    /// The engine that has the images.
+    pub engine: &'a Engine,
+    /// Where they are to be found.
+    pub cluster: &'a ClusterFacts,
+    /// Who hears what happens.
+    pub events: &'a dyn EventSink,
+    /// Ends the delivery and every program it runs.
+    pub cancel: &'a CancellationToken,
+}
+
+/// What a delivery did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// The way they took.
+    pub route: Route,
+    /// By service, without those that come from a registry as they are.
+    pub images: BTreeMap<ServiceName, Delivered>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What became of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It was there.
+    Present,
+    /// It was moved; a few words on how much.
+    Moved(String),
+}
+
+/// What the route depends on at this end.
+pub async fn engine_facts(engine: &Engine) -> Result<EngineFacts, DeliveryError> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    Ok(EngineFacts {
+        boot_id: boot_id
+            .filter(|_| engine.is_local())
+            .map(|id| id.trim().to_owned()),
+        name: engine
+            .name()
+            .await
+            .map_err(|source| DeliveryError::Engine {
+                action: "tell its name".to_owned(),
+                source,
+            })?,
+    })
+}
+
+/// Brings the images of `built` to the cluster. The first failure ends the others.
+pub async fn deliver(
+    built: &BuildReport,
+    route: &Route,
+    context: &DeliveryContext<'_>,
+) -> Result<DeliveryReport, DeliveryError> {
+    let started = Instant::now();
+    context.events.emit(Event::PhaseStarted(Phase::Deliver));
+    let ours: Vec<(&ServiceName, &BuiltImage)> = built
+        .images
+        .iter()
+        .filter(|(_, image)| image.outcome != BuildOutcome::External)
+        .collect();
+    let images = match route {
+        Route::SharedEngine => present(ours),
+        Route::Registry(_) => push_all(ours, context).await?,
+        _ => load_all(ours, route, context).await?,
+    };
+    let report = DeliveryReport {
+        route: route.clone(),
+        images,
+        elapsed: started.elapsed(),
+    };
+    context.events.emit(Event::PhaseFinished {
+        phase: Phase::Deliver,
+        summary: report.summary(),
+        elapsed: report.elapsed,
+    });
+    Ok(report)
+}
+
+impl DeliveryReport {
+    /// Such as `1 delivered, 5 present (registry r.example.com/team)`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if self.route == Route::SharedEngine {
+            return self.route.to_string();
+        }
+        let moved = self
+            .images
+            .values()
+            .filter(|image| matches!(image, Delivered::Moved(_)))
+            .count();
+        let present = self.images.len() - moved;
+        format!("{moved} delivered, {present} present ({})", self.route)
+    }
+}
+
+fn present(images: Vec<(&ServiceName, &BuiltImage)>) -> BTreeMap<ServiceName, Delivered> {
+    images
+        .into_iter()
+        .map(|(service, _)| (service.clone(), Delivered::Present))
+        .collect()
+}
+
+async fn push_all(
+    images: Vec<(&ServiceName, &BuiltImage)>,
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, Delivered>, DeliveryError> {
+    let config = &DockerConfig::load()?;
+    let pushes = images.into_iter().map(|(service, image)| async move {
+        let task = start(service, context);
+        let push = Push {
+            service,
+            reference: &image.reference,
+            docker: context.engine.docker(),
+            task: &task,
+            cancel: context.cancel,
+        };
+        let moved = push.run(config).await?;
+        Ok((service.clone(), finish(task, moved)))
+    });
+    futures_util::stream::iter(pushes)
+        .buffer_unordered(PUSHES)
+        .try_collect()
+        .await
+}
+
+async fn load_all(
+    images: Vec<(&ServiceName, &BuiltImage)>,
+    route: &Route,
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, Delivered>, DeliveryError> {
+    let loads = images.into_iter().map(|(service, image)| async move {
+        let task = start(service, context);
+        let command = tool::command(route, &image.reference)
+            .filter(|_| !is_on_every_node(context.cluster, &image.reference));
+        let moved = match command {
+            Some((tool, arguments)) => {
+                tool::run(tool, &arguments, &task, context.cancel).await?;
+                Some("the whole image".to_owned())
+            }
+            None => None,
+        };
+        Ok((service.clone(), finish(task, moved)))
+    });
+    futures_util::stream::iter(loads)
+        .buffer_unordered(TOOLS)
+        .try_collect()
+        .await
+}
+
+/// containerd writes out the registry that Docker takes for granted.
+fn is_on_every_node(cluster: &ClusterFacts, reference: &str) -> bool {
+    let mut names = vec![reference.to_owned()];
+    if registry_of(reference) == "docker.io" {
+        let implied = if reference.contains('/') {
+            "docker.io"
+        } else {
+            "docker.io/library"
+        };
+        names.push(format!("{implied}/{reference}"));
+    }
+    !cluster.nodes.is_empty()
+        && cluster
+            .nodes
+            .iter()
+            .all(|node| names.iter().any(|name| node.images.contains(name)))
+}
+
+fn start<'a>(service: &ServiceName, context: &DeliveryContext<'a>) -> Task<'a> {
+    Task::start(context.events, Phase::Deliver, service.as_str())
+}
+
+fn finish(task: Task<'_>, moved: Option<String>) -> Delivered {
+    match moved {
+        Some(what) => {
+            task.finish(TaskOutcome::Done, what.as_str());
+            Delivered::Moved(what)
+        }
+        None => {
+            task.finish(TaskOutcome::Unchanged, "present");
+            Delivered::Present
+        }
+    }
+}
