@@ -208,3 +208,123 @@ fn finish(task: Task<'_>, moved: Option<String>) -> Delivered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use test_support::docker::{FakeDocker, FakeImage};
+
+    use super::*;
+    use crate::delivery::NodeFacts;
+    use crate::event::Recorder;
+
+    fn built() -> BuildReport {
+        let image = |reference: &str, outcome| BuiltImage {
+            reference: reference.into(),
+            id: None,
+            outcome,
+            elapsed: Duration::ZERO,
+        };
+        BuildReport {
+            images: [
+                (
+                    "a".parse().unwrap(),
+                    image("seedling/a:1", BuildOutcome::Built),
+                ),
+                (
+                    "db".parse().unwrap(),
+                    image("postgres:16", BuildOutcome::External),
+                ),
+            ]
+            .into(),
+        }
+    }
+
+    fn cluster(images: &[&str]) -> ClusterFacts {
+        let node = NodeFacts {
+            images: images.iter().map(|&name| name.to_owned()).collect(),
+            ..NodeFacts::default()
+        };
+        ClusterFacts {
+            context: "there".into(),
+            nodes: vec![node.clone(), node],
+        }
+    }
+
+    async fn delivered(
+        route: Route,
+        cluster: &ClusterFacts,
+    ) -> (DeliveryReport, FakeDocker, Recorder) {
+        let (fake, events) = (FakeDocker::default(), Recorder::default());
+        fake.add_image("seedling/a:1", FakeImage::default());
+        let context = DeliveryContext {
+            engine: &Engine::from_docker(fake.client(), "unix:///fake"),
+            cluster,
+            events: &events,
+            cancel: &CancellationToken::new(),
+        };
+        let report = deliver(&built(), &route, &context).await.unwrap();
+        (report, fake, events)
+    }
+
+    #[tokio::test]
+    async fn a_shared_engine_needs_nothing() {
+        let (report, fake, _) = delivered(Route::SharedEngine, &cluster(&[])).await;
+        assert_eq!(report.summary(), "the cluster shares this Docker engine");
+        assert!(fake.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_our_own_images_are_moved() {
+        let route = Route::Registry("r.example.com".into());
+        let (report, fake, events) = delivered(route, &cluster(&[])).await;
+        assert_eq!(fake.pushed(), ["seedling/a:1"]);
+        assert_eq!(
+            report.summary(),
+            "1 delivered, 0 present (registry r.example.com)"
+        );
+        let finished = events.events().into_iter().find_map(|event| match event {
+            Event::TaskFinished {
+                task,
+                outcome,
+                detail,
+                ..
+            } => Some((task, outcome, detail)),
+            _ => None,
+        });
+        assert_eq!(
+            finished,
+            Some(("a".into(), TaskOutcome::Done, "1 of 2 layers".into()))
+        );
+    }
+
+    #[tokio::test]
+    async fn nodes_that_have_the_image_are_left_alone() {
+        let route = || Route::Kind {
+            cluster: "no-such-cluster".into(),
+        };
+        for names in [&["seedling/a:1"], &["docker.io/seedling/a:1"]] {
+            let (report, ..) = delivered(route(), &cluster(names)).await;
+            assert_eq!(report.images["a"], Delivered::Present);
+        }
+        let mut uneven = cluster(&["docker.io/seedling/a:1"]);
+        uneven.nodes[1].images.clear();
+        assert!(!is_on_every_node(&uneven, "seedling/a:1"));
+        assert!(!is_on_every_node(
+            &cluster(&["r.example.com/seedling/a:1"]),
+            "seedling/a:1"
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_engine_tells_where_it_is() {
+        let fake = FakeDocker::default();
+        let facts = |address: &'static str| {
+            let engine = Engine::from_docker(fake.client(), address);
+            async move { engine_facts(&engine).await.unwrap() }
+        };
+        let local = facts("unix:///var/run/docker.sock").await;
+        assert_eq!(local.name.as_deref(), Some("fake"));
+        assert_eq!(local.boot_id.is_some(), cfg!(target_os = "linux"));
+        assert_eq!(facts("tcp://elsewhere:2375").await.boot_id, None);
+    }
+}

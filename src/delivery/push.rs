@@ -56,9 +56,9 @@ impl Push<'_> {
                 Some("Layer already exists") => present += 1,
                 _ => continue,
             }
-            self.task.progress(format!("{} layers", pushed + present));
+            self.task.progress(layers(pushed, pushed + present));
         }
-        Ok(Some(format!("{pushed} of {} layers", pushed + present)))
+        Ok(Some(layers(pushed, pushed + present)))
     }
 
     /// A tag is the digest of an image's inputs: one that is there need not be pushed.
@@ -96,5 +96,123 @@ impl Push<'_> {
             failure: PushFailure::of(&message),
             message,
         }
+    }
+}
+
+/// Such as `1 of 3 layers`.
+fn layers(pushed: usize, all: usize) -> String {
+    let plural = if all == 1 { "" } else { "s" };
+    format!("{pushed} of {all} layer{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use test_support::docker::{FakeDocker, FakeImage};
+
+    use super::*;
+    use crate::event::{Phase, Silent};
+    use crate::image::Engine;
+
+    const REFERENCE: &str = "r.example.com/team/a:1";
+
+    async fn push(fake: &FakeDocker, config_json: &str) -> Result<Option<String>, DeliveryError> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), config_json).unwrap();
+        let config = DockerConfig::read(folder.path()).unwrap();
+        let engine = Engine::from_docker(fake.client(), "unix:///fake");
+        let push = Push {
+            service: &"a".parse().unwrap(),
+            reference: REFERENCE,
+            docker: engine.docker(),
+            task: &Task::start(&Silent, Phase::Deliver, "a"),
+            cancel: &CancellationToken::new(),
+        };
+        push.run(&config).await
+    }
+
+    fn with_image() -> FakeDocker {
+        let fake = FakeDocker::default();
+        fake.add_image(REFERENCE, FakeImage::default());
+        fake
+    }
+
+    #[tokio::test]
+    async fn an_image_is_pushed_once() {
+        let fake = with_image();
+        assert_eq!(
+            push(&fake, "{}").await.unwrap().as_deref(),
+            Some("1 of 2 layers")
+        );
+        assert_eq!(fake.pushed(), [REFERENCE]);
+        assert_eq!(push(&fake, "{}").await.unwrap(), None);
+        let pushes = fake
+            .requests()
+            .iter()
+            .filter(|request| request.starts_with("POST"))
+            .count();
+        assert_eq!(pushes, 1);
+    }
+
+    #[tokio::test]
+    async fn a_login_reaches_the_engine_as_url_safe_base64() {
+        let fake = with_image();
+        // `printf 'jo:?>?>?>~~~' | base64`
+        push(
+            &fake,
+            r#"{"auths": {"r.example.com": {"auth": "am86Pz4/Pj8+fn5+"}}}"#,
+        )
+        .await
+        .unwrap();
+        let logins = fake.logins();
+        assert_eq!(logins.len(), 2, "one to look, one to push");
+        for login in logins {
+            assert!(!login.contains(['+', '/']), "{login}");
+            let json =
+                base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE, login).unwrap();
+            let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+            assert_eq!(
+                (&json["username"], &json["password"]),
+                (&"jo".into(), &"?>?>?>~~~".into())
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_nobody_answers_for_is_not_pushed_to() {
+        let fake = with_image();
+        fake.refuse_pushes(
+            "Get \"https://r.example.com/v2/\": dial tcp: lookup r.example.com: no such host",
+        );
+        let error = push(&fake, "{}").await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DeliveryError::Push {
+                    failure: PushFailure::Unreachable,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(
+            fake.requests()
+                .iter()
+                .all(|request| request.starts_with("GET"))
+        );
+
+        fake.refuse_pushes("denied: requested access to the resource is denied");
+        let error = push(&fake, "{}").await.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DeliveryError::Push {
+                    failure: PushFailure::Unauthorized,
+                    ..
+                }
+            ),
+            "{error}"
+        );
     }
 }

@@ -235,7 +235,7 @@ mod tests {
         let docker = node("n", "docker://20.10.24", "here");
         let name = |name: &str| name.to_owned();
         for (nodes, expected) in [
-            (vec![docker.clone()], Route::SharedEngine),
+            (vec![docker], Route::SharedEngine),
             (
                 vec![node("docker-desktop", "docker://27", "vm")],
                 Route::SharedEngine,

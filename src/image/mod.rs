@@ -5,6 +5,8 @@
 mod assemble;
 mod build;
 mod build_error;
+#[cfg(test)]
+mod build_tests;
 mod cache_key;
 mod cargo;
 mod closure;

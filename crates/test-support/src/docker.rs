@@ -17,14 +17,15 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 
 /// What the engine has and what was asked of it; clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct FakeDocker(Arc<Mutex<Inner>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     images: BTreeMap<String, FakeImage>,
     pushed: BTreeMap<String, String>,
     build_answers: Vec<Value>,
+    during_builds: Option<Box<dyn Fn() + Send>>,
     push_error: Option<String>,
     requests: Vec<String>,
     contexts: Vec<Vec<String>>,
@@ -74,6 +75,11 @@ impl FakeDocker {
     /// What the next builds answer, one JSON message a line.
     pub fn answer_builds(&self, answers: impl IntoIterator<Item = Value>) {
         self.inner().build_answers = answers.into_iter().collect();
+    }
+
+    /// Runs while the engine builds.
+    pub fn during_builds(&self, action: impl Fn() + Send + 'static) {
+        self.inner().during_builds = Some(Box::new(action));
     }
 
     /// Makes pushes fail.
@@ -194,9 +200,12 @@ async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
 }
 
 async fn build(State(docker): State<FakeDocker>, uri: Uri, body: Bytes) -> Response {
-    docker.note(&format!("POST {uri}"));
+    docker.note(&format!("POST {}", relative(&uri)));
     let mut inner = docker.inner();
     inner.contexts.push(files(&body).into_keys().collect());
+    if let Some(action) = &inner.during_builds {
+        action();
+    }
     let lines: String = inner
         .build_answers
         .iter()
@@ -225,7 +234,7 @@ async fn named(
 ) -> Response {
     let method = request.method().as_str().to_owned();
     let uri = request.uri().clone();
-    docker.note(&format!("{method} {uri}"));
+    docker.note(&format!("{method} {}", relative(&uri)));
     if let Some(login) = request.headers().get("x-registry-auth") {
         let login = login.to_str().unwrap_or_default().to_owned();
         docker.inner().logins.push(login);
@@ -326,6 +335,12 @@ impl FakeDocker {
         ];
         Body::from(lines.map(|line| format!("{line}\n")).concat()).into_response()
     }
+}
+
+/// bollard sends absolute URIs through a transport of ours.
+fn relative(uri: &Uri) -> String {
+    uri.path_and_query()
+        .map_or_else(String::new, ToString::to_string)
 }
 
 fn error(status: StatusCode, message: &str) -> Response {
