@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::cluster::Cluster;
-use crate::delivery::{self, ClusterFacts, Route};
+use crate::delivery::{self, ClusterFacts, DeliveryContext, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{
     self, BuildContext, BuildOptions, BuildOutcome, BuildReport, BuiltImage, Engine, ImageSpec,
@@ -100,50 +100,50 @@ fn source_date_epoch() -> u64 {
         .unwrap_or_default()
 }
 
-/// How the images of `specs` get into a cluster; none where none of them is built here.
+/// The engine with the images, and how they get from there into a cluster.
+pub(super) struct Way {
+    pub(super) engine: Engine,
+    pub(super) route: Route,
+    facts: ClusterFacts,
+}
+
+/// The way for the images of `specs`; none where none of them is built here.
 pub(super) async fn way(
     stack: &Stack,
     specs: &BTreeMap<ServiceName, ImageSpec>,
     cluster: &Cluster,
-) -> Result<Option<(Route, ClusterFacts)>, CommandError> {
-    if specs.values().all(is_external) {
+) -> Result<Option<Way>, CommandError> {
+    let Some(engine) = engine_for(specs).await? else {
         return Ok(None);
-    }
+    };
     let facts = facts(cluster).await?;
-    let boot_id = delivery::own_boot_id();
     let route = delivery::route(
         &facts,
-        boot_id.as_deref(),
+        &delivery::engine_facts(&engine).await?,
         stack.environment.registry.as_ref(),
     )?;
-    Ok(Some((route, facts)))
+    Ok(Some(Way {
+        engine,
+        route,
+        facts,
+    }))
 }
 
 /// Brings what was built here to where the cluster finds it.
 pub(super) async fn deliver_images(
-    way: Option<&(Route, ClusterFacts)>,
+    way: &Way,
     built: &BuildReport,
-    engine: Option<&Engine>,
     env: &Env,
 ) -> Result<(), CommandError> {
-    let (Some((route, facts)), Some(engine)) = (way, engine) else {
+    if way.route == Route::SharedEngine {
         return Ok(());
+    }
+    let context = DeliveryContext {
+        engine: &way.engine,
+        cluster: &way.facts,
+        events: env.events.as_ref(),
+        cancel: &env.cancel,
     };
-    let images = built
-        .images
-        .iter()
-        .filter(|(_, image)| image.outcome != BuildOutcome::External);
-    let images = images
-        .map(|(service, image)| (service.clone(), image.reference.clone()))
-        .collect();
-    delivery::deliver(
-        route,
-        &images,
-        facts,
-        engine,
-        env.events.as_ref(),
-        &env.cancel,
-    )
-    .await?;
+    delivery::deliver(built, &way.route, &context).await?;
     Ok(())
 }

@@ -40,7 +40,7 @@ fn node(node: cluster::NodeFacts) -> NodeFacts {
         name: node.name,
         runtime: node.runtime,
         boot_id: node.boot_id,
-        provider_id: node.provider_id,
+        provider_id: Some(node.provider_id).filter(|id| !id.is_empty()),
         labels: node.labels,
         images: node.images,
     }

@@ -1,15 +1,15 @@
 //! `stackctl deploy`: what was built goes into the cluster.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cluster::Cluster;
 use crate::delivery::{self, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::image::{Engine, ImageSpec};
+use crate::image::{BuildOutcome, BuildReport, BuiltImage, ImageSpec};
 use crate::settings::Place;
 
-use super::build::{is_external, way};
+use super::build::{Way, deliver_images, is_external, way};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{dry_run, roll_out};
@@ -56,38 +56,41 @@ async fn deliver_built(
     env: &Env,
 ) -> Result<(), CommandError> {
     let specs = desired.chosen_images(place);
-    let Some((route, facts)) = way(&desired.stack, &specs, cluster).await? else {
+    let Some(way) = way(&desired.stack, &specs, cluster).await? else {
         return Ok(());
     };
-    let engine = Engine::connect().await?;
-    let (mut here, mut missing) = (BTreeMap::new(), Vec::new());
+    let (mut built, mut missing) = (BuildReport::default(), Vec::new());
     for (service, spec) in specs.into_iter().filter(|(_, spec)| !is_external(spec)) {
-        if engine
+        let id = way
+            .engine
             .image_id(&spec.reference)
             .await
-            .map_err(engine_error)?
-            .is_some()
-        {
-            here.insert(service, spec.reference);
-        } else if route != Route::Registry
-            || !delivery::is_in_registry(&spec.reference, &engine).await?
-        {
+            .map_err(|error| engine_error(&error))?;
+        if id.is_some() {
+            let outcome = BuildOutcome::Cached;
+            let image = BuiltImage {
+                reference: spec.reference,
+                id,
+                outcome,
+                elapsed: Duration::ZERO,
+            };
+            built.images.insert(service, image);
+        } else if !is_pushed(&spec, &way).await? {
             missing.push(spec);
         }
     }
     if !missing.is_empty() {
         return Err(not_built(&missing, place));
     }
-    delivery::deliver(
-        &route,
-        &here,
-        &facts,
-        &engine,
-        env.events.as_ref(),
-        &env.cancel,
-    )
-    .await?;
-    Ok(())
+    deliver_images(&way, &built, env).await
+}
+
+/// Whether an image that is not on this machine is where the cluster pulls from.
+async fn is_pushed(spec: &ImageSpec, way: &Way) -> Result<bool, CommandError> {
+    match way.route {
+        Route::Registry(_) => Ok(delivery::is_in_registry(&spec.reference, &way.engine).await?),
+        _ => Ok(false),
+    }
 }
 
 fn not_built(missing: &[ImageSpec], place: &Place) -> CommandError {
@@ -109,9 +112,9 @@ fn not_built(missing: &[ImageSpec], place: &Place) -> CommandError {
     }
 }
 
-fn engine_error(error: bollard::errors::Error) -> CommandError {
+fn engine_error(error: &bollard::errors::Error) -> CommandError {
     let problem = Diagnostic::error(ENGINE, "the Docker engine does not say which images it has")
-        .caused_by(&error);
+        .caused_by(error);
     CommandError {
         exit: Exit::Failed,
         diagnostics: vec![problem],

@@ -6,7 +6,7 @@ use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
 
-use super::build::{build_images, deliver_images, engine_for, way};
+use super::build::{build_images, deliver_images, way};
 use super::connect::connect;
 use super::prepare::desired;
 use super::rollout::roll_out;
@@ -39,9 +39,11 @@ pub async fn up(
     let specs = desired.chosen_images(place);
     // Refused here, nothing is built in vain and nothing is applied.
     let way = way(&desired.stack, &specs, &cluster).await?;
-    let engine = engine_for(&specs).await?;
-    let built = build_images(&desired.stack, &specs, engine.as_ref(), env).await?;
-    deliver_images(way.as_ref(), &built, engine.as_ref(), env).await?;
+    let engine = way.as_ref().map(|way| &way.engine);
+    let built = build_images(&desired.stack, &specs, engine, env).await?;
+    if let Some(way) = &way {
+        deliver_images(way, &built, env).await?;
+    }
     let rolled_out = roll_out(&desired.stack, desired.chosen(place), &cluster, env).await?;
     let smoke = run_suites(&suites, &desired.stack, &cluster, reports, env).await?;
     Ok(Outcome::Up(Up {

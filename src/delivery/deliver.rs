@@ -1,298 +1,330 @@
-//! Brings images to a cluster.
+//! Moves built images along a route.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
-use std::time::Instant;
+use std::fs;
+use std::time::{Duration, Instant};
 
-use bollard::query_parameters::PushImageOptionsBuilder;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use tokio::process::Command;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
-use crate::image::{DockerConfig, Engine, registry_of};
+use crate::image::progress::Task;
+use crate::image::{BuildOutcome, BuildReport, BuiltImage, DockerConfig, Engine, registry_of};
 use crate::stack::ServiceName;
 
-use super::error::DeliveryError;
-use super::route::{ClusterFacts, NodeFacts, Route};
+use super::delivery_error::DeliveryError;
+use super::push::Push;
+use super::route::{ClusterFacts, EngineFacts, Route};
+use super::tool;
 
-/// Pushes at a time: the engine sends the layers of each in parallel already.
-const CONCURRENCY: usize = 3;
-/// Bytes of a failed program's output that are shown.
-const LAST_WORDS: usize = 2_000;
+/// Pushes at the same time; the engine sends up to five layers of each at once.
+const PUSHES: usize = 4;
+/// The tools copy whole images through one pipe.
+const TOOLS: usize = 1;
 
-/// What became of each image.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Delivered {
-    /// Images that were moved.
-    pub moved: Vec<ServiceName>,
-    /// Images that were there.
-    pub present: Vec<ServiceName>,
+/// What a delivery works with.
+#[derive(Clone, Copy)]
+pub struct DeliveryContext<'a> {
+    /// The engine that has the images.
+    pub engine: &'a Engine,
+    /// Where they are to be found.
+    pub cluster: &'a ClusterFacts,
+    /// Who hears what happens.
+    pub events: &'a dyn EventSink,
+    /// Ends the delivery and every program it runs.
+    pub cancel: &'a CancellationToken,
 }
 
-/// Brings images (references by service) to where the cluster finds them; what is there already stays.
+/// What a delivery did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryReport {
+    /// The way they took.
+    pub route: Route,
+    /// By service, without those that come from a registry as they are.
+    pub images: BTreeMap<ServiceName, Delivered>,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What became of one image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivered {
+    /// It was there.
+    Present,
+    /// It was moved; a few words on how much.
+    Moved(String),
+}
+
+/// What the route depends on at this end.
+pub async fn engine_facts(engine: &Engine) -> Result<EngineFacts, DeliveryError> {
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    Ok(EngineFacts {
+        boot_id: boot_id
+            .filter(|_| engine.is_local())
+            .map(|id| id.trim().to_owned()),
+        name: engine
+            .name()
+            .await
+            .map_err(|source| DeliveryError::Engine {
+                action: "tell its name".to_owned(),
+                source,
+            })?,
+    })
+}
+
+/// Brings the images of `built` to the cluster. The first failure ends the others.
 pub async fn deliver(
+    built: &BuildReport,
     route: &Route,
-    images: &BTreeMap<ServiceName, String>,
-    facts: &ClusterFacts,
-    engine: &Engine,
-    events: &dyn EventSink,
-    cancel: &CancellationToken,
-) -> Result<Delivered, DeliveryError> {
-    if *route == Route::SharedEngine || images.is_empty() {
-        return Ok(Delivered {
-            moved: Vec::new(),
-            present: images.keys().cloned().collect(),
-        });
-    }
+    context: &DeliveryContext<'_>,
+) -> Result<DeliveryReport, DeliveryError> {
     let started = Instant::now();
-    events.emit(Event::PhaseStarted(Phase::Deliver));
-    let walk = async {
-        match route {
-            Route::Registry => push_all(images, engine, events).await,
-            _ => load_all(route, images, facts, events).await,
-        }
+    context.events.emit(Event::PhaseStarted(Phase::Deliver));
+    let ours: Vec<(&ServiceName, &BuiltImage)> = built
+        .images
+        .iter()
+        .filter(|(_, image)| image.outcome != BuildOutcome::External)
+        .collect();
+    let images = match route {
+        Route::SharedEngine => present(ours),
+        Route::Registry(_) => push_all(ours, context).await?,
+        _ => load_all(ours, route, context).await?,
     };
-    let delivered = tokio::select! {
-        delivered = walk => delivered?,
-        () = cancel.cancelled() => return Err(DeliveryError::Cancelled),
-    };
-    events.emit(Event::PhaseFinished {
-        phase: Phase::Deliver,
-        summary: format!(
-            "{} delivered, {} there already",
-            delivered.moved.len(),
-            delivered.present.len()
-        ),
+    let report = DeliveryReport {
+        route: route.clone(),
+        images,
         elapsed: started.elapsed(),
+    };
+    context.events.emit(Event::PhaseFinished {
+        phase: Phase::Deliver,
+        summary: report.summary(),
+        elapsed: report.elapsed,
     });
-    Ok(delivered)
+    Ok(report)
+}
+
+impl DeliveryReport {
+    /// Such as `1 delivered, 5 present (registry r.example.com/team)`.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        if self.route == Route::SharedEngine {
+            return self.route.to_string();
+        }
+        let moved = self
+            .images
+            .values()
+            .filter(|image| matches!(image, Delivered::Moved(_)))
+            .count();
+        let present = self.images.len() - moved;
+        format!("{moved} delivered, {present} present ({})", self.route)
+    }
+}
+
+fn present(images: Vec<(&ServiceName, &BuiltImage)>) -> BTreeMap<ServiceName, Delivered> {
+    images
+        .into_iter()
+        .map(|(service, _)| (service.clone(), Delivered::Present))
+        .collect()
 }
 
 async fn push_all(
-    images: &BTreeMap<ServiceName, String>,
-    engine: &Engine,
-    events: &dyn EventSink,
-) -> Result<Delivered, DeliveryError> {
+    images: Vec<(&ServiceName, &BuiltImage)>,
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, Delivered>, DeliveryError> {
     let config = &DockerConfig::load()?;
-    let pushed: Vec<(ServiceName, bool)> = stream::iter(images)
-        .map(|(service, image)| async move {
-            let moved = task(service, events, push(image, engine, config)).await?;
-            Ok::<_, DeliveryError>((service.clone(), moved))
-        })
-        .buffer_unordered(CONCURRENCY)
+    let pushes = images.into_iter().map(|(service, image)| async move {
+        let task = start(service, context);
+        let push = Push {
+            service,
+            reference: &image.reference,
+            docker: context.engine.docker(),
+            task: &task,
+            cancel: context.cancel,
+        };
+        let moved = push.run(config).await?;
+        Ok((service.clone(), finish(task, moved)))
+    });
+    futures_util::stream::iter(pushes)
+        .buffer_unordered(PUSHES)
         .try_collect()
-        .await?;
-    let mut delivered = Delivered::default();
-    for (service, moved) in pushed {
-        if moved {
-            delivered.moved.push(service)
-        } else {
-            delivered.present.push(service)
-        }
-    }
-    Ok(delivered)
-}
-
-/// Whether the registry of an image has it; not being let in counts as no.
-pub async fn is_in_registry(image: &str, engine: &Engine) -> Result<bool, DeliveryError> {
-    let login = DockerConfig::load()?
-        .credentials(registry_of(image))
-        .await?;
-    Ok(engine
-        .docker()
-        .inspect_registry_image(image, login)
         .await
-        .is_ok())
 }
 
-/// Pushes an image unless the registry has its tag: a tag is the digest of the inputs, so it never moves.
-async fn push(image: &str, engine: &Engine, config: &DockerConfig) -> Result<bool, DeliveryError> {
-    let docker = engine.docker();
-    let login = config.credentials(registry_of(image)).await?;
-    if docker
-        .inspect_registry_image(image, login.clone())
-        .await
-        .is_ok()
-    {
-        return Ok(false);
-    }
-    let (repository, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-    let options = PushImageOptionsBuilder::default().tag(tag).build();
-    let failed = |message: String| DeliveryError::Push {
-        image: image.to_owned(),
-        message,
-    };
-    let mut progress = docker.push_image(repository, Some(options), login);
-    while let Some(step) = progress.next().await {
-        let step = step.map_err(|error| failed(error.to_string()))?;
-        if let Some(message) = step.error_detail.and_then(|detail| detail.message) {
-            return Err(failed(message));
-        }
-    }
-    Ok(true)
-}
-
-/// Loads the images that a node lacks, all with one call of the cluster's own program.
 async fn load_all(
+    images: Vec<(&ServiceName, &BuiltImage)>,
     route: &Route,
-    images: &BTreeMap<ServiceName, String>,
-    facts: &ClusterFacts,
-    events: &dyn EventSink,
-) -> Result<Delivered, DeliveryError> {
-    let has = |image: &str| facts.nodes.iter().all(|node| has_image(node, image));
-    let (present, missing): (Vec<_>, Vec<_>) = images.iter().partition(|(_, image)| has(image));
-    let names = |images: &[(&ServiceName, &String)]| {
-        images
-            .iter()
-            .map(|(service, _)| (*service).clone())
-            .collect()
-    };
-    if !missing.is_empty() {
-        let references: Vec<&str> = missing.iter().map(|(_, image)| image.as_str()).collect();
-        let (program, arguments) = program(route, &references);
-        let services: Vec<String> = missing
-            .iter()
-            .map(|(service, _)| service.to_string())
-            .collect();
-        task(&services.join(", "), events, run(program, &arguments)).await?;
-    }
-    Ok(Delivered {
-        moved: names(&missing),
-        present: names(&present),
-    })
-}
-
-/// Runtimes report `docker.io/shop/web:1` for what Docker calls `shop/web:1`.
-fn has_image(node: &NodeFacts, image: &str) -> bool {
-    ["", "docker.io/", "docker.io/library/"]
-        .iter()
-        .any(|prefix| node.images.contains(&format!("{prefix}{image}")))
-}
-
-fn program<'a>(route: &'a Route, images: &[&'a str]) -> (&'static str, Vec<&'a str>) {
-    match route {
-        Route::Minikube { profile } => (
-            "minikube",
-            [&["--profile", profile, "image", "load"], images].concat(),
-        ),
-        Route::Kind { cluster } => (
-            "kind",
-            [&["load", "docker-image", "--name", cluster], images].concat(),
-        ),
-        Route::K3d { cluster } => (
-            "k3d",
-            [&["image", "import", "--cluster", cluster], images].concat(),
-        ),
-        Route::SharedEngine | Route::Registry => unreachable!("these need no program"),
-    }
-}
-
-async fn run(program: &str, arguments: &[&str]) -> Result<bool, DeliveryError> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, Delivered>, DeliveryError> {
+    let loads = images.into_iter().map(|(service, image)| async move {
+        let task = start(service, context);
+        let command = tool::command(route, &image.reference)
+            .filter(|_| !is_on_every_node(context.cluster, &image.reference));
+        let moved = match command {
+            Some((tool, arguments)) => {
+                tool::run(tool, &arguments, &task, context.cancel).await?;
+                Some("the whole image".to_owned())
+            }
+            None => None,
+        };
+        Ok((service.clone(), finish(task, moved)))
+    });
+    futures_util::stream::iter(loads)
+        .buffer_unordered(TOOLS)
+        .try_collect()
         .await
-        .map_err(|source| DeliveryError::NoProgram {
-            program: program.to_owned(),
-            source,
-        })?;
-    if output.status.success() {
-        return Ok(true);
-    }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned()
-        + &String::from_utf8_lossy(&output.stdout);
-    let skip = text.chars().count().saturating_sub(LAST_WORDS);
-    Err(DeliveryError::ProgramFailed {
-        command: format!("{program} {}", arguments.join(" ")),
-        output: text.trim().chars().skip(skip).collect(),
-    })
 }
 
-/// Runs one task with its events; gives whether anything was moved.
-async fn task(
-    name: &(impl ToString + ?Sized),
-    events: &dyn EventSink,
-    work: impl Future<Output = Result<bool, DeliveryError>>,
-) -> Result<bool, DeliveryError> {
-    let (task, started) = (name.to_string(), Instant::now());
-    events.emit(Event::TaskStarted {
-        phase: Phase::Deliver,
-        task: task.clone(),
-    });
-    let result = work.await;
-    let outcome = match &result {
-        Ok(true) => TaskOutcome::Done,
-        Ok(false) => TaskOutcome::Unchanged,
-        Err(_) => TaskOutcome::Failed,
-    };
-    events.emit(Event::TaskFinished {
-        phase: Phase::Deliver,
-        task,
-        outcome,
-        detail: String::new(),
-        elapsed: started.elapsed(),
-    });
-    result
+/// containerd writes out the registry that Docker takes for granted.
+fn is_on_every_node(cluster: &ClusterFacts, reference: &str) -> bool {
+    let mut names = vec![reference.to_owned()];
+    if registry_of(reference) == "docker.io" {
+        let implied = if reference.contains('/') {
+            "docker.io"
+        } else {
+            "docker.io/library"
+        };
+        names.push(format!("{implied}/{reference}"));
+    }
+    !cluster.nodes.is_empty()
+        && cluster
+            .nodes
+            .iter()
+            .all(|node| names.iter().any(|name| node.images.contains(name)))
+}
+
+fn start<'a>(service: &ServiceName, context: &DeliveryContext<'a>) -> Task<'a> {
+    Task::start(context.events, Phase::Deliver, service.as_str())
+}
+
+fn finish(task: Task<'_>, moved: Option<String>) -> Delivered {
+    match moved {
+        Some(what) => {
+            task.finish(TaskOutcome::Done, what.as_str());
+            Delivered::Moved(what)
+        }
+        None => {
+            task.finish(TaskOutcome::Unchanged, "present");
+            Delivered::Present
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use test_support::docker::{FakeDocker, FakeImage};
 
-    #[test]
-    fn local_clusters_have_programs_of_their_own() {
-        let images = ["shop/web:1", "shop/db:1"];
-        let typed = |route: Route| {
-            let (name, arguments) = program(&route, &images);
-            format!("{name} {}", arguments.join(" "))
+    use super::*;
+    use crate::delivery::NodeFacts;
+    use crate::event::Recorder;
+
+    fn built() -> BuildReport {
+        let image = |reference: &str, outcome| BuiltImage {
+            reference: reference.into(),
+            id: None,
+            outcome,
+            elapsed: Duration::ZERO,
         };
-        assert_eq!(
-            typed(Route::Minikube {
-                profile: "dev".into()
-            }),
-            "minikube --profile dev image load shop/web:1 shop/db:1"
-        );
-        assert_eq!(
-            typed(Route::Kind {
-                cluster: "blue".into()
-            }),
-            "kind load docker-image --name blue shop/web:1 shop/db:1"
-        );
-        assert_eq!(
-            typed(Route::K3d {
-                cluster: "c".into()
-            }),
-            "k3d image import --cluster c shop/web:1 shop/db:1"
-        );
+        BuildReport {
+            images: [
+                (
+                    "a".parse().unwrap(),
+                    image("seedling/a:1", BuildOutcome::Built),
+                ),
+                (
+                    "db".parse().unwrap(),
+                    image("postgres:16", BuildOutcome::External),
+                ),
+            ]
+            .into(),
+        }
     }
 
-    #[test]
-    fn a_node_may_write_an_image_in_full() {
+    fn cluster(images: &[&str]) -> ClusterFacts {
         let node = NodeFacts {
-            images: ["docker.io/shop/web:1".to_owned()].into(),
+            images: images.iter().map(|&name| name.to_owned()).collect(),
             ..NodeFacts::default()
         };
-        assert!(has_image(&node, "shop/web:1"));
-        assert!(!has_image(&node, "shop/web:2"));
+        ClusterFacts {
+            context: "there".into(),
+            nodes: vec![node.clone(), node],
+        }
+    }
+
+    async fn delivered(
+        route: Route,
+        cluster: &ClusterFacts,
+    ) -> (DeliveryReport, FakeDocker, Recorder) {
+        let (fake, events) = (FakeDocker::default(), Recorder::default());
+        fake.add_image("seedling/a:1", FakeImage::default());
+        let context = DeliveryContext {
+            engine: &Engine::from_docker(fake.client(), "unix:///fake"),
+            cluster,
+            events: &events,
+            cancel: &CancellationToken::new(),
+        };
+        let report = deliver(&built(), &route, &context).await.unwrap();
+        (report, fake, events)
     }
 
     #[tokio::test]
-    async fn a_missing_program_is_named() {
-        let error = run("no-such-program-here", &[]).await.unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("`no-such-program-here` cannot be started"),
-            "{error}"
+    async fn a_shared_engine_needs_nothing() {
+        let (report, fake, _) = delivered(Route::SharedEngine, &cluster(&[])).await;
+        assert_eq!(report.summary(), "the cluster shares this Docker engine");
+        assert!(fake.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_our_own_images_are_moved() {
+        let route = Route::Registry("r.example.com".into());
+        let (report, fake, events) = delivered(route, &cluster(&[])).await;
+        assert_eq!(fake.pushed(), ["seedling/a:1"]);
+        assert_eq!(
+            report.summary(),
+            "1 delivered, 0 present (registry r.example.com)"
         );
-        let error = run("sh", &["-c", "echo no space left >&2; exit 3"])
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(error, DeliveryError::ProgramFailed { output, .. } if output == "no space left")
+        let finished = events.events().into_iter().find_map(|event| match event {
+            Event::TaskFinished {
+                task,
+                outcome,
+                detail,
+                ..
+            } => Some((task, outcome, detail)),
+            _ => None,
+        });
+        assert_eq!(
+            finished,
+            Some(("a".into(), TaskOutcome::Done, "1 of 2 layers".into()))
         );
+    }
+
+    #[tokio::test]
+    async fn nodes_that_have_the_image_are_left_alone() {
+        let route = || Route::Kind {
+            cluster: "no-such-cluster".into(),
+        };
+        for names in [&["seedling/a:1"], &["docker.io/seedling/a:1"]] {
+            let (report, ..) = delivered(route(), &cluster(names)).await;
+            assert_eq!(report.images["a"], Delivered::Present);
+        }
+        let mut uneven = cluster(&["docker.io/seedling/a:1"]);
+        uneven.nodes[1].images.clear();
+        assert!(!is_on_every_node(&uneven, "seedling/a:1"));
+        assert!(!is_on_every_node(
+            &cluster(&["r.example.com/seedling/a:1"]),
+            "seedling/a:1"
+        ));
+    }
+
+    #[tokio::test]
+    async fn the_engine_tells_where_it_is() {
+        let fake = FakeDocker::default();
+        let facts = |address: &'static str| {
+            let engine = Engine::from_docker(fake.client(), address);
+            async move { engine_facts(&engine).await.unwrap() }
+        };
+        let local = facts("unix:///var/run/docker.sock").await;
+        assert_eq!(local.name.as_deref(), Some("fake"));
+        assert_eq!(local.boot_id.is_some(), cfg!(target_os = "linux"));
+        assert_eq!(facts("tcp://elsewhere:2375").await.boot_id, None);
     }
 }

@@ -1,11 +1,14 @@
-//! How an image gets from the Docker engine to where the cluster finds it.
+//! Delivery: how built images get to where the cluster finds them.
 //!
-//! [`route`] decides from what is known of the cluster; [`deliver`] walks that way.
+//! [`route`] decides before anything is applied; [`deliver`] moves what is not there.
 
 mod deliver;
-mod error;
+mod delivery_error;
+mod push;
 mod route;
+mod tool;
 
-pub use deliver::{Delivered, deliver, is_in_registry};
-pub use error::DeliveryError;
-pub use route::{ClusterFacts, DeliveryRefused, NodeFacts, Route, own_boot_id, route};
+pub use deliver::{Delivered, DeliveryContext, DeliveryReport, deliver, engine_facts};
+pub use delivery_error::{DeliveryError, PushFailure};
+pub use push::is_in_registry;
+pub use route::{ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, route};

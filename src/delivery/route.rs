@@ -1,74 +1,179 @@
-//! Which way images take to a cluster. Pure but for [`own_boot_id`].
+//! Which way images take to a cluster. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::stack::Registry;
 
-/// The cluster cannot see the images of this machine.
+/// No way for images to the cluster.
 const NO_ROUTE: Code = Code::new("S0501");
+/// The label minikube puts on its nodes: the profile's name.
+const MINIKUBE_LABEL: &str = "minikube.k8s.io/name";
 
-/// The label by which minikube marks its nodes with the name of the profile.
-const MINIKUBE_PROFILE: &str = "minikube.k8s.io/name";
-
-/// What delivery needs to know of a cluster.
+/// What a cluster says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterFacts {
-    /// Name of the kubeconfig context.
+    /// The kubeconfig context.
     pub context: String,
     /// Its nodes.
     pub nodes: Vec<NodeFacts>,
 }
 
-/// What delivery needs to know of a node.
+/// What a node says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NodeFacts {
-    /// Its name.
+    /// `metadata.name`
     pub name: String,
-    /// Runtime and version, such as `docker://20.10.24`.
+    /// `status.nodeInfo.containerRuntimeVersion`, such as `docker://20.10.24`.
     pub runtime: String,
-    /// Boot id of its kernel.
+    /// `status.nodeInfo.bootID`
     pub boot_id: String,
-    /// Such as `kind://docker/kind/kind-control-plane`; may be empty.
-    pub provider_id: String,
-    /// Its labels.
+    /// `spec.providerID`, such as `kind://docker/kind/kind-control-plane`.
+    pub provider_id: Option<String>,
+    /// `metadata.labels`
     pub labels: BTreeMap<String, String>,
-    /// Names of images that it has; not necessarily all.
+    /// All of `status.images[].names`; nodes list the largest 50 by default.
     pub images: BTreeSet<String>,
 }
 
-/// The way images take.
+/// What is known of the Docker engine that has the images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineFacts {
+    /// The boot id of its machine; none if it runs elsewhere.
+    pub boot_id: Option<String>,
+    /// Its own name, such as `docker-desktop`.
+    pub name: Option<String>,
+}
+
+/// A way to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The nodes run containers with the very engine that builds: there is nothing to do.
+    /// The cluster runs containers with the engine that has the images.
     SharedEngine,
-    /// Pushed to the environment's registry, from which the cluster pulls.
-    Registry,
-    /// Loaded by minikube.
+    /// They are pushed below this prefix.
+    Registry(String),
+    /// `minikube image load`
     Minikube {
-        /// Its profile.
+        /// The profile.
         profile: String,
     },
-    /// Loaded by kind.
+    /// `kind load docker-image`
     Kind {
         /// The cluster's name.
         cluster: String,
     },
-    /// Imported by k3d.
+    /// `k3d image import`
     K3d {
         /// The cluster's name.
         cluster: String,
     },
 }
 
-/// Images cannot get into this cluster.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the cluster of context `{context}` cannot see the images of this machine")]
+/// Nothing is applied to a cluster that could not run it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the cluster of context `{context}` cannot get the images: {reason}")]
 pub struct DeliveryRefused {
-    /// The context.
+    /// The kubeconfig context.
     pub context: String,
-    /// What its nodes run containers with.
-    pub runtimes: Vec<String>,
+    /// What was found.
+    pub reason: String,
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SharedEngine => f.write_str("the cluster shares this Docker engine"),
+            Self::Registry(prefix) => write!(f, "registry {prefix}"),
+            Self::Minikube { profile } => write!(f, "minikube {profile}"),
+            Self::Kind { cluster } => write!(f, "kind {cluster}"),
+            Self::K3d { cluster } => write!(f, "k3d {cluster}"),
+        }
+    }
+}
+
+/// The way from the engine to the cluster. A registry of the environment goes before everything else. minikube comes
+/// before the shared engine: with its docker driver a node has this machine's boot id, but an engine of its own.
+pub fn route(
+    cluster: &ClusterFacts,
+    engine: &EngineFacts,
+    registry: Option<&Registry>,
+) -> Result<Route, DeliveryRefused> {
+    if let Some(registry) = registry {
+        return Ok(Route::Registry(registry.prefix.clone()));
+    }
+    if let Some(profile) = shared(cluster, |node| node.labels.get(MINIKUBE_LABEL).cloned()) {
+        return Ok(Route::Minikube { profile });
+    }
+    if let Some(name) = shared(cluster, kind_cluster) {
+        return Ok(Route::Kind { cluster: name });
+    }
+    if let Some(name) = shared(cluster, k3d_cluster) {
+        return Ok(Route::K3d { cluster: name });
+    }
+    let is_shared = |node: &NodeFacts| shares_engine(node, engine);
+    if !cluster.nodes.is_empty() && cluster.nodes.iter().all(is_shared) {
+        return Ok(Route::SharedEngine);
+    }
+    Err(DeliveryRefused {
+        context: cluster.context.clone(),
+        reason: reason(cluster, engine),
+    })
+}
+
+/// What `of` says of all nodes alike.
+fn shared(cluster: &ClusterFacts, of: impl Fn(&NodeFacts) -> Option<String>) -> Option<String> {
+    let (first, others) = cluster.nodes.split_first()?;
+    let value = of(first)?;
+    others
+        .iter()
+        .all(|node| of(node).as_ref() == Some(&value))
+        .then_some(value)
+}
+
+/// `kind://docker/CLUSTER/NODE`
+fn kind_cluster(node: &NodeFacts) -> Option<String> {
+    let path = node.provider_id.as_deref()?.strip_prefix("kind://")?;
+    path.split('/').nth(1).map(str::to_owned)
+}
+
+/// `k3s://k3d-CLUSTER-server-0`
+fn k3d_cluster(node: &NodeFacts) -> Option<String> {
+    let provider = node.provider_id.as_deref()?;
+    let name = provider.strip_prefix("k3s://")?.strip_prefix("k3d-")?;
+    let (name, _number) = name.rsplit_once('-')?;
+    let (cluster, role) = name.rsplit_once('-')?;
+    ["server", "agent"]
+        .contains(&role)
+        .then(|| cluster.to_owned())
+}
+
+fn shares_engine(node: &NodeFacts, engine: &EngineFacts) -> bool {
+    let is_docker = node.runtime.starts_with("docker://");
+    let same_machine = !node.boot_id.is_empty() && engine.boot_id.as_ref() == Some(&node.boot_id);
+    let is_desktop =
+        node.name == "docker-desktop" && engine.name.as_deref() == Some("docker-desktop");
+    is_docker && (same_machine || is_desktop)
+}
+
+fn reason(cluster: &ClusterFacts, engine: &EngineFacts) -> String {
+    match cluster
+        .nodes
+        .iter()
+        .find(|node| !shares_engine(node, engine))
+    {
+        None => "it has no nodes".to_owned(),
+        Some(node) if node.runtime.starts_with("docker://") => {
+            format!(
+                "node `{}` has a Docker engine of its own, on another machine",
+                node.name
+            )
+        }
+        Some(node) => format!(
+            "node `{}` runs containers with {}, not with this Docker engine",
+            node.name, node.runtime
+        ),
+    }
 }
 
 impl Explain for DeliveryRefused {
@@ -77,85 +182,12 @@ impl Explain for DeliveryRefused {
     }
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
-        let runs = match self.runtimes.as_slice() {
-            [] => "no node is visible: `list nodes` may be forbidden".to_owned(),
-            runtimes => format!("its nodes run containers with {}", runtimes.join(", ")),
-        };
         vec![
             Diagnostic::error(NO_ROUTE, self.to_string())
-                .note(format!(
-                    "{runs}; this is neither this machine's Docker engine nor minikube, kind or k3d"
-                ))
-                .note("nothing was applied")
-                .hint("name a registry in the environment: `registry: registry.example.com/stack`"),
+                .hint("write `registry: HOST/PATH` in the environment's file: images are pushed there")
+                .hint("or choose a local cluster (minikube, kind, k3d, docker-desktop) by `--cluster CONTEXT`"),
         ]
     }
-}
-
-/// The way to a cluster. A registry that the environment names comes first: the user wants it.
-pub fn route(
-    facts: &ClusterFacts,
-    own_boot_id: Option<&str>,
-    registry: Option<&Registry>,
-) -> Result<Route, DeliveryRefused> {
-    if registry.is_some() {
-        return Ok(Route::Registry);
-    }
-    if shares_engine(facts, own_boot_id) {
-        return Ok(Route::SharedEngine);
-    }
-    facts.nodes.first().and_then(local_cluster).ok_or_else(|| {
-        let runtimes: BTreeSet<&str> = facts
-            .nodes
-            .iter()
-            .map(|node| node.runtime.as_str())
-            .collect();
-        DeliveryRefused {
-            context: facts.context.clone(),
-            runtimes: runtimes.into_iter().map(str::to_owned).collect(),
-        }
-    })
-}
-
-/// This machine's boot id (random(4)); none where the kernel does not tell.
-#[must_use]
-pub fn own_boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned())
-}
-
-fn shares_engine(facts: &ClusterFacts, own_boot_id: Option<&str>) -> bool {
-    let here = |node: &NodeFacts| own_boot_id == Some(node.boot_id.as_str());
-    let desktop = |node: &NodeFacts| node.name == "docker-desktop";
-    !facts.nodes.is_empty()
-        && facts
-            .nodes
-            .iter()
-            .all(|node| node.runtime.starts_with("docker://") && (here(node) || desktop(node)))
-}
-
-fn local_cluster(node: &NodeFacts) -> Option<Route> {
-    if let Some(profile) = node.labels.get(MINIKUBE_PROFILE) {
-        return Some(Route::Minikube {
-            profile: profile.clone(),
-        });
-    }
-    if let Some(path) = node.provider_id.strip_prefix("kind://") {
-        let cluster = path.split('/').nth(1)?.to_owned();
-        return Some(Route::Kind { cluster });
-    }
-    let cluster = k3d_cluster(&node.name)?.to_owned();
-    node.provider_id
-        .starts_with("k3s://")
-        .then_some(Route::K3d { cluster })
-}
-
-/// `k3d-shop-server-0` → `shop`
-fn k3d_cluster(node: &str) -> Option<&str> {
-    let (rest, number) = node.strip_prefix("k3d-")?.rsplit_once('-')?;
-    number.parse::<u32>().ok()?;
-    rest.strip_suffix("-server")
-        .or_else(|| rest.strip_suffix("-agent"))
 }
 
 #[cfg(test)]
@@ -163,110 +195,122 @@ mod tests {
     use super::*;
     use crate::diagnostic::{SourceFile, Span};
 
-    fn cluster(change: impl Fn(&mut NodeFacts)) -> ClusterFacts {
-        let mut node = NodeFacts {
-            name: "node-1".into(),
-            runtime: "containerd://1.7".into(),
+    fn node(name: &str, runtime: &str, boot_id: &str) -> NodeFacts {
+        NodeFacts {
+            name: name.into(),
+            runtime: runtime.into(),
+            boot_id: boot_id.into(),
             ..NodeFacts::default()
-        };
-        change(&mut node);
-        ClusterFacts {
-            context: "somewhere".into(),
-            nodes: vec![node],
         }
     }
 
+    fn provided(name: &str, provider: &str) -> NodeFacts {
+        NodeFacts {
+            provider_id: Some(provider.into()),
+            ..node(name, "containerd://1.7", "here")
+        }
+    }
+
+    fn minikube(profile: &str) -> NodeFacts {
+        NodeFacts {
+            labels: [(MINIKUBE_LABEL.into(), profile.into())].into(),
+            ..node(profile, "docker://27", "here")
+        }
+    }
+
+    fn found(nodes: &[NodeFacts]) -> Result<Route, DeliveryRefused> {
+        let cluster = ClusterFacts {
+            context: "there".into(),
+            nodes: nodes.to_vec(),
+        };
+        let engine = EngineFacts {
+            boot_id: Some("here".into()),
+            name: Some("docker-desktop".into()),
+        };
+        route(&cluster, &engine, None)
+    }
+
     #[test]
-    fn the_way_follows_from_the_nodes() {
-        let docker_here = cluster(|node| {
-            node.runtime = "docker://20.10".into();
-            node.boot_id = "mine".into();
-        });
-        let desktop = cluster(|node| {
-            node.runtime = "docker://28".into();
-            node.name = "docker-desktop".into();
-        });
-        let minikube = cluster(|node| {
-            node.labels.insert(MINIKUBE_PROFILE.into(), "dev".into());
-        });
-        let kind =
-            cluster(|node| node.provider_id = "kind://docker/blue/blue-control-plane".into());
-        let k3d = cluster(|node| {
-            node.name = "k3d-my-shop-agent-1".into();
-            node.provider_id = "k3s://k3d-my-shop-agent-1".into();
-        });
-        for (facts, expected) in [
-            (docker_here, Route::SharedEngine),
-            (desktop, Route::SharedEngine),
+    fn every_kind_of_cluster_has_its_way() {
+        let docker = node("n", "docker://20.10.24", "here");
+        let name = |name: &str| name.to_owned();
+        for (nodes, expected) in [
+            (vec![docker], Route::SharedEngine),
             (
-                minikube,
+                vec![node("docker-desktop", "docker://27", "vm")],
+                Route::SharedEngine,
+            ),
+            (
+                vec![minikube("dev"), minikube("dev")],
                 Route::Minikube {
-                    profile: "dev".into(),
+                    profile: name("dev"),
                 },
             ),
             (
-                kind,
+                vec![provided("k", "kind://docker/my-kind/k")],
                 Route::Kind {
-                    cluster: "blue".into(),
+                    cluster: name("my-kind"),
                 },
             ),
             (
-                k3d,
+                vec![
+                    provided("s", "k3s://k3d-my-dev-server-0"),
+                    provided("a", "k3s://k3d-my-dev-agent-1"),
+                ],
                 Route::K3d {
-                    cluster: "my-shop".into(),
+                    cluster: name("my-dev"),
                 },
             ),
         ] {
-            assert_eq!(route(&facts, Some("mine"), None), Ok(expected), "{facts:?}");
+            assert_eq!(found(&nodes), Ok(expected), "{nodes:?}");
         }
     }
 
     #[test]
-    fn another_machines_docker_is_not_ours() {
-        let elsewhere = cluster(|node| {
-            node.runtime = "docker://20.10".into();
-            node.boot_id = "theirs".into();
-        });
-        let refused = route(&elsewhere, Some("mine"), None).unwrap_err();
-        assert_eq!(refused.exit(), Exit::Refused);
-        let problem = refused.diagnostics().remove(0);
-        assert!(
-            problem.message.contains("`somewhere`") && problem.hints[0].contains("registry:"),
-            "{problem:?}"
-        );
-        assert!(
-            route(&elsewhere, None, None).is_err(),
-            "an unknown boot id is no match"
-        );
-        assert!(
-            route(&ClusterFacts::default(), Some(""), None).is_err(),
-            "no node is no match"
-        );
+    fn a_cluster_without_a_way_is_refused_with_the_reason() {
+        for (nodes, reason) in [
+            (vec![], "it has no nodes"),
+            (
+                vec![
+                    node("a", "docker://20", "here"),
+                    node("b", "docker://20", "elsewhere"),
+                ],
+                "node `b` has a Docker engine of its own, on another machine",
+            ),
+            (
+                vec![node("n", "containerd://1.7", "here")],
+                "node `n` runs containers with containerd://1.7, not with this Docker engine",
+            ),
+            (
+                vec![provided("s", "k3s://bare-metal")],
+                "node `s` runs containers with containerd://1.7, not with this Docker engine",
+            ),
+            (
+                vec![node("n", "docker://20", "")],
+                "node `n` has a Docker engine of its own, on another machine",
+            ),
+        ] {
+            let refused = found(&nodes).unwrap_err();
+            assert_eq!(refused.reason, reason);
+            assert_eq!(refused.exit(), Exit::Refused);
+            assert!(refused.to_string().contains("context `there`"));
+        }
     }
 
     #[test]
-    fn one_foreign_node_is_enough() {
-        let mut facts = cluster(|node| {
-            node.runtime = "docker://20.10".into();
-            node.boot_id = "mine".into();
-        });
-        facts.nodes.push(NodeFacts {
-            runtime: "containerd://1.7".into(),
-            ..NodeFacts::default()
-        });
-        assert!(route(&facts, Some("mine"), None).is_err());
-    }
-
-    #[test]
-    fn a_registry_that_is_named_is_used() {
-        let file = SourceFile::new("env", "");
+    fn a_registry_goes_first_and_a_remote_engine_is_not_shared() {
+        let cluster = ClusterFacts {
+            context: "there".into(),
+            nodes: vec![node("n", "docker://20", "here")],
+        };
         let registry = Registry {
-            prefix: "registry.example.com/shop".into(),
-            span: Span::start_of(&file),
+            prefix: "r.example.com/team".into(),
+            span: Span::start_of(&SourceFile::new("e.yaml", "")),
         };
         assert_eq!(
-            route(&cluster(|_| {}), None, Some(&registry)),
-            Ok(Route::Registry)
+            route(&cluster, &EngineFacts::default(), Some(&registry)),
+            Ok(Route::Registry("r.example.com/team".into()))
         );
+        assert!(route(&cluster, &EngineFacts::default(), None).is_err());
     }
 }

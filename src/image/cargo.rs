@@ -51,6 +51,7 @@ pub(crate) struct Compilation<'a> {
 struct Heard {
     executables: Vec<(String, String, PathBuf)>,
     tail: Tail,
+    broken: BTreeSet<String>,
     lock_is_stale: bool,
 }
 
@@ -101,10 +102,13 @@ impl Compilation<'_> {
         if status.success() {
             return Ok(heard);
         }
-        let packages: Vec<&str> = self
-            .of_profile(profile)
-            .map(|build| build.package.as_str())
-            .collect();
+        let packages: Vec<&str> = if heard.broken.is_empty() {
+            self.of_profile(profile)
+                .map(|build| build.package.as_str())
+                .collect()
+        } else {
+            heard.broken.iter().map(String::as_str).collect()
+        };
         Err(BuildError::Cargo {
             packages: packages.join(", "),
             tail: heard.tail.into_lines(),
@@ -258,10 +262,13 @@ impl Heard {
         if is_status {
             return;
         }
-        self.lock_is_stale |= plain.contains("--locked was passed");
-        if !trimmed.is_empty() || !plain.is_empty() {
-            self.tail.push(line);
+        if let Some((_, rest)) = plain.split_once("error: could not compile `")
+            && let Some((package, _)) = rest.split_once('`')
+        {
+            self.broken.insert(package.to_owned());
         }
+        self.lock_is_stale |= plain.contains("--locked was passed");
+        self.tail.push(line);
         if let Some(task) = tasks.first() {
             task.output(line);
         }
@@ -350,6 +357,27 @@ mod tests {
             sources("/t/a: /r/a\\ b.rs /r/c.rs\n\n/r/c.rs:\n"),
             [PathBuf::from("/r/a b.rs"), PathBuf::from("/r/c.rs")]
         );
+    }
+
+    #[test]
+    fn diagnostics_are_passed_on_and_the_broken_package_is_named() {
+        let events = crate::event::Recorder::default();
+        let tasks = [Task::start(&events, crate::event::Phase::Build, "a")];
+        let mut heard = Heard::default();
+        for line in [
+            "   Compiling a v0.1.0 (/r/a)",
+            "    Building [====>  ] 3/9: a(bin)",
+            "error[E0425]: cannot find value `x`",
+            "error: could not compile `a` (bin \"a\") due to 1 previous error",
+        ] {
+            heard.status(line, &tasks);
+        }
+        assert_eq!(heard.broken, ["a".to_owned()].into());
+        assert_eq!(heard.tail.into_lines().len(), 2);
+        let progress = events.events().into_iter().any(|event| {
+            matches!(event, crate::event::Event::TaskProgress { message, .. } if message == "3/9 a(bin)")
+        });
+        assert!(progress);
     }
 
     #[test]

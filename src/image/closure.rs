@@ -12,7 +12,7 @@ use crate::stack::CargoBuild;
 use super::cache_key::Inputs;
 use super::files::{Files, read_error};
 use super::input_error::InputError;
-use super::lockfile::{Locked, Lockfile};
+use super::lockfile::{Locked, Lockfile, plain};
 use super::manifests::{self, Workspace, canonical};
 use super::target::Target;
 
@@ -192,7 +192,7 @@ fn compiled_with(
     workspace: &mut Workspace,
     package: &Locked,
     build: &CargoBuild,
-) -> Result<Box<dyn Fn(&str) -> bool>, InputError> {
+) -> Result<BTreeSet<String>, InputError> {
     let not_locked = || InputError::NotLocked {
         package: package.name.clone(),
         span: build.span.clone(),
@@ -218,16 +218,10 @@ fn compiled_with(
             });
         }
     }
-    let names: BTreeSet<String> = dependencies
+    Ok(dependencies
         .iter()
         .map(|dependency| plain(&dependency.package))
-        .collect();
-    Ok(Box::new(move |name| names.contains(&plain(name))))
-}
-
-/// Cargo takes `-` and `_` in a package's name for the same.
-fn plain(name: &str) -> String {
-    name.replace('_', "-")
+        .collect())
 }
 
 /// `.cargo/config.toml` of the repository; those of the user and of folders above differ between machines.

@@ -190,7 +190,7 @@ impl Heard {
             if let Some(step) = step(plain) {
                 self.step = step;
                 task.progress(plain);
-            } else if !plain.is_empty() {
+            } else if !is_chatter(plain) {
                 self.tail.push(plain);
                 task.output(plain);
             }
@@ -212,6 +212,17 @@ fn failed(spec: &ImageSpec, build: &DockerfileBuild, text: &str, heard: Heard) -
         place,
         tail: heard.tail.into_lines(),
     }
+}
+
+/// What the engine says of its own doings; programs do not write like that.
+fn is_chatter(line: &str) -> bool {
+    const CHATTER: [&str; 4] = [
+        " --->",
+        "Removing intermediate container ",
+        "Successfully built ",
+        "Successfully tagged ",
+    ];
+    line.is_empty() || CHATTER.iter().any(|start| line.starts_with(start))
 }
 
 /// `Step 3/5 : RUN cargo build` → 3

@@ -149,7 +149,6 @@ fn walk(base: &Path, prefix: &Path, wanted: Vec<PathBuf>) -> Result<Vec<PathBuf>
         return Ok(Vec::new());
     }
     let base_owned = base.to_owned();
-    let in_scope = wanted.clone();
     let walker = WalkBuilder::new(base)
         .hidden(false)
         .ignore(false)
@@ -171,7 +170,7 @@ fn walk(base: &Path, prefix: &Path, wanted: Vec<PathBuf>) -> Result<Vec<PathBuf>
             if is_folder && name == "target" && entry.path().with_file_name("Cargo.toml").exists() {
                 return false;
             }
-            in_scope
+            wanted
                 .iter()
                 .any(|folder| path.starts_with(folder) || (is_folder && folder.starts_with(path)))
         })

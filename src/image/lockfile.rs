@@ -1,6 +1,6 @@
 //! `Cargo.lock`, read without cargo. Pure.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use serde::Deserialize;
 
@@ -71,11 +71,12 @@ impl Lockfile {
     }
 
     /// All packages that `start` is compiled from, itself included, by name and version. `follow` says for a local
-    /// package which of its dependencies count: the lock file does not tell those of tests apart.
+    /// package which of its dependencies count
+    /// (as [`plain`] names): the lock file does not tell those of tests apart.
     pub(crate) fn closure<'a, E>(
         &'a self,
         start: &'a Locked,
-        mut follow: impl FnMut(&Locked) -> Result<Box<dyn Fn(&str) -> bool>, E>,
+        mut follow: impl FnMut(&Locked) -> Result<BTreeSet<String>, E>,
     ) -> Result<BTreeMap<(&'a str, &'a str), &'a Locked>, E> {
         let mut found = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
@@ -84,14 +85,15 @@ impl Lockfile {
             if found.insert(key, package).is_some() {
                 continue;
             }
-            let counts: Box<dyn Fn(&str) -> bool> = if package.is_local() {
-                follow(package)?
-            } else {
-                Box::new(|_| true)
+            let followed = match package.is_local() {
+                true => Some(follow(package)?),
+                false => None,
             };
             for dependency in &package.dependencies {
                 if let Some(next) = self.dependency(dependency)
-                    && counts(&next.name)
+                    && followed
+                        .as_ref()
+                        .is_none_or(|names| names.contains(&plain(&next.name)))
                 {
                     queue.push_back(next);
                 }
@@ -119,6 +121,11 @@ impl Lockfile {
     fn named(&self, name: &str) -> impl Iterator<Item = usize> {
         self.by_name.get(name).into_iter().flatten().copied()
     }
+}
+
+/// Cargo takes `-` and `_` in a package's name for the same.
+pub(crate) fn plain(name: &str) -> String {
+    name.replace('_', "-")
 }
 
 #[cfg(test)]
@@ -176,7 +183,7 @@ checksum = "c3"
         let app = lock.local("app").unwrap();
         let closure = lock
             .closure(app, |_| {
-                Ok::<_, Infallible>(Box::new(|name: &str| name != "insta") as _)
+                Ok::<_, Infallible>(["kit", "rand"].map(str::to_owned).into())
             })
             .unwrap();
         let found: Vec<String> = closure

@@ -5,6 +5,8 @@
 mod assemble;
 mod build;
 mod build_error;
+#[cfg(test)]
+mod build_tests;
 mod cache_key;
 mod cargo;
 mod closure;
@@ -20,13 +22,15 @@ mod files;
 mod input_error;
 mod lockfile;
 mod manifests;
-mod process;
-mod progress;
+pub(crate) mod process;
+pub(crate) mod progress;
 mod report;
 mod rustflags;
 mod spec;
 mod state_folder;
 mod target;
+#[cfg(test)]
+mod test_stack;
 
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;

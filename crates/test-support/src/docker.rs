@@ -1,0 +1,363 @@
+//! A Docker engine for tests: the few endpoints that stackctl uses, over memory instead of a socket.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Json;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, Request, State};
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+
+/// What the engine has and what was asked of it; clones share it.
+#[derive(Clone, Default)]
+pub struct FakeDocker(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    images: BTreeMap<String, FakeImage>,
+    pushed: BTreeMap<String, String>,
+    build_answers: Vec<Value>,
+    during_builds: Option<Box<dyn Fn() + Send>>,
+    push_error: Option<String>,
+    requests: Vec<String>,
+    contexts: Vec<Vec<String>>,
+    logins: Vec<String>,
+}
+
+/// An image of the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FakeImage {
+    /// `sha256:…`
+    pub id: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Paths in its layers.
+    pub files: Vec<String>,
+}
+
+impl FakeDocker {
+    /// A client of this engine.
+    #[must_use]
+    pub fn client(&self) -> Docker {
+        let router = self.router();
+        let transport = move |request: BollardRequest| {
+            let router = router.clone();
+            async move { in_memory(router, request).await }
+        };
+        Docker::connect_with_custom_transport(
+            transport,
+            Some("http://fake"),
+            30,
+            API_DEFAULT_VERSION,
+        )
+        .expect("a custom transport has nothing to connect to")
+    }
+
+    /// Gives the engine an image.
+    pub fn add_image(&self, reference: &str, image: FakeImage) {
+        self.inner().images.insert(reference.to_owned(), image);
+    }
+
+    /// The images by reference.
+    #[must_use]
+    pub fn images(&self) -> BTreeMap<String, FakeImage> {
+        self.inner().images.clone()
+    }
+
+    /// What the next builds answer, one JSON message a line.
+    pub fn answer_builds(&self, answers: impl IntoIterator<Item = Value>) {
+        self.inner().build_answers = answers.into_iter().collect();
+    }
+
+    /// Runs while the engine builds.
+    pub fn during_builds(&self, action: impl Fn() + Send + 'static) {
+        self.inner().during_builds = Some(Box::new(action));
+    }
+
+    /// Makes pushes fail.
+    pub fn refuse_pushes(&self, message: &str) {
+        self.inner().push_error = Some(message.to_owned());
+    }
+
+    /// References in the registry.
+    #[must_use]
+    pub fn pushed(&self) -> Vec<String> {
+        self.inner().pushed.keys().cloned().collect()
+    }
+
+    /// `METHOD /path?query` of all requests so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.inner().requests.clone()
+    }
+
+    /// The paths in each build context so far.
+    #[must_use]
+    pub fn contexts(&self) -> Vec<Vec<String>> {
+        self.inner().contexts.clone()
+    }
+
+    /// The `X-Registry-Auth` headers so far.
+    #[must_use]
+    pub fn logins(&self) -> Vec<String> {
+        self.inner().logins.clone()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route("/_ping", get(|| async { "OK" }))
+            .route("/info", get(|| async { Json(json!({"Name": "fake"})) }))
+            .route("/images/json", get(list))
+            .route("/images/load", post(load))
+            .route("/build", post(build))
+            .fallback(named)
+            .with_state(self.clone())
+    }
+}
+
+/// One request over one connection in memory: bollard's transport wants hyper's own response body.
+async fn in_memory(
+    router: Router,
+    request: BollardRequest,
+) -> Result<hyper::Response<hyper::body::Incoming>, bollard::errors::Error> {
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let service = TowerToHyperService::new(router);
+        // The client may go away first; its own result tells.
+        hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(far), service)
+            .await
+            .ok();
+    });
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}
+
+async fn list(State(docker): State<FakeDocker>) -> Json<Value> {
+    let images: Vec<Value> = docker
+        .images()
+        .into_iter()
+        .map(|(reference, image)| {
+            json!({
+                "Id": image.id, "ParentId": "", "RepoTags": [reference], "RepoDigests": [],
+                "Created": 0, "Size": 1, "SharedSize": -1, "Labels": image.labels, "Containers": -1,
+            })
+        })
+        .collect();
+    docker.note("GET /images/json");
+    Json(Value::Array(images))
+}
+
+/// What `docker load` does with an archive of one layer tar per layer.
+async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
+    docker.note("POST /images/load");
+    let files = files(&body);
+    let parse = |name: &str| -> Value {
+        files
+            .get(name)
+            .and_then(|content| serde_json::from_slice(content).ok())
+            .unwrap_or_default()
+    };
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let manifest = parse("manifest.json");
+    let config_name = text(&manifest[0]["Config"]);
+    let config = parse(&config_name);
+    let layers = manifest[0]["Layers"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let image = FakeImage {
+        id: format!("sha256:{}", config_name.trim_end_matches(".json")),
+        labels: serde_json::from_value(config["config"]["Labels"].clone()).unwrap_or_default(),
+        files: layers
+            .iter()
+            .filter_map(|layer| files.get(&text(layer)))
+            .flat_map(|layer| self::files(layer).into_keys())
+            .collect(),
+    };
+    let tags = manifest[0]["RepoTags"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    for tag in &tags {
+        docker.add_image(&text(tag), image.clone());
+    }
+    Json(json!({"stream": "Loaded image\n"})).into_response()
+}
+
+async fn build(State(docker): State<FakeDocker>, uri: Uri, body: Bytes) -> Response {
+    docker.note(&format!("POST {}", relative(&uri)));
+    let mut inner = docker.inner();
+    inner.contexts.push(files(&body).into_keys().collect());
+    if let Some(action) = &inner.during_builds {
+        action();
+    }
+    let lines: String = inner
+        .build_answers
+        .iter()
+        .map(|answer| format!("{answer}\n"))
+        .collect();
+    let built = inner
+        .build_answers
+        .iter()
+        .filter_map(|answer| answer["aux"]["ID"].as_str());
+    let images: Vec<String> = built.map(str::to_owned).collect();
+    for id in images {
+        let image = FakeImage {
+            id: id.clone(),
+            ..FakeImage::default()
+        };
+        inner.images.insert(id, image);
+    }
+    Body::from(lines).into_response()
+}
+
+/// Endpoints with an image's name, slashes and all, in the middle of the path.
+async fn named(
+    State(docker): State<FakeDocker>,
+    Query(query): Query<BTreeMap<String, String>>,
+    request: Request,
+) -> Response {
+    let method = request.method().as_str().to_owned();
+    let uri = request.uri().clone();
+    docker.note(&format!("{method} {}", relative(&uri)));
+    if let Some(login) = request.headers().get("x-registry-auth") {
+        let login = login.to_str().unwrap_or_default().to_owned();
+        docker.inner().logins.push(login);
+    }
+    let path = uri.path();
+    let between = |start: &str, end: &str| {
+        let name = path.strip_prefix(start)?.strip_suffix(end)?;
+        Some(name.replace("%3A", ":"))
+    };
+    match method.as_str() {
+        "GET" if path.starts_with("/distribution/") => {
+            docker.distribution(&between("/distribution/", "/json").unwrap_or_default())
+        }
+        "GET" => docker.inspect(&between("/images/", "/json").unwrap_or_default()),
+        "POST" if path.ends_with("/tag") => {
+            docker.tag(&between("/images/", "/tag").unwrap_or_default(), &query)
+        }
+        "POST" if path.ends_with("/push") => {
+            docker.push(&between("/images/", "/push").unwrap_or_default(), &query)
+        }
+        "DELETE" => docker.delete(&between("/images/", "").unwrap_or_default()),
+        _ => error(
+            StatusCode::NOT_IMPLEMENTED,
+            "the fake engine does not know this endpoint",
+        ),
+    }
+}
+
+impl FakeDocker {
+    fn note(&self, request: &str) {
+        self.inner().requests.push(request.to_owned());
+    }
+
+    fn inspect(&self, name: &str) -> Response {
+        let inner = self.inner();
+        let by_id = || inner.images.values().find(|image| image.id == name);
+        match inner.images.get(name).or_else(by_id) {
+            Some(image) => Json(json!({"Id": image.id})).into_response(),
+            None => error(StatusCode::NOT_FOUND, &format!("No such image: {name}")),
+        }
+    }
+
+    fn tag(&self, name: &str, query: &BTreeMap<String, String>) -> Response {
+        let mut inner = self.inner();
+        let found = inner.images.get(name).cloned();
+        let found = found.or_else(|| {
+            inner
+                .images
+                .values()
+                .find(|image| image.id == name)
+                .cloned()
+        });
+        match found {
+            Some(image) => {
+                let reference = format!("{}:{}", query["repo"], query["tag"]);
+                inner.images.insert(reference, image);
+                StatusCode::CREATED.into_response()
+            }
+            None => error(StatusCode::NOT_FOUND, &format!("No such image: {name}")),
+        }
+    }
+
+    fn delete(&self, name: &str) -> Response {
+        match self.inner().images.remove(name) {
+            Some(_) => Json(json!([{"Untagged": name}])).into_response(),
+            None => error(StatusCode::NOT_FOUND, &format!("No such image: {name}")),
+        }
+    }
+
+    fn distribution(&self, name: &str) -> Response {
+        if self.inner().pushed.contains_key(name) {
+            let descriptor = json!({"mediaType": "m", "digest": "sha256:0", "size": 1});
+            return Json(json!({"Descriptor": descriptor, "Platforms": []})).into_response();
+        }
+        let refused = self.inner().push_error.clone();
+        match refused {
+            Some(message) => error(StatusCode::INTERNAL_SERVER_ERROR, &message),
+            None => error(StatusCode::NOT_FOUND, "manifest unknown: manifest unknown"),
+        }
+    }
+
+    fn push(&self, repository: &str, query: &BTreeMap<String, String>) -> Response {
+        let mut inner = self.inner();
+        if let Some(message) = &inner.push_error {
+            let line = json!({"errorDetail": {"message": message}, "error": message});
+            return Body::from(format!("{line}\n")).into_response();
+        }
+        let reference = format!("{repository}:{}", query["tag"]);
+        let Some(image) = inner.images.get(&reference).cloned() else {
+            let message = format!("An image does not exist locally with the tag: {repository}");
+            return error(StatusCode::NOT_FOUND, &message);
+        };
+        inner.pushed.insert(reference, image.id);
+        let lines = [
+            json!({"status": "The push refers to repository"}),
+            json!({"status": "Layer already exists", "id": "a"}),
+            json!({"status": "Pushed", "id": "b"}),
+        ];
+        Body::from(lines.map(|line| format!("{line}\n")).concat()).into_response()
+    }
+}
+
+/// bollard sends absolute URIs through a transport of ours.
+fn relative(uri: &Uri) -> String {
+    uri.path_and_query()
+        .map_or_else(String::new, ToString::to_string)
+}
+
+fn error(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"message": message}))).into_response()
+}
+
+fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut archive = tar::Archive::new(tar);
+    for mut entry in archive.entries().into_iter().flatten().flatten() {
+        let mut content = Vec::new();
+        let path = entry.path().map(|path| path.display().to_string());
+        if let Ok(path) = path
+            && entry.read_to_end(&mut content).is_ok()
+        {
+            files.insert(path, content);
+        }
+    }
+    files
+}

@@ -1,0 +1,366 @@
+//! Builds against an engine in memory; cargo and commands are real.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use test_support::docker::{FakeDocker, FakeImage};
+use tokio_util::sync::CancellationToken;
+
+use super::build::{BuildContext, BuildOptions, build};
+use super::build_error::BuildError;
+use super::elf;
+use super::engine::Engine;
+use super::report::{BuildOutcome, BuildReport};
+use super::spec::specs;
+use super::state_folder::StateFolder;
+use super::target::Target;
+use super::test_stack::{cargo, command, dockerfile, stack, write};
+use crate::diagnostic::{Exit, Explain};
+use crate::event::{Event, Recorder, TaskOutcome};
+use crate::stack::{Build, Registry, Stack};
+
+/// A stack in a folder of its own, its engine and what was heard.
+struct Scene {
+    root: tempfile::TempDir,
+    stack: Stack,
+    docker: FakeDocker,
+    events: Recorder,
+    cancel: CancellationToken,
+}
+
+impl Scene {
+    fn new(files: &[(&str, &str)], services: &[(&str, Build)]) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), files);
+        Self {
+            stack: stack(root.path(), services),
+            root,
+            docker: FakeDocker::default(),
+            events: Recorder::default(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    async fn build(&self) -> Result<BuildReport, BuildError> {
+        let context = BuildContext {
+            engine: &Engine::from_docker(self.docker.client(), "unix:///fake"),
+            events: &self.events,
+            cancel: &self.cancel,
+            options: BuildOptions::default(),
+        };
+        build(&self.stack, &specs(&self.stack, None).unwrap(), &context).await
+    }
+
+    fn reference(&self, service: &str) -> String {
+        specs(&self.stack, None).unwrap()[service].reference.clone()
+    }
+
+    fn outcomes(&self) -> Vec<(String, TaskOutcome)> {
+        let finished = |event| match event {
+            Event::TaskFinished { task, outcome, .. } => Some((task, outcome)),
+            _ => None,
+        };
+        self.events
+            .events()
+            .into_iter()
+            .filter_map(finished)
+            .collect()
+    }
+
+    fn summary(&self) -> Option<String> {
+        self.events
+            .events()
+            .into_iter()
+            .find_map(|event| match event {
+                Event::PhaseFinished { summary, .. } => Some(summary),
+                _ => None,
+            })
+    }
+}
+
+fn web() -> Scene {
+    let files = [
+        ("web/Dockerfile", "FROM base\n\nRUN make\nCOPY x /x\n"),
+        ("web/x", "1"),
+        ("web/.dockerignore", "*.log\n"),
+        ("web/a.log", ""),
+    ];
+    Scene::new(&files, &[("web", dockerfile("web/Dockerfile"))])
+}
+
+fn hello() -> Scene {
+    let files = [
+        (
+            "Cargo.toml",
+            "[workspace]\nresolver = \"3\"\nmembers = [\"hello\"]\n",
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\n",
+        ),
+        (
+            "hello/Cargo.toml",
+            "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        ),
+        ("hello/src/main.rs", "fn main() { println!(\"hello\"); }\n"),
+    ];
+    Scene::new(&files, &[("greeter", cargo("hello"))])
+}
+
+#[tokio::test]
+async fn an_image_that_is_there_is_not_built() {
+    let scene = web();
+    let image = FakeImage {
+        id: "sha256:1".into(),
+        ..FakeImage::default()
+    };
+    scene.docker.add_image(&scene.reference("web"), image);
+    let report = scene.build().await.unwrap();
+    let built = &report.images["web"];
+    assert_eq!(
+        (built.outcome, built.id.as_deref()),
+        (BuildOutcome::Cached, Some("sha256:1"))
+    );
+    assert_eq!(scene.outcomes(), [("web".into(), TaskOutcome::Unchanged)]);
+    assert_eq!(scene.summary().as_deref(), Some("0 built, 1 cached"));
+    assert_eq!(scene.docker.requests().len(), 1, "one look");
+}
+
+#[tokio::test]
+async fn an_image_of_another_registry_only_gets_another_name() {
+    let mut scene = web();
+    let spec = specs(&scene.stack, None).unwrap().remove("web").unwrap();
+    let image = FakeImage {
+        id: "sha256:1".into(),
+        labels: super::assemble::labels(&spec),
+        ..FakeImage::default()
+    };
+    scene.docker.add_image(&spec.reference, image);
+    scene.stack.environment.registry = Some(Registry {
+        prefix: "r.example.com/team".into(),
+        span: super::test_stack::span(),
+    });
+    let report = scene.build().await.unwrap();
+    assert_eq!(report.summary(), "0 built, 1 cached");
+    let reference = scene.reference("web");
+    assert!(reference.starts_with("r.example.com/team/web:"));
+    assert_eq!(scene.docker.images()[&reference].id, "sha256:1");
+}
+
+#[tokio::test]
+async fn a_dockerfile_is_built_and_tagged() {
+    let scene = web();
+    scene.docker.answer_builds([
+        json!({"stream": "Step 1/3 : FROM base\n"}),
+        json!({"stream": " ---> Running in 1\n"}),
+        json!({"stream": "made\n"}),
+        json!({"aux": {"ID": "sha256:7"}}),
+    ]);
+    let report = scene.build().await.unwrap();
+    assert_eq!(report.images["web"].outcome, BuildOutcome::Built);
+    assert_eq!(
+        scene.docker.images()[&scene.reference("web")].id,
+        "sha256:7"
+    );
+    assert_eq!(
+        scene.docker.contexts(),
+        [[".dockerignore", "Dockerfile", "x"]]
+    );
+    let request = &scene.docker.requests()[2];
+    assert!(request.starts_with("POST /build?"), "{request}");
+    assert!(
+        request.contains("version=1") && request.contains("stackctl.dev%2Finputs"),
+        "{request}"
+    );
+    let output: Vec<String> = scene
+        .events
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Output { line, .. } => Some(line),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(output, ["made"]);
+}
+
+#[tokio::test]
+async fn a_failing_step_is_shown_in_the_dockerfile() {
+    let scene = web();
+    scene.docker.answer_builds([
+        json!({"stream": "Step 1/3 : FROM base\n"}),
+        json!({"stream": "Step 2/3 : RUN make\n"}),
+        json!({"stream": "make: no targets\n"}),
+        json!({"errorDetail": {"code": 2, "message": "The command '/bin/sh -c make' returned a non-zero code: 2"}, "error": "…"}),
+    ]);
+    let error = scene.build().await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Failed);
+    let found = &error.diagnostics()[0];
+    assert_eq!(found.labels[0].span.to_string(), "web/Dockerfile:3:1");
+    assert_eq!(found.labels[0].span.text(), "RUN make");
+    assert_eq!(found.notes, ["make: no targets"]);
+    assert!(scene.docker.images().is_empty());
+    assert_eq!(scene.outcomes(), [("web".into(), TaskOutcome::Failed)]);
+}
+
+#[tokio::test]
+async fn an_image_of_changing_sources_gets_no_tag() {
+    let scene = web();
+    scene
+        .docker
+        .answer_builds([json!({"aux": {"ID": "sha256:7"}})]);
+    let edited = scene.root.path().join("web/x");
+    scene
+        .docker
+        .during_builds(move || fs::write(&edited, "2").unwrap());
+    let before = scene.reference("web");
+    let error = scene.build().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "sources of web changed while it was built"
+    );
+    assert_eq!(error.diagnostics()[0].notes, ["changed: file web/x"]);
+    assert!(!scene.docker.images().contains_key(&before));
+}
+
+#[tokio::test]
+async fn a_command_must_succeed_and_leave_its_image() {
+    let run = |script: &str| Scene::new(&[], &[("db", command(&["sh", "-c", script], &[]))]);
+    let scene = run("echo making; echo \"$STACKCTL_IMAGE\" > image");
+    let error = scene.build().await.unwrap_err();
+    assert!(matches!(error, BuildError::NoImage { .. }), "{error}");
+    let named = fs::read_to_string(scene.root.path().join("image")).unwrap();
+    assert_eq!(named.trim(), scene.reference("db"));
+
+    let error = run("echo broken >&2; exit 3").build().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the build command of db failed: exit status: 3"
+    );
+    assert_eq!(error.diagnostics()[0].notes, ["broken"]);
+
+    let missing = Scene::new(&[], &[("db", command(&["no-such-program-here"], &[]))]);
+    let error = missing.build().await.unwrap_err();
+    assert_eq!(error.to_string(), "failed to run `no-such-program-here`");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_build_at_once() {
+    let scene = Scene::new(&[], &[("db", command(&["sleep", "60"], &[]))]);
+    let started = Instant::now();
+    let cancel = scene.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cancel.cancel();
+    });
+    let error = scene.build().await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Interrupted);
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn a_cargo_service_becomes_an_image_of_its_binary() {
+    let scene = hello();
+    let report = scene.build().await.unwrap();
+    assert_eq!(report.images["greeter"].outcome, BuildOutcome::Built);
+    let image = &scene.docker.images()[&scene.reference("greeter")];
+    assert_eq!(image.files, ["hello"]);
+    assert_eq!(
+        report.images["greeter"].id.as_deref(),
+        Some(image.id.as_str())
+    );
+    assert_eq!(image.labels["org.opencontainers.image.title"], "greeter");
+    assert_eq!(image.labels["org.opencontainers.image.version"], "0.1.0");
+    let Target { triple, platform } = Target::host();
+    let binary = scene
+        .root
+        .path()
+        .join("target/stackctl")
+        .join(triple)
+        .join("release/hello");
+    assert_eq!(
+        elf::check(&fs::read(binary).unwrap(), platform.architecture),
+        Ok(())
+    );
+
+    let again = scene.build().await.unwrap();
+    assert_eq!(again.summary(), "0 built, 1 cached");
+    let warned = scene
+        .events
+        .events()
+        .iter()
+        .any(|event| matches!(event, Event::Warning(_)));
+    assert!(!warned, "all sources are declared");
+}
+
+#[tokio::test]
+async fn the_compilers_words_are_shown() {
+    let scene = hello();
+    write(
+        scene.root.path(),
+        &[("hello/src/main.rs", "fn main() { nothing }\n")],
+    );
+    let error = scene.build().await.unwrap_err();
+    assert_eq!(error.to_string(), "cargo could not compile hello");
+    assert!(error.diagnostics()[0].notes[0].contains("cannot find value `nothing`"));
+    assert!(scene.docker.images().is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_the_tag_does_not_cover_is_reported() {
+    let scene = hello();
+    let main = "fn main() { print!(\"{}\", include_str!(\"../tests/words.txt\")); }\n";
+    write(
+        scene.root.path(),
+        &[("hello/src/main.rs", main), ("hello/tests/words.txt", "x")],
+    );
+    scene.build().await.unwrap();
+    let warnings: Vec<String> = scene
+        .events
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Warning(warning) => Some(warning.message),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        warnings,
+        ["`hello/tests/words.txt` is compiled into greeter, but its tag does not depend on it"]
+    );
+}
+
+#[tokio::test]
+async fn a_second_build_waits_for_the_first() {
+    let scene = hello();
+    let held = lock(scene.root.path());
+    let build = scene.build();
+    let release = async {
+        let waits = |event: &Event| matches!(event, Event::Note(note) if note.contains("waiting"));
+        while !scene.events.events().iter().any(waits) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let image = FakeImage {
+            id: "sha256:first".into(),
+            ..FakeImage::default()
+        };
+        scene.docker.add_image(&scene.reference("greeter"), image);
+        drop(held);
+    };
+    let (report, ()) = tokio::join!(build, release);
+    let report = report.unwrap();
+    assert_eq!(
+        report.summary(),
+        "0 built, 1 cached",
+        "the first one built it"
+    );
+}
+
+fn lock(root: &Path) -> fs::File {
+    StateFolder::of(root)
+        .try_lock("build.lock")
+        .unwrap()
+        .unwrap()
+}
