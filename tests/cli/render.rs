@@ -92,7 +92,7 @@ fn the_source_of_each_value_is_shown() {
         "{replicas}"
     );
     assert!(
-        replicas.contains("services/web/service.yaml:8"),
+        replicas.contains("services/web/service.yaml:9"),
         "{replicas}"
     );
 }
