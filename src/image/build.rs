@@ -32,7 +32,7 @@ use super::{command, dockerfile};
 
 /// A file that a binary is compiled from, but that its tag does not depend on.
 const UNDECLARED: Code = Code::new("S0412");
-/// Held while cargo compiles and its binaries are read.
+/// Held from before cargo starts until its binaries are in the engine.
 const LOCK: &str = "build.lock";
 /// How often a lock is tried that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
@@ -55,7 +55,8 @@ pub struct BuildContext<'a> {
 pub struct BuildOptions {
     /// Whether the compiler's diagnostics have colours.
     pub color: bool,
-    /// `SOURCE_DATE_EPOCH`: the time of images and of what is in them, in seconds since 1970.
+    /// `SOURCE_DATE_EPOCH`: the time of images and of what is in them, in seconds since 1970. It is no input: a
+    /// tag does not depend on it.
     pub created: u64,
 }
 
@@ -111,9 +112,10 @@ struct Session<'a> {
 impl Session<'_> {
     async fn run(&self) -> Result<BuildReport, BuildError> {
         let mut report = BuildReport::default();
-        let missing = self
-            .cached(self.specs.values().collect(), &mut report)
-            .await?;
+        let missing = tokio::select! {
+            missing = self.cached(self.specs.values().collect(), &mut report) => missing?,
+            () = self.context.cancel.cancelled() => return Err(BuildError::Interrupted),
+        };
         let (cargo, others): (Vec<&ImageSpec>, Vec<&ImageSpec>) = missing
             .into_iter()
             .partition(|spec| matches!(spec.build, Build::Cargo(_)));
@@ -271,8 +273,12 @@ impl Session<'_> {
             return Ok(built);
         }
         let tasks: Vec<Task<'_>> = missing.iter().map(|spec| self.task(spec)).collect();
+        let root = fs::canonicalize(&self.stack.root).map_err(|source| BuildError::File {
+            action: format!("find {}", self.stack.root.display()),
+            source,
+        })?;
         let executables = Compilation {
-            root: &self.stack.root,
+            root,
             builds: self.compiled_together(),
             color: self.context.options.color,
         }
@@ -289,7 +295,6 @@ impl Session<'_> {
             );
             self.warn_of_undeclared(spec, executable);
         }
-        drop(lock);
         self.check_unchanged(&missing)?;
         for ((spec, binary), task) in missing.into_iter().zip(binaries).zip(tasks) {
             task.progress("loading");
@@ -297,6 +302,8 @@ impl Session<'_> {
             built.push(self.done(spec, id, BuildOutcome::Built, &task));
             task.finish(TaskOutcome::Done, "");
         }
+        // Who waited for it finds the images.
+        drop(lock);
         Ok(built)
     }
 
@@ -434,7 +441,7 @@ impl Session<'_> {
         (spec.service.clone(), image)
     }
 
-    /// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.
+    /// Cargo's own lock ends with cargo: until its binaries are loaded, no other build may write them.
     async fn lock(&self) -> Result<Held, BuildError> {
         let state = StateFolder::of(&self.stack.root);
         let mut waited = false;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use tokio::process::Command;
@@ -38,8 +38,8 @@ pub(crate) struct Executable {
 
 /// What is compiled and where.
 pub(crate) struct Compilation<'a> {
-    /// The workspace.
-    pub root: &'a Path,
+    /// The workspace, as cargo sees it: absolute, without links.
+    pub root: PathBuf,
     /// What.
     pub builds: BTreeMap<&'a ServiceName, &'a CargoBuild>,
     /// Whether diagnostics are coloured.
@@ -56,7 +56,7 @@ struct Heard {
 }
 
 impl Compilation<'_> {
-    /// Compiles all of them. `tasks` hear the progress, the first one also every diagnostic.
+    /// Compiles all of them. `tasks` hear the progress; diagnostics come from a task `cargo`.
     pub(crate) async fn run(
         &self,
         tasks: &[Task<'_>],
@@ -126,7 +126,7 @@ impl Compilation<'_> {
     fn command(&self, profile: &str) -> Result<Command, BuildError> {
         let mut command = Command::new("cargo");
         command
-            .current_dir(self.root)
+            .current_dir(&self.root)
             .args([
                 "build",
                 "--locked",
@@ -171,7 +171,7 @@ impl Compilation<'_> {
         if let Some(home) = &cargo_home {
             ours.push(format!("--remap-path-prefix={}=/cargo", home.display()));
         }
-        let configs = rustflags::configs(self.root, cargo_home)
+        let configs = rustflags::configs(&self.root, cargo_home)
             .map_err(|error| BuildError::Inputs(error.into()))?;
         Ok(rustflags::combine(
             rustflags::of_environment(|name| env::var(name).ok()),
@@ -209,7 +209,7 @@ impl Compilation<'_> {
         let sources = sources(&rules)
             .into_iter()
             .filter(|source| !source.starts_with(&target))
-            .filter_map(|source| Some(source.strip_prefix(self.root).ok()?.to_owned()))
+            .filter_map(|source| Some(source.strip_prefix(&self.root).ok()?.to_owned()))
             .collect();
         Ok(Executable {
             path: path.clone(),
@@ -270,7 +270,7 @@ impl Heard {
         self.lock_is_stale |= plain.contains("--locked was passed");
         self.tail.push(line);
         if let Some(task) = tasks.first() {
-            task.output(line);
+            task.output_of("cargo", line);
         }
     }
 }

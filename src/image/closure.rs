@@ -248,8 +248,11 @@ fn environment() -> String {
                 && name != "CARGO_TARGET_DIR"
                 && !name.ends_with("_RUNNER"))
     };
-    let variables: BTreeMap<String, String> =
-        env::vars().filter(|(name, _)| counts(name)).collect();
+    let variables: BTreeMap<String, String> = env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .filter(|(name, _)| counts(name))
+        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
+        .collect();
     variables
         .iter()
         .map(|(name, value)| format!("{name}={value}\n"))

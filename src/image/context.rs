@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub dockerfile: String,
     /// Where it is on disk if it is not part of the context.
     outside: Option<PathBuf>,
+    /// What we write ourselves while we build.
+    ours: [PathBuf; 2],
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Context {
             dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
             folder,
             entries: Vec::new(),
+            ours: [".stackctl", "target/stackctl"].map(|path| root.join(path)),
         };
         context.list("", &ignore)?;
         Ok(context)
@@ -146,6 +149,9 @@ impl Context {
                 "" => name,
                 _ => format!("{below}/{name}"),
             };
+            if self.ours.contains(&self.folder.join(&path)) {
+                continue;
+            }
             let kind = match file_type {
                 kind if kind.is_dir() => Kind::Folder,
                 kind if kind.is_symlink() => Kind::Link,
@@ -291,6 +297,22 @@ mod tests {
             ]
         );
         assert_eq!(context.files(&build).len(), 4);
+    }
+
+    #[test]
+    fn what_we_write_ourselves_is_no_input() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("Dockerfile", "FROM scratch\n"),
+                (".stackctl/build.lock", ""),
+                ("target/stackctl/x", ""),
+                ("target/y", ""),
+            ],
+        );
+        let context = Context::read(root.path(), &build("Dockerfile", ".")).unwrap();
+        assert_eq!(listing(&context), ["Dockerfile", "target/", "target/y"]);
     }
 
     #[test]

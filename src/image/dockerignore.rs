@@ -1,5 +1,6 @@
 //! `.dockerignore` by Docker's rules: anchored at the context, the last pattern that matches wins, `!` takes back,
-//! `**` crosses folders, and what is below an ignored folder is ignored. Git's rules differ in all four.
+//! `**` crosses folders, and what is below an ignored folder is ignored. Git's rules differ in all four. As BuildKit,
+//! and unlike the old command line, `!**/*.rs` also finds files in folders that another pattern ignores.
 
 use std::ops::RangeInclusive;
 use std::path::Path;

@@ -51,6 +51,14 @@ impl<'a> Task<'a> {
         });
     }
 
+    /// Passes on a line of a program that works for more tasks than this one.
+    pub(crate) fn output_of(&self, program: &str, line: &str) {
+        self.events.emit(Event::Output {
+            task: program.to_owned(),
+            line: line.to_owned(),
+        });
+    }
+
     /// How long it has run.
     pub(crate) fn elapsed(&self) -> std::time::Duration {
         self.started.elapsed()
