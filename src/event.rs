@@ -108,6 +108,19 @@ pub enum Event {
         /// Without the line break.
         text: String,
     },
+    /// A change that a plan holds, already in words.
+    Change {
+        /// `+`, `~` or `-`.
+        sign: char,
+        /// Such as `Deployment/counter`.
+        object: String,
+        /// Such as `spec.replicas`; may be empty.
+        field: String,
+        /// Such as `2 → 3`; never those of a secret.
+        values: String,
+        /// Where a user would change it, such as `environments/staging.yaml:14`; may be empty.
+        place: String,
+    },
     /// Something to know that stops nothing.
     Warning(Diagnostic),
     /// Something worth a line of its own, such as `waiting for the lock held by …`.

@@ -207,12 +207,28 @@ impl<'a> Session<'a> {
             summary: plan.summary(),
             elapsed: started.elapsed(),
         });
+        if write {
+            show_changes(&plan, env);
+        }
         let steps = steps(&plan, self.stack);
         Ok(Planned {
             plan,
             steps,
             secrets: secrets.values,
         })
+    }
+}
+
+/// On the way to a change, what is changed; what is new is counted. A dry run gives the whole table as its result.
+fn show_changes(plan: &Plan, env: &Env) {
+    for row in plan.rows().into_iter().filter(|row| row.sign != '+') {
+        env.events.emit(Event::Change {
+            sign: row.sign,
+            object: row.object,
+            field: row.field,
+            values: row.values,
+            place: row.place,
+        });
     }
 }
 

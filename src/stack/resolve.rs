@@ -67,10 +67,8 @@ pub(super) fn listed(
                 "a service cannot be called {service}: templates/{service}/ has a meaning of its own"
             );
             decoder.bad_value(&span, message);
-        } else if unique.contains_key(&service) {
+        } else if unique.insert(service.clone(), span.clone()).is_some() {
             decoder.bad_value(&span, format!("the service {service} is listed twice"));
-        } else {
-            unique.insert(service, span);
         }
     }
     Some((name?, unique))

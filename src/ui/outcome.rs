@@ -9,7 +9,7 @@ use crate::commands::status::Status;
 use crate::commands::{Outcome, RolledOut};
 use crate::diagnosis::{ServiceState, ServiceStatus};
 use crate::execute::delete::{DeleteReport, Kept};
-use crate::plan::{Action, Change, FieldChange, Plan};
+use crate::plan::{Plan, Row};
 use crate::stack::ServiceName;
 
 use super::duration;
@@ -72,60 +72,18 @@ fn finished(rolled_out: &RolledOut) -> String {
 
 /// The change table: a row for each object, or for each of its fields, then the count.
 fn changes(plan: &Plan) -> String {
-    let rows: Vec<Vec<String>> = plan
-        .changes
-        .iter()
-        .filter(|change| change.action != Action::Keep)
-        .flat_map(change_rows)
-        .collect();
-    let mut lines: Vec<String> = columns(&rows)
-        .into_iter()
-        .map(|line| colored(&line))
-        .collect();
+    let row = |row: Row| {
+        vec![
+            format!("{} {}", row.sign, row.object),
+            row.field,
+            row.values,
+            row.place,
+        ]
+    };
+    let rows: Vec<Vec<String>> = plan.rows().into_iter().map(row).collect();
+    let mut lines: Vec<String> = columns(&rows).iter().map(|line| colored(line)).collect();
     lines.push(plan.summary());
     lines.join("\n") + "\n"
-}
-
-fn change_rows(change: &Change) -> Vec<Vec<String>> {
-    let object = change.reference.to_string();
-    match &change.action {
-        Action::Create => vec![vec![format!("+ {object}")]],
-        Action::Delete => vec![vec![format!("- {object}")]],
-        Action::Keep => Vec::new(),
-        Action::Update { fields } if fields.is_empty() => vec![vec![format!("~ {object}")]],
-        Action::Update { fields } => fields
-            .iter()
-            .map(|field| field_row(&object, field))
-            .collect(),
-    }
-}
-
-fn field_row(object: &str, field: &FieldChange) -> Vec<String> {
-    let value = |value: &Option<serde_json::Value>| match value {
-        None => "(none)".to_owned(),
-        Some(serde_json::Value::String(text)) => shortened(text),
-        Some(other) => shortened(&other.to_string()),
-    };
-    vec![
-        format!("~ {object}"),
-        field.path.clone(),
-        format!("{} → {}", value(&field.from), value(&field.to)),
-        field.origin.as_ref().map(short_place).unwrap_or_default(),
-    ]
-}
-
-/// `path:line`: a column says nothing in a table.
-fn short_place(span: &crate::diagnostic::Span) -> String {
-    format!("{}:{}", span.file().path().display(), span.position().line)
-}
-
-fn shortened(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let line = text.lines().next().unwrap_or_default();
-    if line.chars().count() <= LONGEST && line.len() == text.len() {
-        return text.to_owned();
-    }
-    line.chars().take(LONGEST).chain(['…']).collect()
 }
 
 fn colored(line: &str) -> String {
@@ -228,12 +186,5 @@ mod tests {
         for (seconds, text) in [(5, "5s"), (130, "2m"), (7_300, "2h"), (200_000, "2d")] {
             assert_eq!(age(start, Timestamp::from_second(seconds).unwrap()), text);
         }
-    }
-
-    #[test]
-    fn long_values_are_shortened() {
-        assert_eq!(shortened("short"), "short");
-        assert_eq!(shortened("two\nlines"), "two…");
-        assert_eq!(shortened(&"x".repeat(80)).chars().count(), 61);
     }
 }

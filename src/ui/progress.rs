@@ -219,6 +219,9 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
                 format!("{task} {text}")
             };
             match outcome {
+                TaskOutcome::Done if detail == Detail::Normal && is_small(*phase, *elapsed) => {
+                    Vec::new()
+                }
                 TaskOutcome::Done => vec![step(verb(*phase), &timed(&text, *elapsed))],
                 TaskOutcome::Unchanged if detail == Detail::Verbose => {
                     vec![step(verb(*phase), &text)]
@@ -227,8 +230,30 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
                 TaskOutcome::Failed => vec![failed(verb(*phase), &text)],
             }
         }
+        Event::Change {
+            sign,
+            object,
+            field,
+            values,
+            place,
+        } => {
+            let dim = Style::new().dimmed();
+            vec![format!(
+                "{:11}{sign} {object}  {field}  {values}  {dim}{place}{dim:#}",
+                ""
+            )]
+        }
         Event::Note(text) => vec![step("Note", text)],
         _ => Vec::new(),
+    }
+}
+
+/// Steps that come in dozens and take no time: the phase's own line counts them.
+fn is_small(phase: Phase, elapsed: Duration) -> bool {
+    match phase {
+        Phase::Apply | Phase::Delete => true,
+        Phase::Ready => elapsed < Duration::from_millis(500),
+        _ => false,
     }
 }
 

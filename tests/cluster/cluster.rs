@@ -54,6 +54,15 @@ impl Deployed {
         std::fs::write(path, text.replace(from, to)).expect("the file is written");
     }
 
+    /// Edits the service in a way that no other test and no earlier run has: its image cannot be there.
+    pub(crate) fn edit_source(&self) {
+        self.replace(
+            "services/subject/src/main.rs",
+            "subject starts",
+            &format!("subject of {} starts", self.namespace),
+        );
+    }
+
     /// The command, to be run or spawned.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         stackctl(self.path(), arguments)

@@ -21,6 +21,7 @@ fn versions(deployed: &Deployed) -> String {
 #[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
 fn up_then_up_again_then_down() {
     let deployed = Deployed::faulty();
+    deployed.edit_source();
     let first = deployed.run(&["up"]);
     assert_eq!(first.code, 0, "{}", first.stderr);
     assert!(first.stderr.contains("1 built"), "{}", first.stderr);
@@ -74,11 +75,7 @@ fn only_what_was_edited_is_built_and_rolled() {
     let first = deployed.run(&["up"]);
     assert_eq!(first.code, 0, "{}", first.stderr);
     let before = deployed.kubectl(&["get", "replicasets", "--output", "name"]);
-    deployed.replace(
-        "services/subject/src/main.rs",
-        "\"subject\") };",
-        "\"the new subject\") };",
-    );
+    deployed.edit_source();
     let plan = deployed.run(&["build"]);
     assert!(plan.stderr.contains("1 built"), "{}", plan.stderr);
     let dry = deployed.run(&["deploy", "--dry-run"]);
