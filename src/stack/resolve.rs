@@ -99,14 +99,17 @@ fn stack(root: &Path, env: &EnvName, files: &Files, decoder: &mut Decoder) -> Op
     overlays_name_services(files, &listed, decoder);
     let mut services = BTreeMap::new();
     for (service, file) in &files.services {
-        if let Some(decoded) = one_service(service, file, files, decoder) {
-            services.insert(service.clone(), decoded);
+        let before = decoder.problems.len();
+        let Some(decoded) = one_service(service, file, files, decoder) else {
+            continue;
+        };
+        // What follows from a mistake in the file itself would only hide it.
+        if decoder.problems.len() == before {
+            check_ports(&decoded, decoder);
         }
+        services.insert(service.clone(), decoded);
     }
     check_needs(&services, &listed, decoder);
-    services
-        .values()
-        .for_each(|service| check_ports(service, decoder));
     check_volumes(&services, decoder);
     complete_forward(&mut services, decoder);
     Some(Stack {

@@ -63,11 +63,7 @@ fn finished(rolled_out: &RolledOut) -> String {
         .as_ref()
         .map(|report| report.elapsed)
         .unwrap_or_default();
-    format!(
-        "{}, in {}",
-        rolled_out.plan.summary(),
-        duration::show(elapsed)
-    )
+    format!("in {}", duration::show(elapsed))
 }
 
 /// The change table: a row for each object, or for each of its fields, then the count.

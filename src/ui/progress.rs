@@ -213,10 +213,10 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
             detail: text,
             elapsed,
         } => {
-            let text = if text.is_empty() {
-                task.clone()
-            } else {
-                format!("{task} {text}")
+            let text = match (text.as_str(), outcome) {
+                ("", TaskOutcome::Failed) => format!("{task} failed"),
+                ("", _) => task.clone(),
+                (text, _) => format!("{task} {text}"),
             };
             match outcome {
                 TaskOutcome::Done if detail == Detail::Normal && is_small(*phase, *elapsed) => {
@@ -277,7 +277,7 @@ pub(super) fn step(verb: &str, text: &str) -> String {
 }
 
 fn failed(verb: &str, text: &str) -> String {
-    verb_line(verb, &format!("{text} failed"), AnsiColor::Red)
+    verb_line(verb, text, AnsiColor::Red)
 }
 
 fn verb_line(verb: &str, text: &str, color: AnsiColor) -> String {

@@ -60,7 +60,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Names in the folders that the loader searches: /usr/lib and /usr/lib/<triplet>.
+/// Names in the folders that the loader searches: /usr/lib and `/usr/lib/TRIPLET`.
 fn library_names(rootfs: &Path, files: &[PathBuf]) -> BTreeSet<String> {
     let searched = |folder: &Path| {
         let relative = folder.strip_prefix(rootfs).unwrap_or(folder);
