@@ -46,6 +46,13 @@ impl Deployed {
         self.folder.path()
     }
 
+    /// Writes a file, with the folders above it.
+    pub(crate) fn write(&self, file: &str, text: &str) {
+        let path = self.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder is made");
+        std::fs::write(path, text).expect("the file is written");
+    }
+
     /// Replaces text in a file; it must be there.
     pub(crate) fn replace(&self, file: &str, from: &str, to: &str) {
         let path = self.path().join(file);
