@@ -23,6 +23,8 @@ pub(super) enum Need {
     Cluster,
     /// The command line of Kubernetes.
     Kubectl,
+    /// A registry named by `$STACKCTL_TEST_REGISTRY`.
+    Registry,
 }
 
 impl Need {
@@ -34,6 +36,7 @@ impl Need {
             Self::Debian => "Debian's apt-get and dpkg-deb",
             Self::Cluster => "a cluster",
             Self::Kubectl => "kubectl",
+            Self::Registry => "a registry",
         }
     }
 
@@ -48,6 +51,11 @@ impl Need {
                     .to_owned()
             }
             (Self::Debian, _) => "run it on Debian, or in a container of it".to_owned(),
+            (Self::Registry, _) => {
+                "export STACKCTL_TEST_REGISTRY, such as 127.0.0.1:5000, of one that the \
+                engine pushes to without a login and the cluster pulls from"
+                    .to_owned()
+            }
             _ => {
                 "export KUBECONFIG of a cluster for tests, as minikube and kind make one".to_owned()
             }
@@ -60,7 +68,7 @@ impl Need {
             Self::PostgreSql => Some("postgresql"),
             Self::Redis => Some("redis-server"),
             Self::Kubectl => Some("kubernetes-client"),
-            Self::Docker | Self::Debian | Self::Cluster => None,
+            Self::Docker | Self::Debian | Self::Cluster | Self::Registry => None,
         }
     }
 
@@ -70,7 +78,8 @@ impl Need {
             Self::Redis => process::exists("redis-server"),
             Self::Docker => succeeds("docker", &["version"]),
             Self::Debian => process::exists("apt-get") && process::exists("dpkg-deb"),
-            Self::Cluster => std::env::var_os("KUBECONFIG").is_some_and(|value| !value.is_empty()),
+            Self::Cluster => is_set("KUBECONFIG"),
+            Self::Registry => is_set("STACKCTL_TEST_REGISTRY"),
             Self::Kubectl => process::exists("kubectl"),
         }
     }
@@ -112,6 +121,10 @@ fn has_postgresql(folder: &Path) -> bool {
     versions
         .flatten()
         .any(|version| version.path().join("bin/initdb").is_file())
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
 
 fn succeeds(program: &str, args: &[&str]) -> bool {
