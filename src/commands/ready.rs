@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, try_join_all};
-use jiff::Timestamp;
 use k8s_model::ObjectRef;
 
 use crate::cluster::Cluster;
@@ -34,7 +33,6 @@ pub(super) struct Watched<'a> {
     secrets: &'a SecretValues,
     env: &'a Env,
     watch: Watch,
-    since: Timestamp,
 }
 
 impl<'a> Watched<'a> {
@@ -47,7 +45,6 @@ impl<'a> Watched<'a> {
     ) -> Self {
         let namespace = stack.environment.namespace.as_str();
         let watch = Watch::start(&cluster.client, namespace, &selector(stack)).await;
-        let since = watch.now();
         let objects = plan
             .changes
             .iter()
@@ -60,7 +57,6 @@ impl<'a> Watched<'a> {
             secrets,
             env,
             watch,
-            since,
         }
     }
 
@@ -74,7 +70,8 @@ impl<'a> Watched<'a> {
                 .get(service)
                 .map(|service| service.ready_within)
                 .unwrap_or_default(),
-            since: self.since,
+            // Not the start of the run: what this service needs may have been away until now.
+            since: self.watch.now(),
         };
         let waited = until_ready(
             &self.watch,
