@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, Global, Target};
@@ -83,13 +84,19 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
             let place = place(&arguments.target)?;
             block_on(
                 env,
-                up::up(&place, &ReportSettings::from(&arguments.reports), env),
+                up::up(
+                    &place,
+                    &ReportSettings::try_from(&arguments.reports)?,
+                    arguments.take_over,
+                    env,
+                ),
             )
         }
         Command::Deploy(arguments) => {
             let place = place(&arguments.target)?;
             let settings = deploy::DeploySettings {
                 dry_run: arguments.dry_run,
+                take_over: arguments.take_over,
                 images: arguments.images.clone(),
             };
             block_on(env, deploy::deploy(&place, &settings, env))
@@ -111,7 +118,7 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
             let place = place(&arguments.target)?;
             block_on(
                 env,
-                smoke_test::smoke_test(&place, &ReportSettings::from(&arguments.reports), env),
+                smoke_test::smoke_test(&place, &ReportSettings::try_from(&arguments.reports)?, env),
             )
         }
         Command::Down(arguments) => {
@@ -166,9 +173,18 @@ fn runtime() -> Result<Runtime, CommandError> {
 
 async fn interrupted_twice(cancel: &CancellationToken) {
     for _ in 0..2 {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        asked_to_stop().await;
         cancel.cancel();
+    }
+}
+
+/// Ctrl-C, or SIGTERM as supervisors and `timeout` send it.
+async fn asked_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending::<()>().await },
+        _ = terminate.recv() => {}
     }
 }

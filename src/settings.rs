@@ -110,12 +110,26 @@ impl TryFrom<&cli::Logs> for LogSettings {
     }
 }
 
-impl From<&cli::Reports> for ReportSettings {
-    fn from(reports: &cli::Reports) -> Self {
-        Self {
+impl TryFrom<&cli::Reports> for ReportSettings {
+    type Error = Problems;
+
+    /// A report that cannot be written is refused before anything is done for it.
+    fn try_from(reports: &cli::Reports) -> Result<Self, Problems> {
+        for file in [&reports.junit, &reports.report].into_iter().flatten() {
+            let folder = file
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            if file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+                let message = format!("the report {} cannot be written there", file.display());
+                return Err(Diagnostic::error(BAD_ARGUMENT, message)
+                    .hint("name a file in a folder that exists")
+                    .into());
+            }
+        }
+        Ok(Self {
             junit: reports.junit.clone(),
             json: reports.report.clone(),
-        }
+        })
     }
 }
 
@@ -130,14 +144,15 @@ where
 
 /// `1.20` → 20
 pub fn kubernetes_minor(version: &str) -> Result<u32, Problems> {
+    const OLDEST: u32 = 16;
     let minor = version
         .trim_start_matches('v')
         .strip_prefix("1.")
         .and_then(|rest| rest.split('.').next()?.parse().ok());
-    minor.ok_or_else(|| {
+    minor.filter(|minor| *minor >= OLDEST).ok_or_else(|| {
         Diagnostic::error(
             BAD_ARGUMENT,
-            format!("--target: `{version}` is no version of Kubernetes"),
+            format!("--target: `{version}` is no version of Kubernetes from 1.{OLDEST} on"),
         )
         .hint("write it as 1.20")
         .into()
@@ -166,5 +181,9 @@ mod tests {
         assert_eq!(kubernetes_minor("v1.33.2").unwrap(), 33);
         assert!(kubernetes_minor("20").is_err());
         assert!(kubernetes_minor("1.x").is_err());
+        assert!(
+            kubernetes_minor("1.15").is_err(),
+            "before apps/v1 was all there was"
+        );
     }
 }

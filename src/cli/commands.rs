@@ -35,6 +35,9 @@ pub struct Up {
     /// Reports of the smoke tests
     #[command(flatten)]
     pub reports: Reports,
+    /// Take over fields and objects that others made or manage
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 /// `stackctl build`
@@ -82,6 +85,9 @@ pub struct Deploy {
     /// Show what would change, and change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Take over fields and objects that others made or manage
+    #[arg(long)]
+    pub take_over: bool,
     /// The images to deploy, as written by `build --images`
     #[arg(long, value_name = "FILE")]
     pub images: Option<PathBuf>,

@@ -34,7 +34,7 @@ pub enum OutputFormat {
     /// For people
     #[default]
     Text,
-    /// For programs: one JSON document with a version
+    /// For programs: one JSON document with a version; `logs`: one for each line
     Json,
 }
 

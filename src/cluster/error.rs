@@ -258,6 +258,7 @@ impl ObjectError {
                 .fold(problem, |problem, conflict| {
                     problem.note(conflict.to_string())
                 })
+                .hint("to set it back to what the stack says: `--take-over`")
                 .hint("take the field out of the template if the other manager is to keep it"),
             Reason::Invalid(problems) => rest_as_notes(problem, problems),
             Reason::UnknownField(problems) => rest_as_notes(problem, problems)

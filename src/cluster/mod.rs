@@ -27,7 +27,7 @@ pub use connect::{Cluster, connect, connect_with};
 pub use connect_error::ConnectError;
 pub use discovery::{DiscoveryError, Kinds, Resource, discover, discover_all};
 pub use error::{FieldConflict, FieldProblem, ObjectError, ObjectErrors, Reason, Verb};
-pub(crate) use inventory::{MANAGED_BY, PART_OF, STACKCTL, labelled};
+pub(crate) use inventory::{INSTANCE, MANAGED_BY, PART_OF, STACKCTL, labelled};
 pub use inventory::{Owned, generated_secret_name, is_bookkeeping, lease_name, owned};
 pub use lock::{Lock, LockOptions, acquire};
 pub use lock_error::LockError;

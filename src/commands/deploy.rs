@@ -12,7 +12,7 @@ use crate::settings::Place;
 use super::build::{Way, deliver_images, is_external, way};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
-use super::rollout::{dry_run, roll_out};
+use super::rollout::{Request, dry_run, roll_out};
 use super::{CommandError, Env, Outcome};
 
 /// An image was not built yet.
@@ -25,6 +25,8 @@ const ENGINE: Code = Code::new("S0511");
 pub struct DeploySettings {
     /// Only show what would change.
     pub dry_run: bool,
+    /// Whether fields and objects of others become ours.
+    pub take_over: bool,
     /// Which images belong to the services; none: those with the computed tags.
     pub images: Option<PathBuf>,
 }
@@ -38,14 +40,30 @@ pub async fn deploy(
     let desired = desired_with(place, settings.images.as_deref(), env)?;
     let cluster = connect(&desired.stack, place, env).await?;
     if settings.dry_run {
-        let rolled_out = dry_run(&desired.stack, desired.chosen(place), &cluster, env).await?;
+        let rolled_out =
+            dry_run(request(&desired, place, &cluster, settings.take_over), env).await?;
         return Ok(Outcome::Planned(rolled_out.plan));
     }
     if settings.images.is_none() {
         deliver_built(&desired, place, &cluster, env).await?;
     }
-    let rolled_out = roll_out(&desired.stack, desired.chosen(place), &cluster, env).await?;
+    let rolled_out = roll_out(request(&desired, place, &cluster, settings.take_over), env).await?;
     Ok(Outcome::Deployed(rolled_out))
+}
+
+/// The chosen objects, on their way to a cluster.
+pub(super) fn request<'a>(
+    desired: &'a Desired,
+    place: &Place,
+    cluster: &'a Cluster,
+    take_over: bool,
+) -> Request<'a> {
+    Request {
+        stack: &desired.stack,
+        desired: desired.chosen(place),
+        cluster,
+        take_over,
+    }
 }
 
 /// Brings to the cluster what was built before; refuses where anything was not.

@@ -55,6 +55,7 @@ pub async fn down(
     };
     let request = DeleteRequest {
         stack: &stack.name,
+        environment: &stack.environment.name,
         namespace: &stack.environment.namespace,
         services: None,
         data: settings.data,

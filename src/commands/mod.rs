@@ -5,6 +5,7 @@ pub mod build;
 mod connect;
 pub mod deploy;
 pub mod down;
+mod guards;
 pub mod init;
 pub mod logs;
 mod places;

@@ -31,6 +31,14 @@ pub(super) fn of_apply(error: &ApplyError, plan: &Plan) -> CommandError {
         .filter_map(|change| change.desired.clone())
         .collect();
     let mut diagnostics = error.diagnostics();
+    if error.interrupted {
+        // Everything else that failed did so because of that.
+        diagnostics.truncate(1);
+        return CommandError {
+            exit: error.exit(),
+            diagnostics,
+        };
+    }
     for failure in &error.failures {
         if let Failure::Object { error, .. } = failure {
             let bare = error.diagnostics();

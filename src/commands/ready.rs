@@ -7,18 +7,24 @@ use futures_util::future::{BoxFuture, try_join_all};
 use k8s_model::ObjectRef;
 
 use crate::cluster::Cluster;
-use crate::diagnostic::{Diagnostic, Exit, Explain};
+use crate::diagnosis::ServiceStatus;
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
+use crate::event::Event;
 use crate::execute::apply::{NotReady, Ready};
 use crate::execute::{Target, WaitError, Watch, until_ready};
-use crate::manifest::{Object, PART_OF};
+use crate::manifest::{NAME, Object, PART_OF};
 use crate::plan::Plan;
 use crate::secret::SecretValues;
 use crate::stack::{ServiceName, Stack};
 
+use super::status::summary;
 use super::{CommandError, Env, places};
 
 /// A secret shorter than this is not looked for in logs: it would be found everywhere.
 const SHORTEST_SECRET: usize = 6;
+
+/// A service that left the stack still runs.
+const LEFTOVER: Code = Code::new("S0723");
 
 /// The label selector of everything that belongs to a stack.
 pub(super) fn selector(stack: &Stack) -> String {
@@ -45,6 +51,12 @@ impl<'a> Watched<'a> {
     ) -> Self {
         let namespace = stack.environment.namespace.as_str();
         let watch = Watch::start(&cluster.client, namespace, &selector(stack)).await;
+        for leftover in summary(&watch.observed(), stack) {
+            if !stack.services.contains_key(&leftover.service) {
+                env.events
+                    .emit(Event::Warning(still_there(&leftover, stack)));
+            }
+        }
         let objects = plan
             .changes
             .iter()
@@ -116,6 +128,17 @@ impl Ready for Watched<'_> {
         }
         .boxed()
     }
+}
+
+/// A service that left the stack goes on running: nothing that is not rendered is deleted but by `down`.
+fn still_there(leftover: &ServiceStatus, stack: &Stack) -> Diagnostic {
+    let (service, namespace) = (&leftover.service, &stack.environment.namespace);
+    Diagnostic::warning(LEFTOVER, format!("{service} is no longer in the stack and still deployed"))
+        .note(leftover.workload.to_string())
+        .hint(format!(
+            "`kubectl delete all,configmap,secret,serviceaccount,poddisruptionbudget -n {namespace} -l {NAME}={service},{PART_OF}={}`",
+            stack.name
+        ))
 }
 
 /// A [`CommandError`] on its way through [`NotReady`].

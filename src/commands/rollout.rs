@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::cluster::{self, Cluster, Kinds, LockOptions, Objects};
-use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::event::{Event, Phase};
 use crate::execute::apply::{Action, ApplyContext, ApplyReport, Step, Write, apply};
 use crate::manifest::{self, Object, Served};
@@ -13,13 +12,11 @@ use crate::plan::{self, Observed, Plan, Stage};
 use crate::secret::SecretValues;
 use crate::stack::Stack;
 
-use super::places;
 use super::ready::Watched;
 use super::render::adapted;
 use super::{CommandError, Env};
+use super::{guards, places};
 
-/// A field that only a new object could have.
-const IMMUTABLE: Code = Code::new("S0720");
 /// Objects are written this many at a time: enough to hide the round trips, few enough for a small API server.
 const CONCURRENCY: usize = 16;
 
@@ -32,14 +29,24 @@ pub struct RolledOut {
     pub report: Option<ApplyReport>,
 }
 
+/// What is brought where.
+pub(super) struct Request<'a> {
+    pub(super) stack: &'a Stack,
+    pub(super) desired: Vec<Object>,
+    pub(super) cluster: &'a Cluster,
+    /// Whether fields and objects of others become ours.
+    pub(super) take_over: bool,
+}
+
 /// Brings the cluster to the desired objects and waits until all is ready.
-pub(super) async fn roll_out(
-    stack: &Stack,
-    desired: Vec<Object>,
-    cluster: &Cluster,
-    env: &Env,
-) -> Result<RolledOut, CommandError> {
-    let session = Session::open(stack, &desired, cluster).await?;
+pub(super) async fn roll_out(request: Request<'_>, env: &Env) -> Result<RolledOut, CommandError> {
+    let Request {
+        stack,
+        desired,
+        cluster,
+        take_over,
+    } = request;
+    let session = Session::open(stack, &desired, cluster, take_over).await?;
     let own_namespace = session.namespace().await?;
     if own_namespace.is_missing() {
         session.make_namespace(env).await?;
@@ -66,7 +73,7 @@ pub(super) async fn roll_out(
             events: env.events.as_ref(),
             cancel: &env.cancel,
             lock: Some(&lock),
-            force: false,
+            force: take_over,
             concurrency: CONCURRENCY,
         };
         let report = apply(&steps, &context)
@@ -83,13 +90,14 @@ pub(super) async fn roll_out(
 }
 
 /// What [`roll_out`] would do; nothing is written, and no lock is taken.
-pub(super) async fn dry_run(
-    stack: &Stack,
-    desired: Vec<Object>,
-    cluster: &Cluster,
-    env: &Env,
-) -> Result<RolledOut, CommandError> {
-    let session = Session::open(stack, &desired, cluster).await?;
+pub(super) async fn dry_run(request: Request<'_>, env: &Env) -> Result<RolledOut, CommandError> {
+    let Request {
+        stack,
+        desired,
+        cluster,
+        take_over,
+    } = request;
+    let session = Session::open(stack, &desired, cluster, take_over).await?;
     let namespace = session.namespace().await?;
     let ours = namespace.is_missing() || namespace.is_ours();
     let Planned { plan, .. } = session.plan(desired, ours, false, env).await?;
@@ -125,6 +133,7 @@ struct Session<'a> {
     stack: &'a Stack,
     cluster: &'a Cluster,
     objects: Objects,
+    take_over: bool,
 }
 
 impl<'a> Session<'a> {
@@ -132,6 +141,7 @@ impl<'a> Session<'a> {
         stack: &'a Stack,
         desired: &[Object],
         cluster: &'a Cluster,
+        take_over: bool,
     ) -> Result<Self, CommandError> {
         let groups: BTreeSet<String> = desired
             .iter()
@@ -142,6 +152,7 @@ impl<'a> Session<'a> {
             stack,
             cluster,
             objects: Objects::new(cluster.client.clone(), kinds),
+            take_over,
         })
     }
 
@@ -150,6 +161,7 @@ impl<'a> Session<'a> {
         let Some(live) = self.objects.get(&reference).await? else {
             return Ok(OwnNamespace::Missing);
         };
+        guards::refuse_terminating(&live)?;
         let label = |name: &str| live["metadata"]["labels"][name].as_str().map(str::to_owned);
         let ours = label(manifest::MANAGED_BY).as_deref() == Some(manifest::MANAGER)
             && label(manifest::PART_OF).as_deref() == Some(self.stack.name.as_str());
@@ -189,10 +201,13 @@ impl<'a> Session<'a> {
         let secrets = cluster::resolve(self.stack, &self.cluster.client, write).await?;
         let revealed = cluster::reveal_all(objects, &secrets.values, &secrets.key)?;
         let values: Vec<Value> = revealed.iter().map(|object| object.value.clone()).collect();
-        let observed = cluster::observe(&self.objects, &values, false, CONCURRENCY)
+        let observed = cluster::observe(&self.objects, &values, self.take_over, CONCURRENCY)
             .await
             .map_err(|errors| places::of_objects(&errors, &revealed))?;
-        refuse_immutable(&observed, &revealed)?;
+        if !self.take_over {
+            guards::refuse_foreign(&observed, &revealed, self.stack)?;
+        }
+        guards::refuse_immutable(&observed, &revealed)?;
         let observed: Vec<Observed> = observed
             .into_iter()
             .map(|found| Observed {
@@ -277,41 +292,4 @@ fn write(change: &plan::Change) -> Option<Write> {
         object: change.desired.clone()?,
         action,
     })
-}
-
-/// A field that cannot change in place is the user's to decide about: making the object anew loses its pods,
-/// or its data.
-fn refuse_immutable(
-    observed: &[cluster::Observed],
-    desired: &[Object],
-) -> Result<(), CommandError> {
-    let diagnostics: Vec<Diagnostic> = observed
-        .iter()
-        .zip(desired)
-        .filter(|(found, _)| !found.immutable.is_empty())
-        .map(|(found, object)| {
-            let message = format!("{} exists, and a field of it that changes cannot be changed", found.reference);
-            let mut problem = Diagnostic::error(IMMUTABLE, message);
-            for field in &found.immutable {
-                if let Some(origin) = object.origins.get(&field.pointer) {
-                    problem = problem.at(origin.place(), "");
-                }
-                problem = problem.note(field.to_string());
-            }
-            problem.hint(format!(
-                "take the change back, or delete the object and deploy again: `kubectl delete {} {} -n {}`",
-                found.reference.gvk.kind.to_lowercase(),
-                found.reference.name,
-                found.reference.namespace.as_deref().unwrap_or_default(),
-            ))
-        })
-        .collect();
-    if diagnostics.is_empty() {
-        Ok(())
-    } else {
-        Err(CommandError {
-            exit: Exit::Conflict,
-            diagnostics,
-        })
-    }
 }

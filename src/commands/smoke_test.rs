@@ -5,12 +5,15 @@ use std::path::Path;
 use crate::cluster::Cluster;
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::settings::{Place, ReportSettings};
-use crate::stack::Stack;
+use crate::stack::{ServiceName, Stack};
 use crate::verify::{self, SmokeReport, Suite, ThroughCluster};
 
 use super::connect::connect;
+use super::status::look;
 use super::{CommandError, Env, Outcome, interrupted};
 
+/// There is nothing to test.
+const NOT_DEPLOYED: Code = Code::new("S0992");
 /// A report cannot be written.
 const UNWRITABLE: Code = Code::new("S0990");
 
@@ -23,8 +26,30 @@ pub async fn smoke_test(
     let stack = place.load()?;
     let suites = verify::load(&stack, &place.services)?.suites;
     let cluster = connect(&stack, place, env).await?;
+    let absent = look(&stack, &cluster, place, env).await?.absent;
+    let untestable: Vec<&ServiceName> = absent
+        .iter()
+        .filter(|name| suites.iter().any(|suite| suite.service == **name))
+        .collect();
+    if !untestable.is_empty() {
+        return Err(not_deployed(&untestable, place));
+    }
     let report = run_suites(&suites, &stack, &cluster, reports, env).await?;
     Ok(Outcome::Smoked(report))
+}
+
+/// Waiting for what was never deployed would only end in a timeout.
+fn not_deployed(services: &[&ServiceName], place: &Place) -> CommandError {
+    let names: Vec<&str> = services.iter().map(|name| name.as_str()).collect();
+    let problem = Diagnostic::error(NOT_DEPLOYED, format!("not deployed: {}", names.join(", ")))
+        .hint(format!(
+            "`stackctl up {}` builds, deploys and tests",
+            place.environment
+        ));
+    CommandError {
+        exit: Exit::NotReady,
+        diagnostics: vec![problem],
+    }
 }
 
 /// Runs checks through port-forwards, and writes the reports also where some fail.

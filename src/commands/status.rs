@@ -1,9 +1,10 @@
 //! `stackctl status`: what runs, without waiting.
 
-use crate::diagnosis::{self, ServiceState, ServiceStatus};
+use crate::cluster::Cluster;
+use crate::diagnosis::{self, Observed, ServiceState, ServiceStatus};
 use crate::execute::snapshot_once;
 use crate::settings::Place;
-use crate::stack::ServiceName;
+use crate::stack::{ServiceName, Stack};
 
 use super::connect::connect;
 use super::ready::selector;
@@ -16,6 +17,8 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Services of which nothing is there.
     pub absent: Vec<ServiceName>,
+    /// What is there of services that are no longer in the stack.
+    pub leftover: Vec<ServiceStatus>,
 }
 
 impl Status {
@@ -34,26 +37,49 @@ impl Status {
 pub async fn status(place: &Place, env: &Env) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let cluster = connect(&stack, place, env).await?;
+    Ok(Outcome::Status(look(&stack, &cluster, place, env).await?))
+}
+
+/// What runs of the chosen services now.
+pub(super) async fn look(
+    stack: &Stack,
+    cluster: &Cluster,
+    place: &Place,
+    env: &Env,
+) -> Result<Status, CommandError> {
     let namespace = stack.environment.namespace.as_str();
     let observed = snapshot_once(
         &cluster.client,
         namespace,
-        &selector(&stack),
+        &selector(stack),
         env.events.as_ref(),
     )
     .await?;
-    let ready_within = |name: &ServiceName| {
+    let (services, leftover): (Vec<_>, Vec<_>) = summary(&observed, stack)
+        .into_iter()
+        .partition(|status| stack.services.contains_key(&status.service));
+    let services: Vec<_> = services
+        .into_iter()
+        .filter(|status| place.includes(&status.service))
+        .collect();
+    let is_absent = |name: &&ServiceName| {
+        place.includes(name) && !services.iter().any(|status| status.service == **name)
+    };
+    let absent = stack.services.keys().filter(is_absent).cloned().collect();
+    Ok(Status {
+        services,
+        absent,
+        leftover,
+    })
+}
+
+/// Every workload that carries the stack's label.
+pub(super) fn summary(observed: &Observed, stack: &Stack) -> Vec<ServiceStatus> {
+    diagnosis::summary(observed, |name| {
         stack
             .services
             .get(name)
             .map(|service| service.ready_within)
             .unwrap_or_default()
-    };
-    let mut services = diagnosis::summary(&observed, ready_within);
-    services.retain(|status| place.includes(&status.service));
-    let is_absent = |name: &&ServiceName| {
-        place.includes(name) && !services.iter().any(|status| status.service == **name)
-    };
-    let absent = stack.services.keys().filter(is_absent).cloned().collect();
-    Ok(Outcome::Status(Status { services, absent }))
+    })
 }

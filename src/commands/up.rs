@@ -8,6 +8,7 @@ use crate::verify::{self, SmokeReport};
 
 use super::build::{build_images, deliver_images, way};
 use super::connect::connect;
+use super::deploy::request;
 use super::prepare::desired;
 use super::rollout::roll_out;
 use super::smoke_test::run_suites;
@@ -30,6 +31,7 @@ pub struct Up {
 pub async fn up(
     place: &Place,
     reports: &ReportSettings,
+    take_over: bool,
     env: &Env,
 ) -> Result<Outcome, CommandError> {
     let started = Instant::now();
@@ -44,7 +46,7 @@ pub async fn up(
     if let Some(way) = &way {
         deliver_images(way, &built, env).await?;
     }
-    let rolled_out = roll_out(&desired.stack, desired.chosen(place), &cluster, env).await?;
+    let rolled_out = roll_out(request(&desired, place, &cluster, take_over), env).await?;
     let smoke = run_suites(&suites, &desired.stack, &cluster, reports, env).await?;
     Ok(Outcome::Up(Up {
         built,

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{
-    Deleted, Lock, LockError, MANAGED_BY, ObjectError, ObjectErrors, Objects, Owned, PART_OF,
-    STACKCTL, generated_secret_name, labelled, lease_name,
+    Deleted, INSTANCE, Lock, LockError, MANAGED_BY, ObjectError, ObjectErrors, Objects, Owned,
+    PART_OF, STACKCTL, generated_secret_name, labelled, lease_name,
 };
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::{EventSink, Phase, TaskOutcome};
-use crate::stack::{Namespace, ServiceName, StackName};
+use crate::stack::{EnvName, Namespace, ServiceName, StackName};
 
 use super::phase::PhaseReport;
 
@@ -46,6 +46,8 @@ const WORKLOADS: [&str; 7] = [
 pub struct DeleteRequest<'a> {
     /// The stack.
     pub stack: &'a StackName,
+    /// The environment: what is labelled as another one's stays.
+    pub environment: &'a EnvName,
     /// Its namespace.
     pub namespace: &'a Namespace,
     /// Only these services; none: all of the stack.
@@ -246,7 +248,10 @@ fn is_meant(object: &Owned, request: &DeleteRequest<'_>) -> bool {
             .label("app.kubernetes.io/name")
             .is_some_and(|name| services.contains(name))
     });
-    ours && !is_lock && of_service
+    let of_environment = object
+        .label(INSTANCE)
+        .is_none_or(|instance| instance == request.environment.as_str());
+    ours && of_environment && !is_lock && of_service
 }
 
 fn is_data(object: &Owned, stack: &StackName) -> bool {

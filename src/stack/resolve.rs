@@ -60,6 +60,13 @@ pub(super) fn listed(
             Some((decoder.parsed::<ServiceName>(node)?, node.span.clone()))
         })
     })?;
+    if services.is_empty() && decoder.problems.is_empty() {
+        let span = decoder
+            .optional(stack, "services")
+            .map_or(&stack.span, |node| &node.span)
+            .clone();
+        decoder.bad_value(&span, "a stack has at least one service");
+    }
     let mut unique: BTreeMap<ServiceName, Span> = BTreeMap::new();
     for (service, span) in services {
         if RESERVED_NAMES.contains(&service.as_str()) {
@@ -303,6 +310,19 @@ fn check_ports(service: &Service, decoder: &mut Decoder) {
                 Some(near) => problem.hint(format!("did you mean `{near}`?")),
                 None => problem.hint("`forward` takes the names of `ports`"),
             });
+        }
+    }
+    let mut numbers: BTreeMap<u16, &PortName> = BTreeMap::new();
+    for (name, number) in &service.ports {
+        if let Some(other) = numbers.insert(*number, name) {
+            let node = service
+                .source
+                .at(["ports", name.as_str()])
+                .unwrap_or(&service.source);
+            decoder.bad_value(
+                &node.span,
+                format!("the ports {other} and {name} have one number"),
+            );
         }
     }
     let probed = service.probes.ready.is_some() || service.probes.live.is_some();

@@ -1,6 +1,7 @@
 //! The shape of a service's file: from the merged [`Node`] to a [`Service`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::yaml::{Decoder, Node};
@@ -66,7 +67,7 @@ pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) ->
         .map(|node| probes(node, decoder))
         .unwrap_or_default();
     let ready_within = field("readyWithin")
-        .and_then(|node| decoder.duration(node))
+        .and_then(|node| ready_within(node, decoder))
         .unwrap_or_default();
     let needs = field("needs")
         .map(|node| decoder.list(node, Decoder::parsed))
@@ -87,6 +88,15 @@ pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) ->
         values,
         source,
     })
+}
+
+fn ready_within(node: &Node, decoder: &mut Decoder) -> Option<Duration> {
+    let duration = decoder.duration(node)?;
+    if duration < Duration::from_secs(1) {
+        decoder.bad_value(&node.span, "a pod gets at least a second to become ready");
+        return None;
+    }
+    Some(duration)
 }
 
 fn map_or_empty(source: &Node, key: &str, decoder: &mut Decoder) -> Node {
@@ -206,13 +216,35 @@ fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Bu
         "dockerfile" => dockerfile(node, decoder),
         "command" => command(node, decoder),
         _ => {
-            let reference = node.get("image")?;
+            let image = node.get("image")?;
+            let reference = image_reference(image, decoder)?;
             Some(Build::Image {
-                reference: decoder.text(reference)?,
-                span: reference.span.clone(),
+                reference,
+                span: image.span.clone(),
             })
         }
     }
+}
+
+/// As the distribution specification has it, roughly: the repository in lower case, then a tag or a digest.
+fn image_reference(node: &Node, decoder: &mut Decoder) -> Option<String> {
+    let text = decoder.text(node)?;
+    let name = text.split('@').next().unwrap_or_default();
+    let repository = match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => name,
+    };
+    let path = match repository.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
+        _ => repository,
+    };
+    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
+    let anywhere = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    if path.is_empty() || !path.chars().all(lower) || !text.chars().all(anywhere) {
+        decoder.bad_value(&node.span, format!("`{text}` is no reference of an image"));
+        return None;
+    }
+    Some(text)
 }
 
 fn cargo(node: &Node, decoder: &mut Decoder) -> Option<Build> {

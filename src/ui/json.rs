@@ -153,5 +153,10 @@ fn services(status: &Status) -> Value {
         .iter()
         .map(|service| service.as_str())
         .collect();
-    json!({ "services": services, "absent": absent })
+    let leftover: Vec<&str> = status
+        .leftover
+        .iter()
+        .map(|status| status.service.as_str())
+        .collect();
+    json!({ "services": services, "absent": absent, "leftover": leftover })
 }

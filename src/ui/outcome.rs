@@ -105,6 +105,13 @@ fn services(status: &Status, now: Timestamp) -> String {
             .map(|service| service_row(service, now)),
     );
     rows.extend(status.absent.iter().map(absent_row));
+    rows.extend(status.leftover.iter().map(|leftover| {
+        let mut row = service_row(leftover, now);
+        if let Some(state) = row.last_mut() {
+            state.push_str(", no longer in the stack");
+        }
+        row
+    }));
     let header = Style::new().bold();
     let mut lines = columns(&rows);
     if let Some(first) = lines.first_mut() {

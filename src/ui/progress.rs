@@ -216,6 +216,7 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
             let text = match (text.as_str(), outcome) {
                 ("", TaskOutcome::Failed) => format!("{task} failed"),
                 ("", _) => task.clone(),
+                (text, _) if text.starts_with(task.as_str()) => text.to_owned(),
                 (text, _) => format!("{task} {text}"),
             };
             match outcome {
@@ -251,8 +252,8 @@ fn lines(event: &Event, detail: Detail) -> Vec<String> {
 /// Steps that come in dozens and take no time: the phase's own line counts them.
 fn is_small(phase: Phase, elapsed: Duration) -> bool {
     match phase {
-        Phase::Apply | Phase::Delete => true,
-        Phase::Ready => elapsed < Duration::from_millis(500),
+        Phase::Apply => true,
+        Phase::Delete | Phase::Ready => elapsed < Duration::from_millis(500),
         _ => false,
     }
 }

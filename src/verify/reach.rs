@@ -5,6 +5,8 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Endpoints;
+use kube::Api;
 use reqwest::Url;
 use tokio::sync::{Mutex, OnceCell};
 
@@ -31,6 +33,16 @@ pub enum ReachError {
         service: ServiceName,
         /// What was asked for.
         port: PortName,
+    },
+    /// The Service does not lead to a pod.
+    #[error("`Service/{service}` leads to no ready pod on port {port}: {reason}")]
+    NoEndpoint {
+        /// The service.
+        service: ServiceName,
+        /// The container port.
+        port: u16,
+        /// What is there instead.
+        reason: String,
     },
     /// The port cannot be forwarded.
     #[error("cannot forward `{port}` of service `{service}`")]
@@ -91,6 +103,41 @@ impl ThroughCluster {
     }
 }
 
+impl ThroughCluster {
+    /// A forward goes to a pod; the pod's neighbours come through its Service, so that has to lead there as well.
+    async fn is_reachable(&self, service: &ServiceName, port: u16) -> Result<(), ReachError> {
+        let endpoints = Api::<Endpoints>::namespaced(self.client.clone(), self.namespace.as_str());
+        let unreachable = |reason: String| ReachError::NoEndpoint {
+            service: service.clone(),
+            port,
+            reason,
+        };
+        match endpoints.get_opt(service.as_str()).await {
+            Ok(Some(found)) if leads_to(&found, port) => Ok(()),
+            Ok(Some(_)) => Err(unreachable("its selector and ports match none".to_owned())),
+            Ok(None) => Err(unreachable("there is no such Service".to_owned())),
+            // Who may forward but not read endpoints has to do without this.
+            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            Err(error) => Err(unreachable(error.to_string())),
+        }
+    }
+}
+
+fn leads_to(endpoints: &Endpoints, port: u16) -> bool {
+    endpoints.subsets.iter().flatten().any(|subset| {
+        let ready = subset
+            .addresses
+            .as_ref()
+            .is_some_and(|addresses| !addresses.is_empty());
+        ready
+            && subset
+                .ports
+                .iter()
+                .flatten()
+                .any(|found| found.port == i32::from(port))
+    })
+}
+
 impl Reach for ThroughCluster {
     async fn url(&self, service: &ServiceName, port: &PortName) -> Result<Url, ReachError> {
         let key = (service.clone(), port.clone());
@@ -98,6 +145,7 @@ impl Reach for ThroughCluster {
             service: service.clone(),
             port: port.clone(),
         })?;
+        self.is_reachable(service, number).await?;
         let cell = Arc::clone(self.open.lock().await.entry(key).or_default());
         let open = || {
             let target = Target {
@@ -121,5 +169,31 @@ impl Reach for ThroughCluster {
             })?;
         let url = format!("http://{}/", forwarder.local_addr());
         Ok(Url::parse(&url).expect("a socket address makes a URL"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_leads_to_ready_pods_on_the_port() {
+        let endpoints =
+            |value: serde_json::Value| serde_json::from_value::<Endpoints>(value).unwrap();
+        let ports = json!([{ "port": 8080 }]);
+        let ready =
+            endpoints(json!({"subsets": [{"addresses": [{"ip": "10.0.0.1"}], "ports": ports}]}));
+        assert!(leads_to(&ready, 8080));
+        assert!(!leads_to(&ready, 80), "another port");
+        let unready = endpoints(
+            json!({"subsets": [{"notReadyAddresses": [{"ip": "10.0.0.1"}], "ports": ports}]}),
+        );
+        assert!(!leads_to(&unready, 8080));
+        assert!(
+            !leads_to(&endpoints(json!({})), 8080),
+            "a selector that matches nothing"
+        );
     }
 }

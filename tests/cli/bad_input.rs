@@ -174,6 +174,37 @@ const MISTAKES: &[Mistake] = &[
         place: "services/web/service.yaml:2:23",
         words: &["error[S0113]", "absolute path"],
     },
+    Mistake {
+        files: &[("stack.yaml", "name: shop\nservices: []\n")],
+        run: &["validate"],
+        code: 2,
+        place: "stack.yaml:2:11",
+        words: &["error[S0113]", "at least one service"],
+    },
+    Mistake {
+        files: &[(
+            WEB,
+            "build: { image: web }\nports: { http: 8080, admin: 8080 }\n",
+        )],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/service.yaml:2:16",
+        words: &["error[S0113]", "the ports admin and http have one number"],
+    },
+    Mistake {
+        files: &[(WEB, "build: { image: \"Bad Image!\" }\n")],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/service.yaml:1:17",
+        words: &["error[S0113]", "`Bad Image!` is no reference of an image"],
+    },
+    Mistake {
+        files: &[(WEB, "build: { image: web }\nreadyWithin: 0s\n")],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/service.yaml:2:14",
+        words: &["error[S0113]", "at least a second"],
+    },
     // environments
     Mistake {
         files: &[],
@@ -365,6 +396,13 @@ const MISTAKES: &[Mistake] = &[
         code: 2,
         place: "",
         words: &["error[S0160]", "no version of Kubernetes"],
+    },
+    Mistake {
+        files: &[],
+        run: &["up", "--junit", "nowhere/report.xml"],
+        code: 2,
+        place: "",
+        words: &["error[S0160]", "nowhere/report.xml cannot be written"],
     },
     // the world
     Mistake {

@@ -244,3 +244,96 @@ fn get(port: u16) -> String {
     }
     answer
 }
+
+#[test]
+#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
+fn what_others_made_is_neither_changed_nor_deleted() {
+    let deployed = Deployed::faulty();
+    kubectl(&["create", "namespace", &deployed.namespace]);
+    deployed.kubectl(&[
+        "create",
+        "configmap",
+        "subject",
+        "--from-literal=THEIRS=precious",
+    ]);
+    let refused = deployed.run(&["up"]);
+    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    for word in [
+        "error[S0721]",
+        "ConfigMap/subject",
+        "not made by stackctl",
+        "--take-over",
+    ] {
+        assert!(
+            refused.stderr.contains(word),
+            "{word} is missing in {}",
+            refused.stderr
+        );
+    }
+    assert_eq!(
+        deployed
+            .kubectl(&["get", "deployments", "--output", "name"])
+            .trim(),
+        "",
+        "nothing was applied"
+    );
+
+    assert_eq!(deployed.run(&["up", "--take-over"]).code, 0);
+    deployed.write(
+        "environments/other.yaml",
+        &format!("extends: local\nnamespace: {}\n", deployed.namespace),
+    );
+    let other = deployed.run(&["deploy", "other"]);
+    assert_eq!(other.code, 4, "{}", other.stderr);
+    assert!(
+        other.stderr.contains("belongs to the environment local"),
+        "{}",
+        other.stderr
+    );
+    assert_eq!(deployed.run(&["down", "other", "--yes"]).code, 0);
+    let left = deployed.kubectl(&["get", "deployments", "--output", "name"]);
+    assert_eq!(
+        left.trim(),
+        "deployment.apps/subject",
+        "another environment's stays"
+    );
+}
+
+#[test]
+#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
+fn drift_is_reported_and_taken_back() {
+    let deployed = Deployed::faulty();
+    assert_eq!(deployed.run(&["up"]).code, 0);
+    deployed.kubectl(&["set", "image", "deployment/subject", "*=nobody/nothing:1"]);
+    let conflict = deployed.run(&["deploy"]);
+    assert_eq!(conflict.code, 4, "{}", conflict.stderr);
+    assert!(
+        conflict.stderr.contains("kubectl-set") && conflict.stderr.contains("--take-over"),
+        "{}",
+        conflict.stderr
+    );
+    let taken = deployed.run(&["deploy", "--take-over"]);
+    assert_eq!(taken.code, 0, "{}", taken.stderr);
+}
+
+#[test]
+#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
+fn a_service_that_leads_nowhere_fails_the_smoke_test() {
+    let deployed = Deployed::faulty();
+    let nothing = deployed.run(&["smoke-test"]);
+    assert_eq!(nothing.code, 5, "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("not deployed: subject"),
+        "{}",
+        nothing.stderr
+    );
+    assert_eq!(deployed.run(&["up"]).code, 0);
+    deployed.kubectl(&["delete", "service", "subject"]);
+    let broken = deployed.run(&["smoke-test"]);
+    assert_eq!(broken.code, 7, "{}", broken.stderr);
+    assert!(
+        broken.stderr.contains("Service/subject"),
+        "{}",
+        broken.stderr
+    );
+}

@@ -86,6 +86,7 @@ impl Fixture {
         let objects = Objects::new(client, kinds);
         let request = DeleteRequest {
             stack: &self.stack,
+            environment: &"local".parse().unwrap(),
             namespace: &self.namespace,
             services,
             data,
