@@ -40,13 +40,15 @@ pub(super) fn text(outcome: &Outcome) -> Said {
             ),
         ),
         Outcome::Rendered(manifests) => data(manifests.clone()),
-        Outcome::Written(files) => last("Written", format!("{} files", files.len())),
+        Outcome::Written(files) => last("Written", counted(files.len(), "file")),
         Outcome::Validated(found) => last(
             "Valid",
-            format!(
-                "{} services, {} objects, {} checks",
-                found.services, found.objects, found.checks
-            ),
+            [
+                counted(found.services, "service"),
+                counted(found.objects, "object"),
+                counted(found.checks, "check"),
+            ]
+            .join(", "),
         ),
         Outcome::Built(_) | Outcome::Ended | Outcome::Smoked(_) => data(String::new()),
         Outcome::Planned(plan) => data(changes(plan)),
@@ -55,6 +57,11 @@ pub(super) fn text(outcome: &Outcome) -> Said {
         Outcome::Status(status) => data(services(status, Timestamp::now())),
         Outcome::Deleted(report) => last("Finished", deleted(report)),
     }
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{plural}")
 }
 
 fn finished(rolled_out: &RolledOut) -> String {

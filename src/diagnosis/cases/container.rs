@@ -335,3 +335,19 @@ fn without_a_known_cause_the_deadline_ends_the_wait() {
     };
     assert_eq!(reason.as_str(), "0/1 ready, running, not ready yet");
 }
+
+#[test]
+fn a_sandbox_that_fails_again_and_again_is_the_pods_fault_after_a_minute() {
+    let message = "Failed to create pod sandbox: OCI runtime create failed: container_linux.go:380: memory limit too low";
+    let failed = |times: u64| {
+        one_pod(
+            |pod| with_state(pod, json!({"waiting": {"reason": "ContainerCreating"}})),
+            |pod| vec![event(pod, "FailedCreatePodSandBox", message, times, 55)],
+        )
+    };
+    let (_, recheck_at) = waiting(verdict(&failed(5), 58));
+    assert_eq!(recheck_at, 60, "a starting node gets a minute");
+    let cause = broken(verdict(&failed(5), 60));
+    assert!(matches!(cause.kind, CauseKind::CannotRun { message: said } if said == message));
+    waiting(verdict(&failed(2), 61));
+}

@@ -1,6 +1,9 @@
 //! Containers and sandboxes that the runtime cannot start.
 
+use std::time::Duration;
+
 use super::super::cause::CauseKind;
+use super::super::deadline::later;
 use super::super::event::about;
 use super::super::pod::{Container, Pod, State};
 use super::{Certain, Scene, Symptom, pointer};
@@ -68,7 +71,13 @@ pub(super) fn cannot(
     )
 }
 
-/// A pod without network or cgroup: the node's trouble, which may pass.
+/// A node that has just started may lack its network for so long.
+const SANDBOX_PATIENCE: Duration = Duration::from_secs(60);
+/// Kubelets try again every few seconds.
+const SANDBOX_ATTEMPTS: u64 = 3;
+
+/// A pod without network or cgroup: the node's trouble, which may pass. Again and again beyond patience, it is
+/// the pod's: a memory limit below what the runtime itself needs, a host port that is taken.
 pub(super) fn sandbox(scene: &Scene<'_>, pod: &Pod<'_>) -> Option<Symptom> {
     let untouched = |container: Container<'_>| {
         container.restarts() == 0
@@ -91,7 +100,17 @@ pub(super) fn sandbox(scene: &Scene<'_>, pod: &Pod<'_>) -> Option<Symptom> {
     let kind = CauseKind::CannotRun {
         message: event.message.to_owned(),
     };
-    Some(Symptom::new(kind, Certain::AtDeadline).told_by(Some(event)))
+    let failures = events.iter().filter(|other| other.reason == event.reason);
+    let attempts: u64 = failures.map(|failure| failure.count).sum();
+    let begin = pod.created().max(scene.expectation.since);
+    let certain = match begin {
+        Some(begin) if attempts >= SANDBOX_ATTEMPTS => Certain::At(later(
+            begin,
+            scene.expectation.ready_within.max(SANDBOX_PATIENCE),
+        )),
+        _ => Certain::AtDeadline,
+    };
+    Some(Symptom::new(kind, certain).told_by(Some(event)))
 }
 
 /// Without the layers of runtimes that passed the message on.
