@@ -127,7 +127,7 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
                 data: arguments.data,
                 yes: arguments.yes,
             };
-            block_on(env, down::down(&place, settings, &Terminal::ask, env))
+            block_on(env, down::down(&place, settings, Terminal::ask, env))
         }
     }
 }

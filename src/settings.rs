@@ -55,17 +55,20 @@ impl Place {
         environment: &str,
         services: &[String],
     ) -> Result<Self, Problems> {
-        let start = match &global.directory {
-            Some(directory) => directory.clone(),
-            None => PathBuf::from("."),
-        };
-        let absolute = std::path::absolute(&start).unwrap_or(start);
+        let start = global
+            .directory
+            .clone()
+            .unwrap_or_else(|| PathBuf::from("."));
+        // Symbolic links and `..` are followed first: what is above the folder is above where it really is.
+        let start = start.canonicalize().map_err(|error| {
+            Diagnostic::error(BAD_ARGUMENT, format!("-C: {}: {error}", start.display()))
+        })?;
         let services = services
             .iter()
             .map(|name| argument("-s", name))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            root: stack::find_root(&absolute)?,
+            root: stack::find_root(&start)?,
             environment: argument("ENV", environment)?,
             cluster: global.cluster.clone(),
             services,

@@ -35,4 +35,6 @@ pub use nodes::NodeFacts;
 pub use objects::{ApplyOptions, Deleted, FIELD_MANAGER, Objects};
 pub use observe::{Observed, observe};
 pub use reveal::{HashKey, RevealError, reveal_all};
-pub use secrets::{ResolvedSecrets, SecretError, SourceError, SourceReason, resolve};
+pub use secrets::{
+    ResolvedSecrets, SecretError, SourceError, SourceReason, check_sources, resolve,
+};

@@ -33,7 +33,7 @@ const HASH_KEY_LENGTH: usize = 40;
 const ATTEMPTS: usize = 10;
 
 /// What a stack's objects need to be sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResolvedSecrets {
     /// The value of each secret of the environment.
     pub values: SecretValues,
@@ -135,6 +135,11 @@ impl SourceError {
             .at(&self.span, "declared here")
             .hint(hint)
     }
+}
+
+/// Whether every secret that comes from the caller has a value: found out before anything is done.
+pub fn check_sources(stack: &Stack) -> Result<(), SecretError> {
+    from_caller(stack, |name| std::env::var_os(name)).map(drop)
 }
 
 /// The values of all secrets of the environment. Generated ones are read from the Secret

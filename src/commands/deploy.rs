@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::delivery::{self, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{BuildOutcome, BuildReport, BuiltImage, ImageSpec};
@@ -38,15 +38,14 @@ pub async fn deploy(
     env: &Env,
 ) -> Result<Outcome, CommandError> {
     let desired = desired_with(place, settings.images.as_deref(), env)?;
+    cluster::check_sources(&desired.stack)?;
     let cluster = connect(&desired.stack, place, env).await?;
     if settings.dry_run {
         let rolled_out =
             dry_run(request(&desired, place, &cluster, settings.take_over), env).await?;
         return Ok(Outcome::Planned(rolled_out.plan));
     }
-    if settings.images.is_none() {
-        deliver_built(&desired, place, &cluster, env).await?;
-    }
+    deliver_built(&desired, place, &cluster, env).await?;
     let rolled_out = roll_out(request(&desired, place, &cluster, settings.take_over), env).await?;
     Ok(Outcome::Deployed(rolled_out))
 }
@@ -54,13 +53,14 @@ pub async fn deploy(
 /// The chosen objects, on their way to a cluster.
 pub(super) fn request<'a>(
     desired: &'a Desired,
-    place: &Place,
+    place: &'a Place,
     cluster: &'a Cluster,
     take_over: bool,
 ) -> Request<'a> {
     Request {
         stack: &desired.stack,
-        desired: desired.chosen(place),
+        desired: &desired.objects,
+        place,
         cluster,
         take_over,
     }

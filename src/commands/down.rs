@@ -9,7 +9,7 @@ use crate::settings::Place;
 use crate::stack::Stack;
 
 use super::connect::connect;
-use super::{CommandError, Env, Outcome};
+use super::{CommandError, Env, Outcome, interrupted};
 
 /// The environment is protected and nobody said yes.
 const PROTECTED: Code = Code::new("S0650");
@@ -29,12 +29,12 @@ pub struct DownSettings {
 pub async fn down(
     place: &Place,
     settings: DownSettings,
-    ask: &(dyn Fn(&str) -> bool + Sync),
+    ask: fn(&str) -> bool,
     env: &Env,
 ) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let cluster = connect(&stack, place, env).await?;
-    confirm(&stack, &cluster.context, settings, ask)?;
+    confirm(&stack, &cluster.context, settings, ask, env).await?;
     let kinds = cluster::discover_all(&cluster.client).await?;
     let objects = Objects::new(cluster.client.clone(), kinds);
     let exists = objects
@@ -66,11 +66,12 @@ pub async fn down(
     ))
 }
 
-fn confirm(
+async fn confirm(
     stack: &Stack,
     context: &str,
     settings: DownSettings,
-    ask: &(dyn Fn(&str) -> bool + Sync),
+    ask: fn(&str) -> bool,
+    env: &Env,
 ) -> Result<(), CommandError> {
     let environment = &stack.environment;
     if settings.yes || !(environment.protected || settings.data) {
@@ -85,8 +86,13 @@ fn confirm(
         "Delete {} from {} (context {context}, namespace {}), {what}?",
         stack.name, environment.name, environment.namespace
     );
-    if ask(&question) {
-        return Ok(());
+    let asked = question.clone();
+    let answer = tokio::task::spawn_blocking(move || ask(&asked));
+    tokio::select! {
+        answer = answer => if answer.unwrap_or(false) {
+            return Ok(());
+        },
+        () = env.cancel.cancelled() => return Err(interrupted()),
     }
     let refused = Diagnostic::error(PROTECTED, "nothing was deleted: nobody said yes")
         .note(question)

@@ -16,9 +16,9 @@ use super::CommandError;
 /// A field that only a new object could have.
 const IMMUTABLE: Code = Code::new("S0720");
 /// An object of that name belongs to somebody else.
-const FOREIGN: Code = Code::new("S0721");
+const FOREIGN: Code = Code::new("S0724");
 /// The namespace is on its way out.
-const TERMINATING: Code = Code::new("S0722");
+const TERMINATING: Code = Code::new("S0725");
 
 /// Fields of a StatefulSet that can change once it exists.
 const STATEFUL_SET_CHANGES: &[&str] = &[

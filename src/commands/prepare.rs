@@ -39,25 +39,34 @@ pub(super) fn desired_with(
 ) -> Result<Desired, CommandError> {
     let stack = place.load()?;
     let templates = template::load(&stack)?;
-    let images = image::specs(&stack, None)?;
-    let mut references: BTreeMap<ServiceName, String> = images
+    let mut images = image::specs(&stack, None)?;
+    if let Some(file) = images_file {
+        for (service, image) in read_images(file)?.images {
+            let spec = images
+                .get_mut(&service)
+                .ok_or_else(|| no_such_service(&service, file))?;
+            spec.reference = image.reference;
+        }
+    }
+    let references = images
         .iter()
         .map(|(service, spec)| (service.clone(), spec.reference.clone()))
         .collect();
-    if let Some(file) = images_file {
-        let built = read_images(file)?.images;
-        references.extend(
-            built
-                .into_iter()
-                .map(|(service, image)| (service, image.reference)),
-        );
-    }
     let objects = objects(&stack, &templates, &references, env)?;
     Ok(Desired {
         stack,
         images,
         objects,
     })
+}
+
+fn no_such_service(service: &ServiceName, file: &Path) -> Problems {
+    Diagnostic::error(
+        IMAGES_FILE,
+        format!("{}: the stack has no service `{service}`", file.display()),
+    )
+    .hint("write it anew: `stackctl build --images FILE`")
+    .into()
 }
 
 fn read_images(file: &Path) -> Result<BuildReport, Problems> {

@@ -13,8 +13,9 @@ use crate::event::Event;
 use crate::execute::apply::{NotReady, Ready};
 use crate::execute::{Target, WaitError, Watch, until_ready};
 use crate::manifest::{NAME, Object, PART_OF};
+use crate::name::SecretName;
 use crate::plan::Plan;
-use crate::secret::SecretValues;
+use crate::secret::{self, Encoding, SecretValue, SecretValues};
 use crate::stack::{ServiceName, Stack};
 
 use super::status::summary;
@@ -154,38 +155,80 @@ impl Explain for Explained {
     }
 }
 
-/// A service may write a password into its log; it must not get from there to the screen.
+/// A service may write a password into its log, as it is or as it stands in a URL; it must not get from there
+/// to the screen.
 fn scrub(diagnostic: &mut Diagnostic, secrets: &SecretValues) {
-    for (name, value) in secrets
+    let mut needles: Vec<(String, String)> = secrets
         .iter()
-        .filter(|(_, value)| value.expose().len() >= SHORTEST_SECRET)
-    {
-        for text in diagnostic.notes.iter_mut().chain([&mut diagnostic.message]) {
-            if text.contains(value.expose()) {
-                *text = text.replace(value.expose(), &format!("<secret {name}>"));
+        .flat_map(|(name, value)| needles(name, value))
+        .collect();
+    // A secret that begins with another one would leave its end behind.
+    needles.sort_by_key(|(needle, _)| std::cmp::Reverse(needle.len()));
+    let texts = diagnostic
+        .notes
+        .iter_mut()
+        .chain(&mut diagnostic.hints)
+        .chain([&mut diagnostic.message]);
+    let labels = diagnostic.labels.iter_mut().map(|label| &mut label.text);
+    for text in texts.chain(labels) {
+        for (needle, name) in &needles {
+            if text.contains(needle.as_str()) {
+                *text = text.replace(needle, &format!("<secret {name}>"));
             }
         }
     }
 }
 
+/// The forms in which a value may turn up: each of its lines, plain and in every encoding.
+fn needles(name: &SecretName, value: &SecretValue) -> Vec<(String, String)> {
+    let value = value.expose();
+    let encoded = [Encoding::Url, Encoding::Base64].map(|encoding| secret::encode(value, encoding));
+    let forms = value
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .chain([value.to_owned()])
+        .chain(encoded);
+    forms
+        .filter(|form| form.len() >= SHORTEST_SECRET)
+        .map(|form| (form, name.to_string()))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::Code;
-    use crate::secret::SecretValue;
 
     #[test]
     fn a_secret_in_a_log_line_is_not_shown() {
         let secrets = SecretValues::from([
+            (
+                "key".parse().unwrap(),
+                SecretValue::new("-----BEGIN\nabcdefgh\n-----END"),
+            ),
+            ("longer".parse().unwrap(), SecretValue::new("hunter22XYZ")),
+            ("odd".parse().unwrap(), SecretValue::new("p@ss/word")),
             ("password".parse().unwrap(), SecretValue::new("hunter22")),
             ("pin".parse().unwrap(), SecretValue::new("1")),
         ]);
-        let mut diagnostic =
-            Diagnostic::error(Code::new("S0997"), "m").note("login as me:hunter22@db failed (1)");
-        scrub(&mut diagnostic, &secrets);
-        assert_eq!(
-            diagnostic.notes,
-            ["login as me:<secret password>@db failed (1)"]
-        );
+        let shown = |line: &str| {
+            let mut diagnostic = Diagnostic::error(Code::new("S0997"), "m").note(line);
+            scrub(&mut diagnostic, &secrets);
+            diagnostic.notes.remove(0)
+        };
+        for (line, expected) in [
+            (
+                "login as me:hunter22@db failed (1)",
+                "login as me:<secret password>@db failed (1)",
+            ),
+            ("hunter22XYZ", "<secret longer>"),
+            (
+                "postgres://u:p%40ss%2Fword@db",
+                "postgres://u:<secret odd>@db",
+            ),
+            ("cEBzcy93b3Jk", "<secret odd>"),
+            ("line: abcdefgh", "line: <secret key>"),
+        ] {
+            assert_eq!(shown(line), expected);
+        }
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::cluster::{self, Cluster, Kinds, LockOptions, Objects};
+use crate::cluster::{self, Cluster, Kinds, LockOptions, Objects, ResolvedSecrets};
 use crate::event::{Event, Phase};
 use crate::execute::apply::{Action, ApplyContext, ApplyReport, Step, Write, apply};
 use crate::manifest::{self, Object, Served};
 use crate::plan::{self, Observed, Plan, Stage};
 use crate::secret::SecretValues;
+use crate::settings::Place;
 use crate::stack::Stack;
 
 use super::ready::Watched;
@@ -30,9 +31,13 @@ pub struct RolledOut {
 }
 
 /// What is brought where.
+#[derive(Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) stack: &'a Stack,
-    pub(super) desired: Vec<Object>,
+    /// All objects of the stack: digests over Secrets do not depend on what is chosen.
+    pub(super) desired: &'a [Object],
+    /// Which services of it.
+    pub(super) place: &'a Place,
     pub(super) cluster: &'a Cluster,
     /// Whether fields and objects of others become ours.
     pub(super) take_over: bool,
@@ -40,13 +45,8 @@ pub(super) struct Request<'a> {
 
 /// Brings the cluster to the desired objects and waits until all is ready.
 pub(super) async fn roll_out(request: Request<'_>, env: &Env) -> Result<RolledOut, CommandError> {
-    let Request {
-        stack,
-        desired,
-        cluster,
-        take_over,
-    } = request;
-    let session = Session::open(stack, &desired, cluster, take_over).await?;
+    let (stack, cluster, take_over) = (request.stack, request.cluster, request.take_over);
+    let session = Session::open(request).await?;
     let own_namespace = session.namespace().await?;
     if own_namespace.is_missing() {
         session.make_namespace(env).await?;
@@ -63,9 +63,7 @@ pub(super) async fn roll_out(request: Request<'_>, env: &Env) -> Result<RolledOu
             plan,
             steps,
             secrets,
-        } = session
-            .plan(desired, own_namespace.is_ours(), true, env)
-            .await?;
+        } = session.plan(own_namespace.is_ours(), true, env).await?;
         let watched = Watched::start(stack, cluster, &plan, &secrets, env).await;
         let context = ApplyContext {
             objects: &session.objects,
@@ -91,16 +89,10 @@ pub(super) async fn roll_out(request: Request<'_>, env: &Env) -> Result<RolledOu
 
 /// What [`roll_out`] would do; nothing is written, and no lock is taken.
 pub(super) async fn dry_run(request: Request<'_>, env: &Env) -> Result<RolledOut, CommandError> {
-    let Request {
-        stack,
-        desired,
-        cluster,
-        take_over,
-    } = request;
-    let session = Session::open(stack, &desired, cluster, take_over).await?;
+    let session = Session::open(request).await?;
     let namespace = session.namespace().await?;
     let ours = namespace.is_missing() || namespace.is_ours();
-    let Planned { plan, .. } = session.plan(desired, ours, false, env).await?;
+    let Planned { plan, .. } = session.plan(ours, false, env).await?;
     Ok(RolledOut { plan, report: None })
 }
 
@@ -130,41 +122,39 @@ struct Planned {
 
 /// One run against one cluster.
 struct Session<'a> {
-    stack: &'a Stack,
-    cluster: &'a Cluster,
+    request: Request<'a>,
     objects: Objects,
-    take_over: bool,
+    /// In versions that the cluster serves.
+    desired: Vec<Object>,
 }
 
 impl<'a> Session<'a> {
-    async fn open(
-        stack: &'a Stack,
-        desired: &[Object],
-        cluster: &'a Cluster,
-        take_over: bool,
-    ) -> Result<Self, CommandError> {
-        let groups: BTreeSet<String> = desired
+    /// Finds out what the cluster serves; refuses what it does not.
+    async fn open(request: Request<'a>) -> Result<Self, CommandError> {
+        let groups: BTreeSet<String> = request
+            .desired
             .iter()
             .map(|object| object.reference().gvk.group)
             .collect();
-        let kinds = cluster::discover(&cluster.client, &groups).await?;
+        let client = &request.cluster.client;
+        let kinds = cluster::discover(client, &groups).await?;
+        let desired = adapted(request.desired.to_vec(), &served(&kinds))?;
         Ok(Self {
-            stack,
-            cluster,
-            objects: Objects::new(cluster.client.clone(), kinds),
-            take_over,
+            objects: Objects::new(client.clone(), kinds),
+            request,
+            desired,
         })
     }
 
     async fn namespace(&self) -> Result<OwnNamespace, CommandError> {
-        let reference = manifest::namespace(self.stack).reference();
+        let reference = manifest::namespace(self.request.stack).reference();
         let Some(live) = self.objects.get(&reference).await? else {
             return Ok(OwnNamespace::Missing);
         };
         guards::refuse_terminating(&live)?;
         let label = |name: &str| live["metadata"]["labels"][name].as_str().map(str::to_owned);
         let ours = label(manifest::MANAGED_BY).as_deref() == Some(manifest::MANAGER)
-            && label(manifest::PART_OF).as_deref() == Some(self.stack.name.as_str());
+            && label(manifest::PART_OF).as_deref() == Some(self.request.stack.name.as_str());
         Ok(if ours {
             OwnNamespace::Ours
         } else {
@@ -174,48 +164,41 @@ impl<'a> Session<'a> {
 
     /// The lock lives in the namespace, so the namespace comes before everything else.
     async fn make_namespace(&self, env: &Env) -> Result<(), CommandError> {
-        let namespace = manifest::namespace(self.stack);
+        let namespace = manifest::namespace(self.request.stack);
         self.objects
             .apply(&namespace.value, cluster::ApplyOptions::default())
             .await?;
         env.events.emit(Event::Note(format!(
             "made the namespace {}",
-            self.stack.environment.namespace
+            self.request.stack.environment.namespace
         )));
         Ok(())
     }
 
-    /// The plan, and the same with the values of secrets as steps to execute.
+    /// The plan, and the same with the values of secrets as steps to execute. With `write`, generated secrets
+    /// that are missing are made, but only once nothing is refused any more.
     async fn plan(
         &self,
-        desired: Vec<Object>,
         with_namespace: bool,
         write: bool,
         env: &Env,
     ) -> Result<Planned, CommandError> {
         let started = std::time::Instant::now();
-        let mut objects = adapted(desired, &served(self.objects.kinds()))?;
-        if with_namespace {
-            objects.insert(0, manifest::namespace(self.stack));
-        }
-        let secrets = cluster::resolve(self.stack, &self.cluster.client, write).await?;
-        let revealed = cluster::reveal_all(objects, &secrets.values, &secrets.key)?;
-        let values: Vec<Value> = revealed.iter().map(|object| object.value.clone()).collect();
-        let observed = cluster::observe(&self.objects, &values, self.take_over, CONCURRENCY)
-            .await
-            .map_err(|errors| places::of_objects(&errors, &revealed))?;
-        if !self.take_over {
-            guards::refuse_foreign(&observed, &revealed, self.stack)?;
+        let Request { stack, cluster, .. } = self.request;
+        let mut secrets = cluster::resolve(stack, &cluster.client, false).await?;
+        let (mut revealed, mut observed) = self.observe(&secrets, with_namespace).await?;
+        if !self.request.take_over {
+            guards::refuse_foreign(&observed, &revealed, stack)?;
         }
         guards::refuse_immutable(&observed, &revealed)?;
-        let observed: Vec<Observed> = observed
-            .into_iter()
-            .map(|found| Observed {
-                reference: found.reference,
-                live: found.live,
-                applied: found.applied,
-            })
-            .collect();
+        if write {
+            let kept = cluster::resolve(stack, &cluster.client, true).await?;
+            if kept != secrets {
+                secrets = kept;
+                (revealed, observed) = self.observe(&secrets, with_namespace).await?;
+            }
+        }
+        let observed: Vec<Observed> = observed.into_iter().map(as_planned).collect();
         let plan = plan::build(&revealed, &observed);
         env.events.emit(Event::PhaseFinished {
             phase: Phase::Plan,
@@ -225,12 +208,50 @@ impl<'a> Session<'a> {
         if write {
             show_changes(&plan, env);
         }
-        let steps = steps(&plan, self.stack);
+        let steps = steps(&plan, stack);
         Ok(Planned {
             plan,
             steps,
             secrets: secrets.values,
         })
+    }
+
+    /// The chosen objects with the values of secrets, and what the cluster says about them.
+    async fn observe(
+        &self,
+        secrets: &ResolvedSecrets,
+        with_namespace: bool,
+    ) -> Result<(Vec<Object>, Vec<cluster::Observed>), CommandError> {
+        let Request {
+            stack,
+            place,
+            take_over,
+            ..
+        } = self.request;
+        let mut revealed =
+            cluster::reveal_all(self.desired.clone(), &secrets.values, &secrets.key)?;
+        revealed.retain(|object| {
+            object
+                .service
+                .as_ref()
+                .is_none_or(|service| place.includes(service))
+        });
+        if with_namespace {
+            revealed.insert(0, manifest::namespace(stack));
+        }
+        let values: Vec<Value> = revealed.iter().map(|object| object.value.clone()).collect();
+        let observed = cluster::observe(&self.objects, &values, take_over, CONCURRENCY)
+            .await
+            .map_err(|errors| places::of_objects(&errors, &revealed))?;
+        Ok((revealed, observed))
+    }
+}
+
+fn as_planned(found: cluster::Observed) -> Observed {
+    Observed {
+        reference: found.reference,
+        live: found.live,
+        applied: found.applied,
     }
 }
 

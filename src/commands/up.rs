@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cluster;
 use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
@@ -37,6 +38,7 @@ pub async fn up(
     let started = Instant::now();
     let desired = desired(place, env)?;
     let suites = verify::load(&desired.stack, &place.services)?.suites;
+    cluster::check_sources(&desired.stack)?;
     let cluster = connect(&desired.stack, place, env).await?;
     let specs = desired.chosen_images(place);
     // Refused here, nothing is built in vain and nothing is applied.

@@ -8,11 +8,9 @@ use super::{CommandError, Env, Outcome};
 
 /// Checks the files, the manifests and the smoke tests of an environment.
 pub fn validate(place: &Place, env: &Env) -> Result<Outcome, CommandError> {
+    let stack = place.load()?;
+    let tests = verify::load(&stack, &place.services).map_err(CommandError::from);
     let desired = desired(place, env);
-    let tests = place
-        .load()
-        .map_err(CommandError::from)
-        .and_then(|stack| Ok(verify::load(&stack, &place.services)?));
     match (desired, tests) {
         (Ok(desired), Ok(tests)) => Ok(Outcome::Validated(Validated {
             services: desired.stack.services.len(),

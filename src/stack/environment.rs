@@ -84,17 +84,23 @@ fn replace(target: &mut Node, file: &Node, key: &str, value: Node) {
         entries.push((name.clone(), value));
         return;
     };
-    if key == "cluster" {
-        entries[position].1 = value;
-        return;
-    }
-    if let (Value::Map(old), Value::Map(new)) = (&mut entries[position].1.value, value.value) {
-        for (secret, source) in new {
-            old.retain(|(known, _)| known.name != secret.name);
-            if source.value != Value::Null {
-                old.push((secret, source));
+    match (&mut entries[position].1.value, value) {
+        (
+            Value::Map(old),
+            Node {
+                value: Value::Map(new),
+                ..
+            },
+        ) if key == "secrets" => {
+            for (secret, source) in new {
+                old.retain(|(known, _)| known.name != secret.name);
+                if source.value != Value::Null {
+                    old.push((secret, source));
+                }
             }
         }
+        // `cluster` as a whole; of `secrets` a null, or what is no map and is reported when it is read.
+        (_, value) => entries[position].1 = value,
     }
 }
 

@@ -2,7 +2,7 @@
 //! that nobody declared is an error. Pure.
 
 use crate::diagnostic::{Code, Diagnostic, did_you_mean};
-use crate::yaml::{Key, Node, Value};
+use crate::yaml::{Node, Value};
 
 /// An environment sets a key that the service does not have.
 const UNDECLARED: Code = Code::new("S0120");
@@ -63,16 +63,10 @@ pub(super) fn service(
     problems: &mut Vec<Diagnostic>,
 ) -> Node {
     for (key, change) in overlay.entries() {
-        if DECLARED.contains(&key.name.as_str()) {
-            let known: Vec<&Key> = declared
-                .get(&key.name)
-                .into_iter()
-                .flat_map(Node::entries)
-                .map(|(key, _)| key)
-                .collect();
-            for (name, _) in change.entries() {
-                undeclared(&key.name, name, &known, problems);
-            }
+        if DECLARED.contains(&key.name.as_str())
+            && let Some(declared) = declared.get(&key.name)
+        {
+            undeclared(&key.name, change, declared, problems);
         }
     }
     let (replaced, merged): (Vec<_>, Vec<_>) = overlay
@@ -94,24 +88,30 @@ pub(super) fn service(
     result
 }
 
-fn undeclared(map: &str, key: &Key, known: &[&Key], problems: &mut Vec<Diagnostic>) {
-    if known.iter().any(|declared| declared.name == key.name) {
-        return;
+/// Reports the keys of `change` that `declared` does not have, on every level; a map that is declared empty
+/// takes any.
+fn undeclared(path: &str, change: &Node, declared: &Node, problems: &mut Vec<Diagnostic>) {
+    let known = || declared.entries().iter().map(|(key, _)| key.name.as_str());
+    for (key, value) in change.entries() {
+        match declared.get(&key.name) {
+            Some(inner) if !inner.entries().is_empty() => {
+                undeclared(&format!("{path}.{}", key.name), value, inner, problems);
+            }
+            Some(_) => {}
+            None => {
+                let message = format!("the service declares no `{path}.{}`", key.name);
+                let problem = Diagnostic::error(UNDECLARED, message)
+                    .at(&key.span, "this would override nothing");
+                problems.push(match did_you_mean(&key.name, known()) {
+                    Some(near) => problem.hint(format!("did you mean `{near}`?")),
+                    None => problem.hint(format!(
+                        "declare it in the service's file first, under `{path}`: `{}: null`",
+                        key.name
+                    )),
+                });
+            }
+        }
     }
-    let problem = Diagnostic::error(
-        UNDECLARED,
-        format!("the service declares no `{map}.{}`", key.name),
-    )
-    .at(&key.span, "this would override nothing");
-    problems.push(
-        match did_you_mean(&key.name, known.iter().map(|key| key.name.as_str())) {
-            Some(near) => problem.hint(format!("did you mean `{near}`?")),
-            None => problem.hint(format!(
-                "declare it in the service's file first: `{map}: {{ {}: null }}`",
-                key.name
-            )),
-        },
-    );
 }
 
 #[cfg(test)]
@@ -170,5 +170,23 @@ mod tests {
         );
         assert_eq!(problems[0].hints, ["did you mean `replicas`?"]);
         assert_eq!(problems[0].labels[0].span.to_string(), "env:1:10");
+    }
+
+    #[test]
+    fn keys_are_declared_on_every_level() {
+        let declared = node("service.yaml", "values: {auto: {max: 3}, free: {}}\n");
+        let mut problems = Vec::new();
+        let overlay = node("env", "values: {auto: {mx: 9}, free: {any: 1}}\n");
+        let merged = service(declared.clone(), &overlay, &declared, &mut problems);
+        assert_eq!(
+            merged.at(["values", "free", "any"]).unwrap().to_json(),
+            serde_json::json!(1)
+        );
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(
+            problems[0].message,
+            "the service declares no `values.auto.mx`"
+        );
+        assert_eq!(problems[0].hints, ["did you mean `max`?"]);
     }
 }

@@ -15,6 +15,9 @@ use crate::name::ServiceName;
 /// `build` names no builder, or more than one.
 const BUILD: Code = Code::new("S0121");
 
+/// What `readyWithin` is where a null takes the default away.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 const KEYS: &[&str] = &[
     "build",
     "kind",
@@ -66,9 +69,10 @@ pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) ->
     let probes = field("probes")
         .map(|node| probes(node, decoder))
         .unwrap_or_default();
-    let ready_within = field("readyWithin")
-        .and_then(|node| ready_within(node, decoder))
-        .unwrap_or_default();
+    let ready_within = match decoder.optional(&source, "readyWithin") {
+        Some(node) => ready_within(node, decoder).unwrap_or(READY_WITHIN),
+        None => READY_WITHIN,
+    };
     let needs = field("needs")
         .map(|node| decoder.list(node, Decoder::parsed))
         .unwrap_or_default();

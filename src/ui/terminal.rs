@@ -14,6 +14,9 @@ use super::log_lines::WithLogs;
 use super::progress::{Bars, Detail, Lines, step};
 use super::{diagnostics, json, outcome};
 
+/// Problems that are drawn: more than anybody mends before the next run.
+const MOST_PROBLEMS: usize = 50;
+
 /// The two streams of the process and how they are used.
 #[derive(Debug)]
 pub struct Terminal {
@@ -123,19 +126,20 @@ impl Terminal {
         }
     }
 
-    /// Draws problems on stderr, each place once.
+    /// Draws problems on stderr, each once and not endlessly many.
     fn problems(&self, problems: &[Diagnostic]) {
         let mut stderr = anstream::stderr().lock();
         let mut shown: Vec<&Diagnostic> = Vec::new();
-        for problem in problems.iter().filter(|problem| {
-            let new = !shown.contains(problem);
-            if new {
+        for problem in problems {
+            if shown.len() == MOST_PROBLEMS {
+                let _ = writeln!(stderr, "… and more, {} in all", problems.len());
+                break;
+            }
+            if !shown.contains(&problem) {
+                // Nobody is left to be told when stderr is gone.
+                let _ = writeln!(stderr, "{}", diagnostics::draw(problem));
                 shown.push(problem);
             }
-            new
-        }) {
-            // Nobody is left to be told when stderr is gone.
-            let _ = writeln!(stderr, "{}", diagnostics::draw(problem));
         }
     }
 }

@@ -187,6 +187,7 @@ impl<'a> Builder<'a> {
     fn map(&mut self, start: &Span) -> Result<Tree, Diagnostic> {
         let mut pairs: Vec<(Tree, Tree)> = Vec::new();
         let mut merged = Vec::new();
+        let mut seen = HashMap::new();
         loop {
             let key = match self.following(start)? {
                 (Event::MappingEnd, end) => {
@@ -207,7 +208,7 @@ impl<'a> Builder<'a> {
             if is_merge_key(&key) {
                 merged.extend(merge_sources(value)?);
             } else {
-                refuse_duplicate(&pairs, &key)?;
+                refuse_duplicate(&mut seen, &key)?;
                 pairs.push((key, value));
             }
         }
@@ -296,23 +297,22 @@ fn merge(pairs: &mut Vec<(Tree, Tree)>, merged: Vec<(Tree, Tree)>) {
     }
 }
 
-fn refuse_duplicate(pairs: &[(Tree, Tree)], key: &Tree) -> Result<(), Diagnostic> {
+/// Notes a key; a second one of the same text is refused. Keys with tokens are compared once they have values.
+fn refuse_duplicate(seen: &mut HashMap<String, Span>, key: &Tree) -> Result<(), Diagnostic> {
     let TreeKind::Scalar(scalar) = &key.kind else {
         return Ok(());
     };
     if scalar.text.chars().any(|c| secret::RESERVED.contains(&c)) {
         return Ok(());
     }
-    let same =
-        |other: &Tree| matches!(&other.kind, TreeKind::Scalar(other) if other.text == scalar.text);
-    match pairs.iter().find(|(other, _)| same(other)) {
+    match seen.insert(scalar.text.clone(), key.span.clone()) {
         None => Ok(()),
-        Some((first, _)) => Err(Diagnostic::error(
+        Some(first) => Err(Diagnostic::error(
             DUPLICATE_KEY,
             format!("the key `{}` is there twice", scalar.text),
         )
         .at(&key.span, "again here")
-        .at(&first.span, "first here")
+        .at(&first, "first here")
         .hint("remove one of the two")),
     }
 }

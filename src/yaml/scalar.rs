@@ -37,6 +37,9 @@ pub fn plain(text: &str) -> Result<Plain, String> {
         return Ok(Plain::Text);
     }
     if let Some(number) = prefixed(digits, "0x", 16).or_else(|| prefixed(digits, "0o", 8)) {
+        if digits.len() != text.len() {
+            return Err(format!("quote it (\"{text}\") or write it in decimal"));
+        }
         return number.map(|n| Plain::Integer(n.into()));
     }
     if digits.chars().all(|c| c.is_ascii_digit()) {
@@ -150,6 +153,7 @@ mod tests {
             ("1_000", "leave the _ out"),
             ("18446744073709551616", "64 bits"),
             ("-9223372036854775809", "64 bits"),
+            ("-0x1F", "in decimal"),
             (".inf", "no such number"),
             (".NaN", "no such number"),
         ] {

@@ -259,7 +259,7 @@ fn what_others_made_is_neither_changed_nor_deleted() {
     let refused = deployed.run(&["up"]);
     assert_eq!(refused.code, 4, "{}", refused.stderr);
     for word in [
-        "error[S0721]",
+        "error[S0724]",
         "ConfigMap/subject",
         "not made by stackctl",
         "--take-over",
