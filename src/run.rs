@@ -16,6 +16,8 @@ use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::settings::{LogSettings, Place, ReportSettings, argument, kubernetes_minor};
 use crate::ui::Terminal;
 
+/// A second Ctrl-C.
+const CUT_SHORT: Code = Code::new("S0003");
 /// The program itself does not work here.
 const NO_RUNTIME: Code = Code::new("S0002");
 
@@ -40,7 +42,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         cancel,
         color: Terminal::has_color(),
     };
-    let (exit, shown) = match dispatch(&cli, &env) {
+    let result = dispatch(&cli, &env);
+    // Bars that still run are cleared with the last holder of the events: before the result is shown, not over it.
+    drop(env);
+    let (exit, shown) = match result {
         Ok(outcome) => (outcome.exit(), terminal.outcome(&outcome)),
         Err(error) => (error.exit, terminal.error(&error)),
     };
@@ -151,11 +156,27 @@ fn block_on(
     let result = runtime.block_on(async {
         tokio::select! {
             result = command => result,
-            () = interrupted_twice(&env.cancel) => Err(CommandError { exit: Exit::Interrupted, diagnostics: Vec::new() }),
+            () = interrupted_twice(&env.cancel) => Err(cut_short()),
         }
     });
     runtime.shutdown_background();
     result
+}
+
+/// The second Ctrl-C: nothing is tidied up any more.
+fn cut_short() -> CommandError {
+    let problem = Diagnostic::error(
+        CUT_SHORT,
+        "interrupted twice: what was under way is left as it is",
+    )
+    .note(
+        "a lock that was held ends by itself within 60 s, at once for the next run on this machine",
+    )
+    .hint("run the command again and it continues from there");
+    CommandError {
+        exit: Exit::Interrupted,
+        diagnostics: vec![problem],
+    }
 }
 
 fn runtime() -> Result<Runtime, CommandError> {

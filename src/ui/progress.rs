@@ -115,7 +115,6 @@ impl Bars {
         let mut state = self.state();
         if let Some(bar) = state.running.remove(&(phase, task.to_owned())) {
             bar.finish_and_clear();
-            self.all.remove(&bar);
         }
         let lines = state.output.remove(task).unwrap_or_default();
         if outcome == TaskOutcome::Failed && self.detail == Detail::Normal {
