@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::cluster::{finish, stackctl};
 
@@ -59,6 +60,12 @@ fn the_whole_stack_is_built_deployed_and_proven() {
     assert!(
         again.stderr.contains("unchanged") && !again.stderr.contains("update"),
         "{}",
+        again.stderr
+    );
+    assert!(
+        again.elapsed < Duration::from_secs(3),
+        "{:?}\n{}",
+        again.elapsed,
         again.stderr
     );
 
