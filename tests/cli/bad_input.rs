@@ -249,6 +249,16 @@ const MISTAKES: &[Mistake] = &[
             "hint: did you mean `replicas`?",
         ],
     },
+    Mistake {
+        files: &[(
+            LOCAL,
+            "extends: base\ncluster: local\nsecrets: [db-password]\n",
+        )],
+        run: &["validate"],
+        code: 2,
+        place: "environments/local.yaml:3:10",
+        words: &["error[S0111]", "expected a map, found a list"],
+    },
     // templates
     Mistake {
         files: &[(TEMPLATE, config_map!("  a: \"{{values.colour}}\""))],
@@ -527,5 +537,35 @@ fn outside_of_a_stack_the_first_step_is_named() {
         run.stderr.contains("error[S0140]") && run.stderr.contains("stackctl init"),
         "{}",
         run.stderr
+    );
+}
+
+#[test]
+fn another_folder_is_never_mistaken_for_the_one_beside_it() {
+    let shop = Workspace::new();
+    std::fs::create_dir(shop.path().join("inner")).expect("a folder");
+    let outside = shop
+        .path()
+        .parent()
+        .expect("the temporary folder is in one")
+        .to_owned();
+    let elsewhere = tempfile::tempdir_in(&outside).expect("a folder beside the stack");
+    let name = elsewhere
+        .path()
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let run = shop.run(&["-C", &format!("../{name}"), "validate"]);
+    assert_eq!(
+        run.code, 2,
+        "the stack of the current folder was taken: {}",
+        run.stderr
+    );
+    assert!(run.stderr.contains("error[S0140]"), "{}", run.stderr);
+    assert_eq!(
+        shop.run(&["-C", "inner", "validate"]).code,
+        0,
+        "above the named folder is looked, too"
     );
 }
