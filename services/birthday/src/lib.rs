@@ -14,24 +14,13 @@ use axum::routing::get;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use service_kit::config::parsed;
 use service_kit::postgres::{self, Postgres};
-use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+use service_kit::{Kit, Reader, StartError, Unusable};
 use tokio_postgres::config::Config as DatabaseConfig;
 
 pub use crate::calendar::days_to_birthday;
 pub use crate::store::Store;
 pub use crate::user::{User, UserError};
-
-const DATABASE_URL: Variable<DatabaseConfig> = Variable::secret(
-    "DATABASE_URL",
-    "a URL such as postgres://user:password@host:5432/database",
-    postgres::url,
-);
-const DATABASE_CONNECTIONS: Variable<usize> =
-    Variable::new("DATABASE_CONNECTIONS", "a number from 1 to 100", |text| {
-        parsed(text).filter(|number| (1..=100).contains(number))
-    });
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -56,8 +45,8 @@ pub struct State {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let database = env.required(&DATABASE_URL);
-    let connections = env.or(&DATABASE_CONNECTIONS, 8);
+    let database = env.required(&postgres::DATABASE_URL);
+    let connections = env.or(&postgres::DATABASE_CONNECTIONS, 8);
     Ok(Config {
         database: database?,
         connections: connections?,

@@ -9,16 +9,10 @@ use axum::Router;
 use axum::routing::get;
 use redis::Client;
 use service_kit::redis::{self as kit_redis, Redis};
-use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+use service_kit::{Kit, Reader, StartError, Unusable};
 
 pub use crate::name::{CounterName, NameError};
 pub use crate::store::Store;
-
-const REDIS_URL: Variable<Client> = Variable::secret(
-    "REDIS_URL",
-    "a URL such as redis://:password@host:6379/0",
-    kit_redis::url,
-);
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -33,7 +27,7 @@ pub struct Config {
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     Ok(Config {
-        redis: env.required(&REDIS_URL)?,
+        redis: env.required(&kit_redis::REDIS_URL)?,
     })
 }
 

@@ -9,29 +9,13 @@ mod sums;
 use axum::Router;
 use axum::routing::{get, post};
 use redis::Client;
-use service_kit::config::parsed;
 use service_kit::postgres::{self, Postgres};
 use service_kit::redis::{self as kit_redis, Redis};
-use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+use service_kit::{Kit, Reader, StartError, Unusable};
 use tokio_postgres::config::Config as DatabaseConfig;
 
 pub use crate::stream::Stream;
 pub use crate::sums::Sums;
-
-const REDIS_URL: Variable<Client> = Variable::secret(
-    "REDIS_URL",
-    "a URL such as redis://:password@host:6379/0",
-    kit_redis::url,
-);
-const DATABASE_URL: Variable<DatabaseConfig> = Variable::secret(
-    "DATABASE_URL",
-    "a URL such as postgres://user:password@host:5432/database",
-    postgres::url,
-);
-const DATABASE_CONNECTIONS: Variable<usize> =
-    Variable::new("DATABASE_CONNECTIONS", "a number from 1 to 100", |text| {
-        parsed(text).filter(|number| (1..=100).contains(number))
-    });
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -58,9 +42,9 @@ pub struct State {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let redis = env.required(&REDIS_URL);
-    let database = env.required(&DATABASE_URL);
-    let connections = env.or(&DATABASE_CONNECTIONS, 4);
+    let redis = env.required(&kit_redis::REDIS_URL);
+    let database = env.required(&postgres::DATABASE_URL);
+    let connections = env.or(&postgres::DATABASE_CONNECTIONS, 4);
     Ok(Config {
         redis: redis?,
         database: database?,

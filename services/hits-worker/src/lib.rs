@@ -30,16 +30,6 @@ use crate::stream::Stream;
 use crate::sums::Sums;
 use crate::worker::Worker;
 
-const REDIS_URL: Variable<Client> = Variable::secret(
-    "REDIS_URL",
-    "a URL such as redis://:password@host:6379/0",
-    kit_redis::url,
-);
-const DATABASE_URL: Variable<DatabaseConfig> = Variable::secret(
-    "DATABASE_URL",
-    "a URL such as postgres://user:password@host:5432/database",
-    postgres::url,
-);
 const FLUSH_SECONDS: Variable<Duration> =
     Variable::new("FLUSH_SECONDS", "seconds from 0.1 to 9", |text| {
         // Above 9 the sums could be more than 10 seconds behind.
@@ -73,8 +63,8 @@ pub struct Config {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let redis = env.required(&REDIS_URL);
-    let database = env.required(&DATABASE_URL);
+    let redis = env.required(&kit_redis::REDIS_URL);
+    let database = env.required(&postgres::DATABASE_URL);
     let flush = env.or(&FLUSH_SECONDS, Duration::from_secs(1));
     let batch = env.or(&BATCH_MESSAGES, 10_000);
     let host = env.or(&HOSTNAME, "worker".to_owned());

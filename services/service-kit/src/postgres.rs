@@ -13,6 +13,7 @@ use deadpool_postgres::{
 use tokio_postgres::NoTls;
 use tokio_postgres::config::Config;
 
+use crate::config::{Variable, parsed};
 use crate::lifecycle::Lifecycle;
 use crate::problem::{Problem, chain};
 
@@ -79,6 +80,19 @@ enum Schema {
     Pending(String),
     Ready,
 }
+
+/// `DATABASE_URL`: where PostgreSQL is.
+pub const DATABASE_URL: Variable<Config> = Variable::secret(
+    "DATABASE_URL",
+    "a URL such as postgres://user:password@host:5432/database",
+    url,
+);
+
+/// `DATABASE_CONNECTIONS`: the size of the pool of one replica.
+pub const DATABASE_CONNECTIONS: Variable<usize> =
+    Variable::new("DATABASE_CONNECTIONS", "a number from 1 to 100", |text| {
+        parsed(text).filter(|number| (1..=100).contains(number))
+    });
 
 /// Reads a `DATABASE_URL`; for use in a [`Variable`](crate::Variable). The
 /// host, user and database must be in it, so that nothing is guessed.

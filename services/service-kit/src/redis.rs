@@ -13,6 +13,7 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use crate::config::Variable;
 use crate::problem::chain;
 
 /// For one attempt to connect, and for one answer.
@@ -54,6 +55,13 @@ pub enum CommandError {
     #[error("no answer from Redis")]
     Interrupted(#[source] RedisError),
 }
+
+/// `REDIS_URL`: where Redis is.
+pub const REDIS_URL: Variable<Client> = Variable::secret(
+    "REDIS_URL",
+    "a URL such as redis://:password@host:6379/0",
+    url,
+);
 
 /// Reads a `REDIS_URL`; for use in a [`Variable`](crate::Variable).
 pub fn url(text: &str) -> Option<Client> {
