@@ -94,7 +94,7 @@ pub const DATABASE_CONNECTIONS: Variable<usize> =
         parsed(text).filter(|number| (1..=100).contains(number))
     });
 
-/// Reads a `DATABASE_URL`; for use in a [`Variable`](crate::Variable). The
+/// Reads a `DATABASE_URL`; for use in a [`Variable`]. The
 /// host, user and database must be in it, so that nothing is guessed.
 pub fn url(text: &str) -> Option<Config> {
     let config: Config = text.parse().ok()?;

@@ -63,7 +63,7 @@ pub const REDIS_URL: Variable<Client> = Variable::secret(
     url,
 );
 
-/// Reads a `REDIS_URL`; for use in a [`Variable`](crate::Variable).
+/// Reads a `REDIS_URL`; for use in a [`Variable`].
 pub fn url(text: &str) -> Option<Client> {
     let tcp = text.starts_with("redis://");
     let info = text.into_connection_info().ok()?;
