@@ -323,7 +323,7 @@ impl Session<'_> {
         let Build::Cargo(build) = &spec.build else {
             return Ok(String::new());
         };
-        elf::check(binary, Target::host().platform.architecture).map_err(|reason| {
+        elf::check(binary, &Target::host().platform.architecture).map_err(|reason| {
             BuildError::NotRunnable {
                 bin: build.bin.clone(),
                 reason,

@@ -281,7 +281,7 @@ async fn a_cargo_service_becomes_an_image_of_its_binary() {
         .join(triple)
         .join("release/hello");
     assert_eq!(
-        elf::check(&fs::read(binary).unwrap(), platform.architecture),
+        elf::check(&fs::read(binary).unwrap(), &platform.architecture),
         Ok(())
     );
 

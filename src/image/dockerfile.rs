@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as DockerError;
-use bollard::models::BuildInfo;
+use bollard::models::{BuildInfo, BuildInfoAux};
 use bollard::query_parameters::{BuildImageOptions, BuildImageOptionsBuilder, BuilderVersion};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -179,8 +179,8 @@ impl Heard {
     }
 
     fn hear(&mut self, info: BuildInfo, task: &Task<'_>) {
-        if let Some(image) = info.aux.and_then(|aux| aux.id) {
-            self.image = Some(image);
+        if let Some(BuildInfoAux::Default(image)) = info.aux {
+            self.image = image.id.or(self.image.take());
         }
         if let Some(status) = info.status {
             task.progress(status);

@@ -110,7 +110,7 @@ mod tests {
     fn a_real_binary_is_read() {
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         let architecture = super::super::target::Target::host().platform.architecture;
-        let result = check(&own, architecture);
+        let result = check(&own, &architecture);
         if cfg!(target_feature = "crt-static") {
             assert_eq!(result, Ok(()));
         } else {

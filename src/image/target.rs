@@ -12,7 +12,7 @@ pub(crate) const STATIC_FLAGS: [&str; 4] = [
 ];
 
 /// A processor as the tools name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// As cargo names it.
     pub triple: &'static str,
@@ -30,10 +30,7 @@ impl Target {
         };
         Self {
             triple,
-            platform: Platform {
-                architecture,
-                os: "linux",
-            },
+            platform: Platform::linux(architecture),
         }
     }
 }

@@ -123,10 +123,7 @@ mod tests {
     #[test]
     fn the_archive_is_what_docker_load_reads() {
         let config = ImageConfig {
-            platform: Platform {
-                architecture: "amd64",
-                os: "linux",
-            },
+            platform: Platform::linux("amd64"),
             created: 0,
             run: RunConfig::default(),
         };

@@ -4,16 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::Digest;
-
-/// What an image is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// As Go names it: `amd64`, `arm64`.
-    pub architecture: &'static str,
-    /// As Go names it: `linux`.
-    pub os: &'static str,
-}
+use crate::{Digest, Platform};
 
 /// How a container of the image runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,7 +38,7 @@ impl ImageConfig {
     pub fn to_json(&self, layers: &[(Digest, &str)]) -> Vec<u8> {
         let created = rfc3339(self.created);
         let document = Document {
-            architecture: self.platform.architecture,
+            architecture: &self.platform.architecture,
             config: Run::from(&self.run),
             created: &created,
             history: layers
@@ -57,7 +48,7 @@ impl ImageConfig {
                     created_by,
                 })
                 .collect(),
-            os: self.platform.os,
+            os: &self.platform.os,
             rootfs: RootFs {
                 diff_ids: layers.iter().map(|(diff_id, _)| *diff_id).collect(),
                 kind: "layers",
@@ -158,10 +149,7 @@ mod tests {
     #[test]
     fn the_document_is_the_one_of_the_specification() {
         let config = ImageConfig {
-            platform: Platform {
-                architecture: "amd64",
-                os: "linux",
-            },
+            platform: Platform::linux("amd64"),
             created: 0,
             run: RunConfig {
                 user: "65532:65532".into(),

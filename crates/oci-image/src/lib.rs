@@ -8,8 +8,14 @@ mod archive;
 mod config;
 mod digest;
 mod layer;
+mod manifest;
+mod platform;
+mod reference;
 
 pub use archive::{Image, Layer, write_docker_archive};
-pub use config::{ImageConfig, Platform, RunConfig};
+pub use config::{ImageConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use layer::{LayerError, LayerWriter};
+pub use manifest::{Descriptor, Index, Manifest, media_type};
+pub use platform::{InvalidPlatform, Platform};
+pub use reference::{InvalidReference, Reference};
