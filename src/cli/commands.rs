@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// The environment a command works on.
 #[derive(Debug, Args)]
@@ -49,6 +49,34 @@ pub struct Build {
     /// Write which images belong to the services to this file, for `deploy --images`
     #[arg(long, value_name = "FILE")]
     pub images: Option<PathBuf>,
+    /// Who puts images together that no Dockerfile describes; compiling is always on this machine
+    #[arg(long, value_enum, default_value_t)]
+    pub builder: Builder,
+    /// Where images go: docker, registry, oci:DIR or archive:FILE; default: the Docker engine where one answers
+    #[arg(long, value_name = "PLACE")]
+    pub to: Option<String>,
+    /// Say which inputs of each image changed since it was last built
+    #[arg(long)]
+    pub explain: bool,
+    /// Take the newest versions of Debian packages and write them to the lock files
+    #[arg(long)]
+    pub update_packages: bool,
+    /// Write a list of what is in each image (SPDX) to this folder, and attach it to what is pushed
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "sbom")]
+    pub sbom: Option<PathBuf>,
+    /// Sign what is pushed with this key: a PEM file, or env:VARIABLE
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<String>,
+}
+
+/// Who puts images together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Builder {
+    /// stackctl itself, layer by layer
+    #[default]
+    Native,
+    /// The Docker engine
+    Docker,
 }
 
 /// `stackctl render`

@@ -20,6 +20,9 @@ pub struct Global {
     /// How progress is shown on stderr
     #[arg(long, value_enum, default_value_t, global = true)]
     pub progress: ProgressMode,
+    /// Show where the time of a build went, and write an HTML page of it
+    #[arg(long, global = true)]
+    pub timings: bool,
     /// Only errors and results
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

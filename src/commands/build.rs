@@ -1,149 +1,83 @@
-//! `stackctl build`: the images that are missing, and how they get to the cluster.
+//! `stackctl build`: the images that are missing, and where they are to go.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
-use crate::cluster::Cluster;
-use crate::delivery::{self, ClusterFacts, DeliveryContext, Route};
+use crate::delivery::{Destination, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::image::{
-    self, BuildContext, BuildOptions, BuildOutcome, BuildReport, BuiltImage, Engine, ImageSpec,
-};
+use crate::event::Event;
+use crate::image::{self, BuildReport};
 use crate::settings::Place;
-use crate::stack::{Build, ServiceName, Stack};
+use crate::stack::Stack;
 
-use super::connect::facts;
+use super::workshop::{Way, Workshop, is_external};
 use super::{CommandError, Env, Outcome};
 
 /// The file of `--images` cannot be written.
 const UNWRITABLE: Code = Code::new("S0430");
 
+/// How `build` works.
+#[derive(Clone, Debug, Default)]
+pub struct BuildSettings {
+    /// Where the images file goes.
+    pub images: Option<PathBuf>,
+    /// Where images go; none: to the Docker engine, if one answers.
+    pub to: Option<Destination>,
+    /// Whether the lock files of Debian packages are written anew first.
+    pub update_packages: bool,
+}
+
 /// Builds the images of the chosen services.
-pub async fn build(
-    place: &Place,
-    images_file: Option<&Path>,
-    env: &Env,
-) -> Result<Outcome, CommandError> {
+pub async fn build(place: &Place, settings: &BuildSettings, env: &Env) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
+    if settings.update_packages {
+        image::update_packages(&stack, only, env.events.as_ref(), &env.cancel).await?;
+    }
     let specs = image::specs(&stack, only)?;
-    let engine = engine_for(&specs).await?;
-    let report = build_images(&stack, &specs, engine.as_ref(), env).await?;
-    if let Some(file) = images_file {
-        std::fs::write(file, report.to_json()).map_err(|error| CommandError {
-            exit: Exit::Failed,
-            diagnostics: vec![Diagnostic::error(
-                UNWRITABLE,
-                format!("{} cannot be written: {error}", file.display()),
-            )],
-        })?;
+    let wants_engine = match settings.to {
+        Some(ref to) => *to == Destination::Docker,
+        None => !specs.values().all(is_external),
+    };
+    let workshop = Workshop::open(&specs, wants_engine).await?;
+    let route = route(&stack, settings, &workshop)?;
+    let mut report = workshop.build(&stack, &specs, env).await?;
+    match route {
+        Some(route) => {
+            workshop.deliver(&Way::to(route), &mut report, env).await?;
+        }
+        None if wants_engine => env.events.emit(Event::Note(format!(
+            "no Docker engine answers: the images stay in {}; `--to` takes them elsewhere",
+            workshop.store.layout().root().display()
+        ))),
+        None => {}
+    }
+    if let Some(file) = &settings.images {
+        write_images(file, &report)?;
     }
     Ok(Outcome::Built(report))
 }
 
-/// The engine, where any of the images is built at all.
-pub(super) async fn engine_for(
-    specs: &BTreeMap<ServiceName, ImageSpec>,
-) -> Result<Option<Engine>, CommandError> {
-    if specs.values().all(is_external) {
-        return Ok(None);
-    }
-    Ok(Some(Engine::connect().await?))
-}
-
-/// Whether an image comes from elsewhere as it is.
-pub(super) fn is_external(spec: &ImageSpec) -> bool {
-    matches!(spec.build, Build::Image { .. })
-}
-
-/// Builds what the engine lacks.
-pub(super) async fn build_images(
-    stack: &Stack,
-    specs: &BTreeMap<ServiceName, ImageSpec>,
-    engine: Option<&Engine>,
-    env: &Env,
-) -> Result<BuildReport, CommandError> {
-    let Some(engine) = engine else {
-        return Ok(BuildReport {
-            images: specs
-                .iter()
-                .map(|(service, spec)| (service.clone(), external(spec)))
-                .collect(),
-        });
-    };
-    let context = BuildContext {
-        engine,
-        events: env.events.as_ref(),
-        cancel: &env.cancel,
-        options: BuildOptions {
-            color: env.color,
-            created: source_date_epoch(),
-        },
-    };
-    Ok(image::build(stack, specs, &context).await?)
-}
-
-fn external(spec: &ImageSpec) -> BuiltImage {
-    BuiltImage {
-        reference: spec.reference.clone(),
-        id: None,
-        outcome: BuildOutcome::External,
-        elapsed: std::time::Duration::ZERO,
+/// Refused before anything is built.
+fn route(stack: &Stack, settings: &BuildSettings, workshop: &Workshop) -> Result<Option<Route>, CommandError> {
+    match &settings.to {
+        Some(to) => {
+            let environment = &stack.environment;
+            let route = to.route(environment.name.as_str(), environment.registry.as_ref())?;
+            if route == Route::Engine {
+                workshop.require_engine()?;
+            }
+            Ok(Some(route))
+        }
+        None => Ok(workshop.engine().map(|_| Route::Engine)),
     }
 }
 
-/// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> u64 {
-    std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
-}
-
-/// The engine with the images, and how they get from there into a cluster.
-pub(super) struct Way {
-    pub(super) engine: Engine,
-    pub(super) route: Route,
-    facts: ClusterFacts,
-}
-
-/// The way for the images of `specs`; none where none of them is built here.
-pub(super) async fn way(
-    stack: &Stack,
-    specs: &BTreeMap<ServiceName, ImageSpec>,
-    cluster: &Cluster,
-) -> Result<Option<Way>, CommandError> {
-    let Some(engine) = engine_for(specs).await? else {
-        return Ok(None);
-    };
-    let facts = facts(cluster).await?;
-    let route = delivery::route(
-        &facts,
-        &delivery::engine_facts(&engine).await?,
-        stack.environment.registry.as_ref(),
-    )?;
-    Ok(Some(Way {
-        engine,
-        route,
-        facts,
-    }))
-}
-
-/// Brings what was built here to where the cluster finds it.
-pub(super) async fn deliver_images(
-    way: &Way,
-    built: &BuildReport,
-    env: &Env,
-) -> Result<(), CommandError> {
-    if way.route == Route::SharedEngine {
-        return Ok(());
-    }
-    let context = DeliveryContext {
-        engine: &way.engine,
-        cluster: &way.facts,
-        events: env.events.as_ref(),
-        cancel: &env.cancel,
-    };
-    delivery::deliver(built, &way.route, &context).await?;
-    Ok(())
+fn write_images(file: &std::path::Path, report: &BuildReport) -> Result<(), CommandError> {
+    std::fs::write(file, report.to_json()).map_err(|error| CommandError {
+        exit: Exit::Failed,
+        diagnostics: vec![Diagnostic::error(
+            UNWRITABLE,
+            format!("{} cannot be written: {error}", file.display()),
+        )],
+    })
 }

@@ -1,24 +1,21 @@
 //! `stackctl deploy`: what was built goes into the cluster.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::cluster::{self, Cluster};
 use crate::delivery::{self, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::image::{BuildOutcome, BuildReport, BuiltImage, ImageSpec};
+use crate::image::{self, BuildReport, BuiltImage, Held, ImageSpec};
 use crate::settings::Place;
 
-use super::build::{Way, deliver_images, is_external, way};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{Request, dry_run, roll_out};
+use super::workshop::{Way, Workshop, is_external};
 use super::{CommandError, Env, Outcome};
 
 /// An image was not built yet.
 const NOT_BUILT: Code = Code::new("S0510");
-/// The engine does not answer a question.
-const ENGINE: Code = Code::new("S0511");
 
 /// How `deploy` works.
 #[derive(Clone, Debug)]
@@ -37,7 +34,7 @@ pub async fn deploy(
     settings: &DeploySettings,
     env: &Env,
 ) -> Result<Outcome, CommandError> {
-    let desired = desired_with(place, settings.images.as_deref(), env)?;
+    let mut desired = desired_with(place, settings.images.as_deref(), env)?;
     cluster::check_sources(&desired.stack)?;
     let cluster = connect(&desired.stack, place, env).await?;
     if settings.dry_run {
@@ -45,7 +42,7 @@ pub async fn deploy(
             dry_run(request(&desired, place, &cluster, settings.take_over), env).await?;
         return Ok(Outcome::Planned(rolled_out.plan));
     }
-    deliver_built(&desired, place, &cluster, env).await?;
+    deliver_built(&mut desired, place, &cluster, env).await?;
     let rolled_out = roll_out(request(&desired, place, &cluster, settings.take_over), env).await?;
     Ok(Outcome::Deployed(rolled_out))
 }
@@ -68,47 +65,43 @@ pub(super) fn request<'a>(
 
 /// Brings to the cluster what was built before; refuses where anything was not.
 async fn deliver_built(
-    desired: &Desired,
+    desired: &mut Desired,
     place: &Place,
     cluster: &Cluster,
     env: &Env,
 ) -> Result<(), CommandError> {
     let specs = desired.chosen_images(place);
-    let Some(way) = way(&desired.stack, &specs, cluster).await? else {
+    let workshop = Workshop::for_cluster(&specs, &desired.stack).await?;
+    let Some(way) = workshop.way(&desired.stack, &specs, cluster).await? else {
         return Ok(());
     };
     let (mut built, mut missing) = (BuildReport::default(), Vec::new());
     for (service, spec) in specs.into_iter().filter(|(_, spec)| !is_external(spec)) {
-        let id = way
-            .engine
-            .image_id(&spec.reference)
-            .await
-            .map_err(|error| engine_error(&error))?;
-        if id.is_some() {
-            let outcome = BuildOutcome::Cached;
-            let image = BuiltImage {
-                reference: spec.reference,
-                id,
-                outcome,
-                elapsed: Duration::ZERO,
-            };
-            built.images.insert(service, image);
-        } else if !is_pushed(&spec, &way).await? {
-            missing.push(spec);
+        let found = match image::find(&spec, &workshop.store, workshop.engine()).await? {
+            Some(held) => Some(BuiltImage::cached(spec.reference.clone(), held)),
+            None => in_registry(&spec, &way).await?,
+        };
+        match found {
+            Some(image) => {
+                built.images.insert(service, image);
+            }
+            None => missing.push(spec),
         }
     }
     if !missing.is_empty() {
         return Err(not_built(&missing, place));
     }
-    deliver_images(&way, &built, env).await
+    workshop.deliver(&way, &mut built, env).await?;
+    desired.take_images(&built, env)
 }
 
-/// Whether an image that is not on this machine is where the cluster pulls from.
-async fn is_pushed(spec: &ImageSpec, way: &Way) -> Result<bool, CommandError> {
-    match way.route {
-        Route::Registry(_) => Ok(delivery::is_in_registry(&spec.reference, &way.engine).await?),
-        _ => Ok(false),
-    }
+/// An image that is not on this machine, but where the cluster pulls from.
+async fn in_registry(spec: &ImageSpec, way: &Way) -> Result<Option<BuiltImage>, CommandError> {
+    let Route::Registry(_) = way.route else {
+        return Ok(None);
+    };
+    let pinned = delivery::in_registry(&spec.reference).await?;
+    Ok(pinned.map(|pinned| BuiltImage::cached(pinned.to_string(), Held::Elsewhere)))
 }
 
 fn not_built(missing: &[ImageSpec], place: &Place) -> CommandError {
@@ -127,14 +120,5 @@ fn not_built(missing: &[ImageSpec], place: &Place) -> CommandError {
     CommandError {
         exit: Exit::BadInput,
         diagnostics: vec![problem.note("nothing was applied").hint(hint)],
-    }
-}
-
-fn engine_error(error: &bollard::errors::Error) -> CommandError {
-    let problem = Diagnostic::error(ENGINE, "the Docker engine does not say which images it has")
-        .caused_by(error);
-    CommandError {
-        exit: Exit::Failed,
-        diagnostics: vec![problem],
     }
 }

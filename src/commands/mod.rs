@@ -18,6 +18,7 @@ pub mod smoke_test;
 pub mod status;
 pub mod up;
 pub mod validate;
+mod workshop;
 
 use std::path::PathBuf;
 use std::sync::Arc;

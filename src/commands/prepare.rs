@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Problems};
-use crate::event::Event;
+use crate::event::{Event, Silent};
 use crate::image::{self, BuildReport, ImageSpec};
 use crate::manifest::{self, Object};
 use crate::settings::Place;
@@ -22,6 +23,7 @@ pub(super) struct Desired {
     pub(super) stack: Stack,
     /// The image of every service.
     pub(super) images: BTreeMap<ServiceName, ImageSpec>,
+    templates: template::Templates,
     /// Every object of every service, checked.
     pub(super) objects: Vec<Object>,
 }
@@ -48,16 +50,20 @@ pub(super) fn desired_with(
             spec.reference = image.reference;
         }
     }
-    let references = images
-        .iter()
-        .map(|(service, spec)| (service.clone(), spec.reference.clone()))
-        .collect();
-    let objects = objects(&stack, &templates, &references, env)?;
+    let objects = objects(&stack, &templates, &references(&images), env)?;
     Ok(Desired {
         stack,
         images,
+        templates,
         objects,
     })
+}
+
+fn references(images: &BTreeMap<ServiceName, ImageSpec>) -> BTreeMap<ServiceName, String> {
+    images
+        .iter()
+        .map(|(service, spec)| (service.clone(), spec.reference.clone()))
+        .collect()
 }
 
 fn no_such_service(service: &ServiceName, file: &Path) -> Problems {
@@ -95,6 +101,28 @@ fn objects(
 }
 
 impl Desired {
+    /// Renders again where images have other references now: a registry has told their digests.
+    pub(super) fn take_images(&mut self, built: &BuildReport, env: &Env) -> Result<(), CommandError> {
+        let mut is_new = false;
+        for (service, image) in &built.images {
+            if let Some(spec) = self.images.get_mut(service)
+                && spec.reference != image.reference
+            {
+                spec.reference.clone_from(&image.reference);
+                is_new = true;
+            }
+        }
+        if is_new {
+            // What there was to warn of has been said.
+            let env = Env {
+                events: Arc::new(Silent),
+                ..env.clone()
+            };
+            self.objects = objects(&self.stack, &self.templates, &references(&self.images), &env)?;
+        }
+        Ok(())
+    }
+
     /// The objects of the services that a command works on.
     pub(super) fn chosen(&self, place: &Place) -> Vec<Object> {
         let chosen = |object: &&Object| {

@@ -7,12 +7,12 @@ use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
 
-use super::build::{build_images, deliver_images, way};
 use super::connect::connect;
 use super::deploy::request;
 use super::prepare::desired;
 use super::rollout::roll_out;
 use super::smoke_test::run_suites;
+use super::workshop::Workshop;
 use super::{CommandError, Env, Outcome, RolledOut};
 
 /// What `up` did.
@@ -36,17 +36,17 @@ pub async fn up(
     env: &Env,
 ) -> Result<Outcome, CommandError> {
     let started = Instant::now();
-    let desired = desired(place, env)?;
+    let mut desired = desired(place, env)?;
     let suites = verify::load(&desired.stack, &place.services)?.suites;
     cluster::check_sources(&desired.stack)?;
     let cluster = connect(&desired.stack, place, env).await?;
     let specs = desired.chosen_images(place);
-    // Refused here, nothing is built in vain and nothing is applied.
-    let way = way(&desired.stack, &specs, &cluster).await?;
-    let engine = way.as_ref().map(|way| &way.engine);
-    let built = build_images(&desired.stack, &specs, engine, env).await?;
+    let workshop = Workshop::for_cluster(&specs, &desired.stack).await?;
+    let way = workshop.way(&desired.stack, &specs, &cluster).await?;
+    let mut built = workshop.build(&desired.stack, &specs, env).await?;
     if let Some(way) = &way {
-        deliver_images(way, &built, env).await?;
+        workshop.deliver(way, &mut built, env).await?;
+        desired.take_images(&built, env)?;
     }
     let rolled_out = roll_out(request(&desired, place, &cluster, take_over), env).await?;
     let smoke = run_suites(&suites, &desired.stack, &cluster, reports, env).await?;

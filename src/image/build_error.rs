@@ -42,6 +42,8 @@ pub enum BuildError {
         tail: Vec<String>,
         /// Whether it was because of `Cargo.lock`.
         lock_is_stale: bool,
+        /// The target that the toolchain lacks.
+        missing_target: Option<&'static str>,
     },
     /// cargo succeeded, but named no such executable.
     #[error("cargo made no executable `{bin}` for {service}")]
@@ -161,13 +163,16 @@ impl Explain for BuildError {
             Self::Cargo {
                 tail,
                 lock_is_stale,
+                missing_target,
                 ..
             } => {
                 let error = with_tail(error(CARGO), tail);
-                if *lock_is_stale {
-                    error.hint("Cargo.lock is out of date: run `cargo check` and commit it")
-                } else {
-                    error
+                match missing_target {
+                    _ if *lock_is_stale => error.hint("Cargo.lock is out of date: run `cargo check` and commit it"),
+                    Some(triple) => error.hint(format!(
+                        "`rustup target add {triple}`; a linker for it is named in .cargo/config.toml"
+                    )),
+                    None => error,
                 }
             }
             Self::NoExecutable { span, .. } => error(CARGO).at(span, "built here"),

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use oci_image::{Compression, Index, media_type};
 use serde_json::json;
 use test_support::docker::{FakeDocker, FakeImage};
 use tokio_util::sync::CancellationToken;
@@ -12,20 +13,22 @@ use super::build::{BuildContext, BuildOptions, build};
 use super::build_error::BuildError;
 use super::elf;
 use super::engine::Engine;
-use super::report::{BuildOutcome, BuildReport};
+use super::report::{BuildOutcome, BuildReport, BuiltImage, Held};
 use super::spec::specs;
 use super::state_folder::StateFolder;
+use super::store::Store;
 use super::target::Target;
 use super::test_stack::{cargo, command, dockerfile, stack, write};
 use crate::diagnostic::{Exit, Explain};
 use crate::event::{Event, Recorder, TaskOutcome};
-use crate::stack::{Build, Registry, Stack};
+use crate::stack::{Build, Registry, ServiceName, Stack};
 
 /// A stack in a folder of its own, its engine and what was heard.
 struct Scene {
     root: tempfile::TempDir,
     stack: Stack,
     docker: FakeDocker,
+    cache: tempfile::TempDir,
     events: Recorder,
     cancel: CancellationToken,
 }
@@ -38,6 +41,7 @@ impl Scene {
             stack: stack(root.path(), services),
             root,
             docker: FakeDocker::default(),
+            cache: tempfile::tempdir().unwrap(),
             events: Recorder::default(),
             cancel: CancellationToken::new(),
         }
@@ -45,12 +49,35 @@ impl Scene {
 
     async fn build(&self) -> Result<BuildReport, BuildError> {
         let context = BuildContext {
-            engine: &Engine::from_docker(self.docker.client(), "unix:///fake"),
+            store: &self.store(),
+            engine: Some(&Engine::from_docker(self.docker.client(), "unix:///fake")),
             events: &self.events,
             cancel: &self.cancel,
             options: BuildOptions::default(),
         };
         build(&self.stack, &specs(&self.stack, None).unwrap(), &context).await
+    }
+
+    fn store(&self) -> Store {
+        Store::at(self.cache.path()).unwrap()
+    }
+
+    /// The files of an image in the store, layer by layer, and its configuration.
+    fn image(&self, built: &BuiltImage) -> (Vec<Vec<String>>, serde_json::Value) {
+        let Held::Store(descriptor) = &built.held else {
+            panic!("it is not in the store: {:?}", built.held);
+        };
+        let store = self.store();
+        let image = store.image(descriptor, &Target::host().platform).unwrap();
+        let layers = image.manifest.layers.iter().map(|layer| {
+            let reader = Compression::of(&layer.media_type).unwrap().reader(store.layout().reader(layer).unwrap());
+            let mut archive = tar::Archive::new(reader.unwrap());
+            let entries = archive.entries().unwrap();
+            entries
+                .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+                .collect()
+        });
+        (layers.collect(), serde_json::from_slice(&image.config_bytes).unwrap())
     }
 
     fn reference(&self, service: &str) -> String {
@@ -120,8 +147,8 @@ async fn an_image_that_is_there_is_not_built() {
     let report = scene.build().await.unwrap();
     let built = &report.images["web"];
     assert_eq!(
-        (built.outcome, built.id.as_deref()),
-        (BuildOutcome::Cached, Some("sha256:1"))
+        (built.outcome, &built.held),
+        (BuildOutcome::Cached, &Held::Engine("sha256:1".into()))
     );
     assert_eq!(scene.outcomes(), [("web".into(), TaskOutcome::Unchanged)]);
     assert_eq!(scene.summary().as_deref(), Some("0 built, 1 cached"));
@@ -265,14 +292,14 @@ async fn a_cargo_service_becomes_an_image_of_its_binary() {
     let scene = hello();
     let report = scene.build().await.unwrap();
     assert_eq!(report.images["greeter"].outcome, BuildOutcome::Built);
-    let image = &scene.docker.images()[&scene.reference("greeter")];
-    assert_eq!(image.files, ["hello"]);
-    assert_eq!(
-        report.images["greeter"].id.as_deref(),
-        Some(image.id.as_str())
-    );
-    assert_eq!(image.labels["org.opencontainers.image.title"], "greeter");
-    assert_eq!(image.labels["org.opencontainers.image.version"], "0.1.0");
+    let (layers, config) = scene.image(&report.images["greeter"]);
+    assert_eq!(layers, [["hello"]]);
+    let run = &config["config"];
+    assert_eq!(run["Entrypoint"], json!(["/hello"]));
+    assert_eq!(run["User"], "65532:65532");
+    assert_eq!(run["Labels"]["org.opencontainers.image.title"], "greeter");
+    assert_eq!(run["Labels"]["org.opencontainers.image.version"], "0.1.0");
+    assert!(scene.docker.requests().is_empty(), "no engine is asked");
     let Target { triple, platform } = Target::host();
     let binary = scene
         .root
@@ -296,6 +323,63 @@ async fn a_cargo_service_becomes_an_image_of_its_binary() {
 }
 
 #[tokio::test]
+async fn a_binary_does_not_depend_on_what_is_built_with_it() {
+    let scene = two_with_one_library();
+    let services = |names: &[&str]| -> Vec<ServiceName> { names.iter().map(|name| name.parse().unwrap()).collect() };
+    let digest = async |names: &[&str]| {
+        let cache = tempfile::tempdir().unwrap();
+        let context = BuildContext {
+            store: &Store::at(cache.path()).unwrap(),
+            engine: None,
+            events: &scene.events,
+            cancel: &scene.cancel,
+            options: BuildOptions::default(),
+        };
+        let specs = specs(&scene.stack, Some(&services(names))).unwrap();
+        let report = build(&scene.stack, &specs, &context).await.unwrap();
+        report.images["plain"].held.clone()
+    };
+    let alone = digest(&["plain"]).await;
+    assert_eq!(alone, digest(&["plain", "rich"]).await);
+    let output = std::process::Command::new(
+        scene
+            .root
+            .path()
+            .join("target/stackctl")
+            .join(Target::host().triple)
+            .join("release/plain"),
+    )
+    .output()
+    .unwrap();
+    assert_eq!(output.stdout, b"true\n", "features are united over the whole stack");
+}
+
+/// `rich` switches on a feature of the library that `plain` uses, too.
+fn two_with_one_library() -> Scene {
+    let main = "fn main() { println!(\"{}\", kit::rich()); }\n";
+    let manifest = |name: &str, rest: &str| {
+        format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
+    };
+    let lock = |name: &str, rest: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n{rest}");
+    let needs = "dependencies = [\n \"kit\",\n]\n";
+    let files = [
+        ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"kit\", \"plain\", \"rich\"]\n".to_owned()),
+        ("Cargo.lock", "version = 4\n".to_owned() + &lock("kit", "") + &lock("plain", needs) + &lock("rich", needs)),
+        ("kit/Cargo.toml", manifest("kit", "[features]\nrich = []\n")),
+        ("kit/src/lib.rs", "pub fn rich() -> bool { cfg!(feature = \"rich\") }\n".to_owned()),
+        ("plain/Cargo.toml", manifest("plain", "[dependencies]\nkit = { path = \"../kit\" }\n")),
+        ("plain/src/main.rs", main.to_owned()),
+        (
+            "rich/Cargo.toml",
+            manifest("rich", "[dependencies]\nkit = { path = \"../kit\", features = [\"rich\"] }\n"),
+        ),
+        ("rich/src/main.rs", main.to_owned()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (*file, text.as_str())).collect();
+    Scene::new(&files, &[("plain", cargo("plain")), ("rich", cargo("rich"))])
+}
+
+#[tokio::test]
 async fn the_compilers_words_are_shown() {
     let scene = hello();
     write(
@@ -305,7 +389,7 @@ async fn the_compilers_words_are_shown() {
     let error = scene.build().await.unwrap_err();
     assert_eq!(error.to_string(), "cargo could not compile hello");
     assert!(error.diagnostics()[0].notes[0].contains("cannot find value `nothing`"));
-    assert!(scene.docker.images().is_empty());
+    assert!(scene.store().layout().names().unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -342,11 +426,9 @@ async fn a_second_build_waits_for_the_first() {
         while !scene.events.events().iter().any(waits) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let image = FakeImage {
-            id: "sha256:first".into(),
-            ..FakeImage::default()
-        };
-        scene.docker.add_image(&scene.reference("greeter"), image);
+        let spec = specs(&scene.stack, None).unwrap().remove("greeter").unwrap();
+        let image = scene.store().layout().add(media_type::INDEX, &Index::new(Vec::new()).to_json());
+        scene.store().keep(&spec, &image.unwrap()).unwrap();
         drop(held);
     };
     let (report, ()) = tokio::join!(build, release);

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// Raised when the same inputs give another image than before: a new layout, new labels, new flags.
-const FORMAT: &str = "stackctl image inputs 1";
+const FORMAT: &str = "stackctl image inputs 2";
 
 /// Everything an image is made from: what it is (`file src/main.rs`, `lock serde 1.0.2`) and its fingerprint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inputs(BTreeMap<String, String>);
 
 impl Inputs {
@@ -56,6 +58,12 @@ impl Inputs {
     #[must_use]
     pub fn contains(&self, kind: &str, name: &str) -> bool {
         self.0.contains_key(&format!("{kind} {name}"))
+    }
+
+    /// The fingerprint of an input by its whole name, as [`changed`](Self::changed) names it.
+    #[must_use]
+    pub fn fingerprint(&self, input: &str) -> Option<&str> {
+        self.0.get(input).map(String::as_str)
     }
 
     /// All inputs by name.

@@ -1,15 +1,15 @@
-//! Compiling: one run of cargo per profile, for all services that are asked for.
+//! Compiling: one run of cargo for all services that are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use crate::stack::{CargoBuild, ServiceName};
+use crate::stack::CargoBuild;
 
 use super::build_error::BuildError;
 use super::process::{self, Pipe, ProcessError};
@@ -36,15 +36,26 @@ pub(crate) struct Executable {
     pub sources: BTreeSet<PathBuf>,
 }
 
-/// What is compiled and where.
+/// One run of cargo.
 pub(crate) struct Compilation<'a> {
     /// The workspace, as cargo sees it: absolute, without links.
-    pub root: PathBuf,
-    /// What.
-    pub builds: BTreeMap<&'a ServiceName, &'a CargoBuild>,
+    pub root: &'a Path,
+    /// Arguments that choose packages and features: those of the whole batch, so that features are always united
+    /// alike.
+    pub selection: &'a [String],
+    /// Cargo's profile.
+    pub profile: &'a str,
+    /// What is compiled for.
+    pub target: &'a Target,
+    /// Whose binaries are wanted.
+    pub builds: Vec<&'a CargoBuild>,
     /// Whether diagnostics are coloured.
     pub color: bool,
 }
+
+/// What a run left, by package and binary.
+#[derive(Debug, Default)]
+pub(crate) struct Executables(BTreeMap<(String, String), Executable>);
 
 /// What cargo said in one run.
 #[derive(Default)]
@@ -53,41 +64,25 @@ struct Heard {
     tail: Tail,
     broken: BTreeSet<String>,
     lock_is_stale: bool,
+    missing_target: bool,
+}
+
+impl Executables {
+    /// A binary of a package.
+    pub(crate) fn get(&self, package: &str, bin: &str) -> Option<&Executable> {
+        self.0.get(&(package.to_owned(), bin.to_owned()))
+    }
 }
 
 impl Compilation<'_> {
-    /// Compiles all of them. `tasks` hear the progress; diagnostics come from a task `cargo`.
+    /// Compiles what is wanted. `tasks` hear the progress; diagnostics come from a task `cargo`.
     pub(crate) async fn run(
         &self,
         tasks: &[Task<'_>],
         cancel: &CancellationToken,
-    ) -> Result<BTreeMap<ServiceName, Executable>, BuildError> {
-        let profiles: BTreeSet<&str> = self
-            .builds
-            .values()
-            .map(|build| build.profile.as_str())
-            .collect();
-        let mut executables = BTreeMap::new();
-        for profile in profiles {
-            let heard = self.compile(profile, tasks, cancel).await?;
-            for (service, build) in &self.builds {
-                if build.profile == profile {
-                    let executable = self.executable(service, build, &heard)?;
-                    executables.insert((*service).clone(), executable);
-                }
-            }
-        }
-        Ok(executables)
-    }
-
-    async fn compile(
-        &self,
-        profile: &str,
-        tasks: &[Task<'_>],
-        cancel: &CancellationToken,
-    ) -> Result<Heard, BuildError> {
+    ) -> Result<Executables, BuildError> {
         let mut heard = Heard::default();
-        let status = process::run(self.command(profile)?, cancel, |pipe, line| match pipe {
+        let status = process::run(self.command()?, cancel, |pipe, line| match pipe {
             Pipe::Out => heard.message(line),
             Pipe::Err => heard.status(line, tasks),
         })
@@ -100,39 +95,27 @@ impl Compilation<'_> {
             },
         })?;
         if status.success() {
-            return Ok(heard);
+            return Ok(self.executables(heard));
         }
-        let packages: Vec<&str> = if heard.broken.is_empty() {
-            self.of_profile(profile)
-                .map(|build| build.package.as_str())
-                .collect()
-        } else {
-            heard.broken.iter().map(String::as_str).collect()
+        let packages: BTreeSet<&str> = match heard.broken.is_empty() {
+            true => self.builds.iter().map(|build| build.package.as_str()).collect(),
+            false => heard.broken.iter().map(String::as_str).collect(),
         };
         Err(BuildError::Cargo {
-            packages: packages.join(", "),
-            tail: heard.tail.into_lines(),
+            packages: packages.into_iter().collect::<Vec<_>>().join(", "),
+            missing_target: heard.missing_target.then_some(self.target.triple),
             lock_is_stale: heard.lock_is_stale,
+            tail: heard.tail.into_lines(),
         })
     }
 
-    fn of_profile<'a>(&'a self, profile: &'a str) -> impl Iterator<Item = &'a CargoBuild> {
-        self.builds
-            .values()
-            .copied()
-            .filter(move |build| build.profile == profile)
-    }
-
-    fn command(&self, profile: &str) -> Result<Command, BuildError> {
+    fn command(&self) -> Result<Command, BuildError> {
         let mut command = Command::new("cargo");
         command
-            .current_dir(&self.root)
-            .args([
-                "build",
-                "--locked",
-                "--message-format=json-render-diagnostics",
-            ])
-            .args(["--target", Target::host().triple, "--profile", profile])
+            .current_dir(self.root)
+            .args(["build", "--locked", "--message-format=json-render-diagnostics"])
+            .args(["--profile", self.profile, "--target", self.target.triple])
+            .args(self.selection)
             .arg("--target-dir")
             .arg(self.target_folder())
             .env(
@@ -141,15 +124,9 @@ impl Compilation<'_> {
             )
             .env("CARGO_TERM_PROGRESS_WHEN", "always")
             .env("CARGO_TERM_PROGRESS_WIDTH", "160");
-        for build in self.of_profile(profile) {
-            command.args(["--package", &build.package, "--bin", &build.bin]);
-            for feature in &build.features {
-                let feature = match feature.contains('/') {
-                    true => feature.clone(),
-                    false => format!("{}/{feature}", build.package),
-                };
-                command.args(["--features", &feature]);
-            }
+        let bins: BTreeSet<&str> = self.builds.iter().flat_map(|build| build.all_bins()).collect();
+        for bin in bins {
+            command.args(["--bin", bin]);
         }
         match self.flags()? {
             Rustflags::Variable(flags) => command.env("CARGO_ENCODED_RUSTFLAGS", flags),
@@ -176,7 +153,7 @@ impl Compilation<'_> {
         Ok(rustflags::combine(
             rustflags::of_environment(|name| env::var(name).ok()),
             &configs,
-            Target::host().triple,
+            self.target.triple,
             &ours,
         ))
     }
@@ -186,35 +163,23 @@ impl Compilation<'_> {
         self.root.join("target/stackctl")
     }
 
-    fn executable(
-        &self,
-        service: &ServiceName,
-        build: &CargoBuild,
-        heard: &Heard,
-    ) -> Result<Executable, BuildError> {
-        let found = heard
-            .executables
-            .iter()
-            .find(|(package, bin, _)| *package == build.package && *bin == build.bin);
-        let Some((_, _, path)) = found else {
-            return Err(BuildError::NoExecutable {
-                service: service.clone(),
-                bin: build.bin.clone(),
-                span: build.span.clone(),
-            });
-        };
+    fn executables(&self, heard: Heard) -> Executables {
+        let found = heard.executables.into_iter().map(|(package, bin, path)| {
+            let sources = self.sources(&path);
+            ((package, bin), Executable { path, sources })
+        });
+        Executables(found.collect())
+    }
+
+    fn sources(&self, executable: &Path) -> BTreeSet<PathBuf> {
         // Missing or odd, it only means that undeclared inputs go unnoticed.
-        let rules = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
+        let rules = fs::read_to_string(executable.with_extension("d")).unwrap_or_default();
         let target = self.target_folder();
-        let sources = sources(&rules)
+        sources(&rules)
             .into_iter()
             .filter(|source| !source.starts_with(&target))
-            .filter_map(|source| Some(source.strip_prefix(&self.root).ok()?.to_owned()))
-            .collect();
-        Ok(Executable {
-            path: path.clone(),
-            sources,
-        })
+            .filter_map(|source| Some(source.strip_prefix(self.root).ok()?.to_owned()))
+            .collect()
     }
 }
 
@@ -268,6 +233,7 @@ impl Heard {
             self.broken.insert(package.to_owned());
         }
         self.lock_is_stale |= plain.contains("--locked was passed");
+        self.missing_target |= plain.contains("target may not be installed");
         self.tail.push(line);
         if let Some(task) = tasks.first() {
             task.output_of("cargo", line);

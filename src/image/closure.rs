@@ -5,11 +5,14 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::diagnostic::did_you_mean;
-use crate::stack::CargoBuild;
+use crate::stack::{CargoBuild, ServiceName, Stack};
 
+use super::batch::{Batch, batches};
 use super::cache_key::Inputs;
+use super::features::Features;
 use super::files::{Files, read_error};
 use super::input_error::InputError;
 use super::lockfile::{Locked, Lockfile, plain};
@@ -36,7 +39,11 @@ pub(crate) struct CargoInputs {
     lock: Lockfile,
     compiler: String,
     config: String,
+    features: BTreeMap<ServiceName, Arc<Features>>,
 }
+
+/// How the features of a batch are found: (repository, batch, cargo's arguments, what decides them).
+pub(crate) type Resolve<'a> = &'a dyn Fn(&Path, &Batch<'_>, &[String], &str) -> Result<Features, InputError>;
 
 /// What one cargo service is made from.
 #[derive(Debug)]
@@ -50,11 +57,17 @@ pub(crate) struct Closure {
 }
 
 impl CargoInputs {
-    /// Reads manifests and lock file and asks for the compiler; `build` is named where they are not there.
-    pub(crate) fn load(files: &Files, build: &CargoBuild) -> Result<Self, InputError> {
+    /// Reads manifests and lock file of the stack and asks for the compiler; `build` is named where they are not
+    /// there.
+    pub(crate) fn load(
+        files: &Files,
+        stack: &Stack,
+        build: &CargoBuild,
+        resolve: Resolve<'_>,
+    ) -> Result<Self, InputError> {
         let root = files.root();
         let workspace = Workspace::load(root, &build.span)?;
-        let lock = match fs::read_to_string(root.join("Cargo.lock")) {
+        let text = match fs::read_to_string(root.join("Cargo.lock")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(InputError::NoLock {
                     span: build.span.clone(),
@@ -62,36 +75,56 @@ impl CargoInputs {
             }
             text => text.map_err(|source| read_error(Path::new("Cargo.lock"), source))?,
         };
-        let lock = match Lockfile::parse(&lock) {
-            Ok(lock) => lock,
-            Err(error) => {
-                return Err(manifests::syntax_error(
-                    Path::new("Cargo.lock"),
-                    lock,
-                    &error,
-                ));
-            }
-        };
-        Ok(Self {
+        let lock = Lockfile::parse(&text)
+            .map_err(|error| manifests::syntax_error(Path::new("Cargo.lock"), text.clone(), &error))?;
+        let mut inputs = Self {
             workspace,
             lock,
             compiler: super::compiler::version(root)?,
             config: config(root)?,
-        })
+            features: BTreeMap::new(),
+        };
+        for batch in batches(stack) {
+            for member in &batch.members {
+                inputs.check(member.build, root)?;
+                // What is wrong with the lock file is said better here than by cargo.
+                inputs.locked(member.build)?;
+            }
+            let features = Arc::new(inputs.features(&batch, &text, root, resolve)?);
+            let members = batch.members.iter();
+            inputs
+                .features
+                .extend(members.map(|member| (member.service.clone(), Arc::clone(&features))));
+        }
+        Ok(inputs)
     }
 
-    /// The closure of one service.
-    pub(crate) fn closure(
-        &mut self,
-        build: &CargoBuild,
+    fn features(
+        &self,
+        batch: &Batch<'_>,
+        lock: &str,
         root: &Path,
-    ) -> Result<Closure, InputError> {
-        self.check(build, root)?;
-        let mut closure = Closure {
-            inputs: Inputs::default(),
-            folders: BTreeSet::new(),
-            labels: BTreeMap::new(),
-        };
+        resolve: Resolve<'_>,
+    ) -> Result<Features, InputError> {
+        let selection = self.selection(batch);
+        let mut hasher = blake3::Hasher::new();
+        for part in [lock, &self.workspace.resolution(), &self.compiler, &selection.join(" ")] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part.as_bytes());
+        }
+        for triple in batch.triples() {
+            hasher.update(triple.as_bytes());
+        }
+        resolve(root, batch, &selection, &hasher.finalize().to_hex())
+    }
+
+    /// Cargo's arguments for a batch.
+    pub(crate) fn selection(&self, batch: &Batch<'_>) -> Vec<String> {
+        batch.selection(|package| self.workspace.has_default_features(package))
+    }
+
+    /// Everything a service is compiled from, by name and version, with the local packages made known.
+    fn locked(&mut self, build: &CargoBuild) -> Result<BTreeMap<(&str, &str), &Locked>, InputError> {
         let Some(start) = self.lock.local(&build.package) else {
             return Err(InputError::NotLocked {
                 package: build.package.clone(),
@@ -99,23 +132,42 @@ impl CargoInputs {
             });
         };
         let workspace = &mut self.workspace;
-        let locked = self
-            .lock
-            .closure(start, |package| compiled_with(workspace, package, build))?;
-        for ((name, version), package) in locked {
+        self.lock
+            .closure(start, |package| compiled_with(workspace, package, build))
+    }
+
+    /// The closure of one service.
+    pub(crate) fn closure(
+        &mut self,
+        service: &ServiceName,
+        build: &CargoBuild,
+        targets: &[Target],
+    ) -> Result<Closure, InputError> {
+        let mut closure = Closure {
+            inputs: Inputs::default(),
+            folders: BTreeSet::new(),
+            labels: BTreeMap::new(),
+        };
+        let features = self.features[service].clone();
+        let found: Vec<(String, Locked)> = self
+            .locked(build)?
+            .into_values()
+            .map(|package| (format!("{} {}", package.name, package.version), package.clone()))
+            .collect();
+        for (name, package) in found {
+            if let Some(features) = features.of(&name) {
+                closure.inputs.add("features", &name, features);
+            }
             if !package.is_local() {
-                closure
-                    .inputs
-                    .add("lock", &format!("{name} {version}"), package.fingerprint());
-            } else if let Some(manifest) = self.workspace.package(name) {
+                closure.inputs.add("lock", &name, package.fingerprint());
+            } else if let Some(manifest) = self.workspace.package(&package.name) {
                 closure.folders.insert(manifest.folder.clone());
-                closure.inputs.add("manifest", name, manifest.fingerprint());
-                closure
-                    .inputs
-                    .add("workspace", name, self.workspace.inherited(manifest));
+                let inherited = self.workspace.inherited(manifest);
+                closure.inputs.add("manifest", &package.name, manifest.fingerprint());
+                closure.inputs.add("workspace", &package.name, inherited);
             }
         }
-        self.add_options(&mut closure.inputs, build);
+        self.add_options(&mut closure.inputs, build, targets);
         closure.labels = self.labels(build);
         Ok(closure)
     }
@@ -132,10 +184,11 @@ impl CargoInputs {
             });
         };
         let binaries = manifest.binaries(root);
-        if !binaries.contains(&build.bin) {
+        let mut wanted = std::iter::once(&build.bin).chain(&build.bins);
+        if let Some(unknown) = wanted.find(|bin| !binaries.contains(*bin)) {
             return Err(InputError::UnknownBin {
                 package: build.package.clone(),
-                bin: build.bin.clone(),
+                bin: unknown.clone(),
                 known: binaries.into_iter().collect(),
                 span,
             });
@@ -149,14 +202,17 @@ impl CargoInputs {
         Ok(())
     }
 
-    fn add_options(&self, inputs: &mut Inputs, build: &CargoBuild) {
+    fn add_options(&self, inputs: &mut Inputs, build: &CargoBuild, targets: &[Target]) {
         let features: BTreeSet<&str> = build.features.iter().map(String::as_str).collect();
         let features: Vec<&str> = features.into_iter().collect();
         inputs.add("option", "package", build.package.as_str());
         inputs.add("option", "bin", build.bin.as_str());
+        inputs.add("option", "bins", build.bins.join(" "));
         inputs.add("option", "profile", build.profile.as_str());
         inputs.add("option", "features", features.join(" "));
-        inputs.add("option", "target", Target::host().triple);
+        inputs.add("option", "default features", build.default_features.to_string());
+        let triples: Vec<&str> = targets.iter().map(|target| target.triple).collect();
+        inputs.add("option", "targets", triples.join(" "));
         inputs.add("option", "flags", super::target::STATIC_FLAGS.join(" "));
         inputs.add("cargo", "compiler", self.compiler.as_str());
         inputs.add("cargo", "config", self.config.as_str());

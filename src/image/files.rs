@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
 
+use crate::diagnostic::Span;
+
 use super::input_error::InputError;
 
 /// Folders of a package that go into no binary; a file in them that does is found after the build.
@@ -85,6 +87,24 @@ impl Files {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(source) => Err(read_error(path, source)),
         }
+    }
+
+    /// What is [`below`](Self::below) a path that the user named; it must be there.
+    pub(crate) fn named(
+        &self,
+        path: &Path,
+        what: &'static str,
+        span: &Span,
+    ) -> Result<Vec<PathBuf>, InputError> {
+        let below = self.below(path)?;
+        if below.is_empty() && !self.root.join(path).exists() {
+            return Err(InputError::Missing {
+                what,
+                path: path.to_owned(),
+                span: span.clone(),
+            });
+        }
+        Ok(below)
     }
 
     /// Reads what has not been read yet, with all processors where that pays.

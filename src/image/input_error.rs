@@ -17,6 +17,12 @@ const MISSING: Code = Code::new("S0405");
 const READ: Code = Code::new("S0406");
 /// No Rust compiler.
 const COMPILER: Code = Code::new("S0407");
+/// Cargo does not resolve the workspace.
+const UNRESOLVED: Code = Code::new("S0417");
+/// A platform that nothing can be built for.
+const PLATFORM: Code = Code::new("S0418");
+/// The lock file of Debian packages is missing, old or damaged.
+const PACKAGES_LOCK: Code = Code::new("S0419");
 
 /// Why the tags of images cannot be computed: every reason at once.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +156,32 @@ pub enum InputError {
         /// What it wrote.
         output: String,
     },
+    /// `cargo tree` answered with an error.
+    #[error("cargo cannot resolve what the services are compiled from")]
+    Unresolved {
+        /// What it wrote.
+        output: String,
+        /// A service's build.
+        span: Span,
+    },
+    /// Nothing is compiled for this platform.
+    #[error("binaries are not built for `{platform}`")]
+    UnknownPlatform {
+        /// As written.
+        platform: String,
+        /// The service's build.
+        span: Span,
+    },
+    /// There is no lock file of the Debian packages, or it is one of other packages.
+    #[error("`{}` {reason}", path.display())]
+    PackagesLock {
+        /// The lock file, relative to the repository.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// Where the packages are named.
+        span: Span,
+    },
 }
 
 impl InputError {
@@ -203,6 +235,15 @@ impl InputError {
                 .caused_by(source)
                 .hint("install Rust from https://rustup.rs, or set RUSTC"),
             Self::CompilerFailed { output, .. } => error(COMPILER).note(output.trim_end()),
+            Self::Unresolved { output, span } => error(UNRESOLVED)
+                .at(span, "built by cargo")
+                .note(output.trim_end()),
+            Self::UnknownPlatform { span, .. } => error(PLATFORM).at(span, "built for it").hint(
+                "linux/amd64, linux/arm64, linux/riscv64 and linux/ppc64le are known",
+            ),
+            Self::PackagesLock { span, .. } => error(PACKAGES_LOCK)
+                .at(span, "the packages are named here")
+                .hint("run `stackctl build --update-packages` and commit the lock file"),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Lockfile {
 }
 
 /// One `[[package]]`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Locked {
     /// Its name.
     pub name: String,

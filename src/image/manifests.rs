@@ -232,6 +232,27 @@ impl Workspace {
         Some(text)
     }
 
+    /// Everything in all manifests that decides which features of which packages are compiled, and more.
+    pub(crate) fn resolution(&self) -> String {
+        let mut shared = self.table.clone();
+        for part in NOT_COMPILED.into_iter().chain(["profile"]) {
+            shared.remove(part);
+        }
+        let packages = self.packages.values().map(Manifest::fingerprint);
+        std::iter::once(canonical(&Value::Table(shared)))
+            .chain(packages)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    /// Whether a package has features that are on unless they are switched off.
+    pub(crate) fn has_default_features(&self, package: &str) -> bool {
+        self.package(package).is_some_and(|manifest| {
+            let features = manifest.table.get("features").and_then(Value::as_table);
+            features.is_some_and(|features| features.contains_key("default"))
+        })
+    }
+
     /// A field of `[package]`, inherited or not.
     pub(crate) fn field<'a>(&'a self, manifest: &'a Manifest, key: &str) -> Option<&'a str> {
         let value = manifest.table.get("package")?.get(key)?;

@@ -3,6 +3,7 @@
 //! [`specs`] computes the reference of every image from the sources; [`build`] makes those that the engine lacks.
 
 mod assemble;
+mod batch;
 mod build;
 mod build_error;
 #[cfg(test)]
@@ -18,10 +19,12 @@ mod dockerfile;
 mod dockerignore;
 mod elf;
 mod engine;
+mod features;
 mod files;
 mod input_error;
 mod lockfile;
 mod manifests;
+mod packages;
 pub(crate) mod process;
 pub(crate) mod progress;
 mod report;

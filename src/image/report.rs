@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use oci_image::Descriptor;
 use serde::{Deserialize, Serialize};
 
+use super::explain::Reason;
 use crate::stack::{InvalidName, ServiceName};
 
-/// The version of the file's format.
-const VERSION: u32 = 1;
+/// The version of the file's format; 1 named no digests.
+const VERSION: u32 = 2;
 
 /// The images of the services that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,19 +20,43 @@ pub struct BuildReport {
 }
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltImage {
-    /// What pods are to run: `repository:tag`.
+    /// What pods are to run: `repository:tag`, with the digest where a registry has it.
     pub reference: String,
-    /// The engine's id of it; none for an image that only the cluster needs to find.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub id: Option<String>,
+    /// Where it is.
+    pub held: Held,
     /// How it came about.
     pub outcome: BuildOutcome,
+    /// Why it was built, where it was.
+    pub reason: Option<Reason>,
     /// How long that took.
-    #[serde(with = "milliseconds", rename = "milliseconds")]
     pub elapsed: Duration,
+}
+
+impl BuiltImage {
+    /// One that was there.
+    #[must_use]
+    pub fn cached(reference: String, held: Held) -> Self {
+        Self {
+            reference,
+            held,
+            outcome: BuildOutcome::Cached,
+            reason: None,
+            elapsed: Duration::ZERO,
+        }
+    }
+}
+
+/// Where an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// In the store of this machine: its manifest, or the index of its platforms.
+    Store(Descriptor),
+    /// In the Docker engine: its id.
+    Engine(String),
+    /// Where only the cluster needs to find it.
+    Elsewhere,
 }
 
 /// How an image came about.
@@ -39,7 +65,7 @@ pub struct BuiltImage {
 pub enum BuildOutcome {
     /// It was made now.
     Built,
-    /// The engine had it.
+    /// It was there.
     Cached,
     /// It comes from a registry as it is.
     External,
@@ -52,7 +78,7 @@ pub enum ReportError {
     #[error("it is not what `stackctl build --images` writes")]
     Format(#[source] serde_json::Error),
     /// Another version wrote it.
-    #[error("its format has version {0}, but this stackctl knows version 1")]
+    #[error("its format has version {0}, but this stackctl knows versions up to 2")]
     Version(u32),
     /// It names what cannot be a service.
     #[error(transparent)]
@@ -63,7 +89,56 @@ pub enum ReportError {
 #[serde(deny_unknown_fields)]
 struct File {
     version: u32,
-    images: BTreeMap<String, BuiltImage>,
+    images: BTreeMap<String, Entry>,
+}
+
+/// One image as the file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    reference: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    manifest: Option<Descriptor>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    id: Option<String>,
+    outcome: BuildOutcome,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    reason: Option<Reason>,
+    milliseconds: u64,
+}
+
+impl From<&BuiltImage> for Entry {
+    fn from(image: &BuiltImage) -> Self {
+        let (manifest, id) = match &image.held {
+            Held::Store(manifest) => (Some(manifest.clone()), None),
+            Held::Engine(id) => (None, Some(id.clone())),
+            Held::Elsewhere => (None, None),
+        };
+        Self {
+            reference: image.reference.clone(),
+            manifest,
+            id,
+            outcome: image.outcome,
+            reason: image.reason.clone(),
+            milliseconds: u64::try_from(image.elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl From<Entry> for BuiltImage {
+    fn from(entry: Entry) -> Self {
+        Self {
+            reference: entry.reference,
+            held: match (entry.manifest, entry.id) {
+                (Some(manifest), _) => Held::Store(manifest),
+                (None, Some(id)) => Held::Engine(id),
+                (None, None) => Held::Elsewhere,
+            },
+            outcome: entry.outcome,
+            reason: entry.reason,
+            elapsed: Duration::from_millis(entry.milliseconds),
+        }
+    }
 }
 
 impl BuildReport {
@@ -75,27 +150,27 @@ impl BuildReport {
             images: self
                 .images
                 .iter()
-                .map(|(service, image)| (service.to_string(), image.clone()))
+                .map(|(service, image)| (service.to_string(), image.into()))
                 .collect(),
         };
         serde_json::to_string_pretty(&file).expect("strings and numbers") + "\n"
     }
 
-    /// Reads an images file.
+    /// Reads an images file, also one of version 1.
     pub fn from_json(text: &str) -> Result<Self, ReportError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
         }
         let Versioned { version } = serde_json::from_str(text).map_err(ReportError::Format)?;
-        if version != VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(ReportError::Version(version));
         }
         let file: File = serde_json::from_str(text).map_err(ReportError::Format)?;
         let images = file
             .images
             .into_iter()
-            .map(|(service, image)| Ok((service.parse()?, image)))
+            .map(|(service, entry)| Ok((service.parse()?, entry.into())))
             .collect::<Result<_, InvalidName>>()?;
         Ok(Self { images })
     }
@@ -121,40 +196,29 @@ impl BuildReport {
     }
 }
 
-mod milliseconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_millis)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn report() -> BuildReport {
-        let image = |reference: &str, id: Option<&str>, outcome| BuiltImage {
+        let manifest = Descriptor::of(oci_image::media_type::MANIFEST, b"{}");
+        let image = |reference: &str, held, outcome, reason| BuiltImage {
             reference: reference.into(),
-            id: id.map(str::to_owned),
+            held,
             outcome,
+            reason,
             elapsed: Duration::from_millis(12),
         };
+        let images = [
+            ("a", image("s/a:1", Held::Store(manifest), BuildOutcome::Built, Some(Reason::First))),
+            ("b", image("s/b:1", Held::Engine("sha256:2".into()), BuildOutcome::Cached, None)),
+            ("c", image("redis:7", Held::Elsewhere, BuildOutcome::External, None)),
+        ];
         BuildReport {
-            images: [
-                ("a", image("s/a:1", Some("sha256:1"), BuildOutcome::Built)),
-                ("b", image("s/b:1", Some("sha256:2"), BuildOutcome::Cached)),
-                ("c", image("redis:7", None, BuildOutcome::External)),
-            ]
-            .into_iter()
-            .map(|(name, image)| (name.parse().unwrap(), image))
-            .collect(),
+            images: images
+                .into_iter()
+                .map(|(name, image)| (name.parse().unwrap(), image))
+                .collect(),
         }
     }
 
@@ -168,8 +232,26 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&report().to_json()).unwrap();
         assert_eq!(
             json["images"]["a"],
-            serde_json::json!({"reference": "s/a:1", "id": "sha256:1", "outcome": "built", "milliseconds": 12})
+            serde_json::json!({
+                "reference": "s/a:1",
+                "manifest": {
+                    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                    "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                    "size": 2,
+                },
+                "outcome": "built",
+                "reason": "first",
+                "milliseconds": 12,
+            })
         );
+    }
+
+    #[test]
+    fn files_of_the_first_version_are_read() {
+        let text = r#"{"version": 1, "images": {"b": {"reference": "s/b:1", "id": "sha256:2", "outcome": "cached", "milliseconds": 12}}}"#;
+        let read = BuildReport::from_json(text).unwrap();
+        let service: ServiceName = "b".parse().unwrap();
+        assert_eq!(read.images[&service], report().images[&service]);
     }
 
     #[test]
@@ -177,8 +259,8 @@ mod tests {
         for (text, expected) in [
             ("{}", "it is not what `stackctl build --images` writes"),
             (
-                r#"{"version": 2, "pictures": []}"#,
-                "its format has version 2, but this stackctl knows version 1",
+                r#"{"version": 3, "pictures": []}"#,
+                "its format has version 3, but this stackctl knows versions up to 2",
             ),
             (
                 r#"{"version": 1, "images": {"A": {"reference": "a", "outcome": "built", "milliseconds": 1}}}"#,

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::stack::{Build, CargoBuild, CommandBuild, DockerfileBuild, Service, ServiceName, Stack};
+use crate::stack::{
+    Build, CargoBuild, CommandBuild, DockerfileBuild, FilesBuild, NativeBuild, RunOptions, Service, ServiceName, Stack,
+};
 
 use super::cache_key::Inputs;
-use super::closure::CargoInputs;
+use super::closure::{CargoInputs, Resolve};
 use super::context::Context;
+use super::features;
 use super::files::Files;
 use super::input_error::{ImageError, InputError};
+use super::packages;
+use super::target::Target;
 
 /// The image of one service.
 #[derive(Clone, Debug)]
@@ -36,16 +41,28 @@ struct Gathered {
     files: Vec<PathBuf>,
 }
 
-/// The images of all services, or of those in `only`. Reads manifests, lock file and sources, starts nothing but
-/// (once per compiler) `rustc -vV`.
+/// The images of all services, or of those in `only`. Reads manifests, lock files and sources, starts nothing but
+/// `rustc -vV` once per compiler and `cargo tree` once per state of manifests and lock file.
 pub fn specs(
     stack: &Stack,
     only: Option<&[ServiceName]>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
+    specs_with(stack, only, &features::unified)
+}
+
+fn specs_with(
+    stack: &Stack,
+    only: Option<&[ServiceName]>,
+    resolve: Resolve<'_>,
+) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
     let mut errors = Vec::new();
     let mut files = Files::new(&stack.root);
     let mut gathered = BTreeMap::new();
-    let mut cargo = None;
+    let mut cargo = Workspace {
+        stack,
+        resolve,
+        inputs: None,
+    };
     for service in stack.services.values() {
         if only.is_some_and(|only| !only.contains(&service.name)) {
             continue;
@@ -68,39 +85,115 @@ pub fn specs(
         .collect())
 }
 
-/// `None` for a cargo service while the workspace itself is broken: that is reported once.
+/// What cargo services share, read when the first of them needs it.
+struct Workspace<'a> {
+    stack: &'a Stack,
+    resolve: Resolve<'a>,
+    /// The inner one is missing where the workspace itself is broken: that is reported once.
+    inputs: Option<Option<CargoInputs>>,
+}
+
+impl Workspace<'_> {
+    fn inputs(&mut self, files: &Files, build: &CargoBuild) -> Result<Option<&mut CargoInputs>, InputError> {
+        if self.inputs.is_none() {
+            self.inputs = Some(None);
+            self.inputs = Some(Some(CargoInputs::load(files, self.stack, build, self.resolve)?));
+        }
+        Ok(self.inputs.as_mut().and_then(Option::as_mut))
+    }
+}
+
+/// `None` for a cargo service while the workspace is broken.
 fn gather(
     service: &Service,
     files: &Files,
-    cargo: &mut Option<Option<CargoInputs>>,
+    cargo: &mut Workspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
     match &service.build {
-        Build::Cargo(build) => of_cargo(build, files, cargo),
+        Build::Native(build) => of_native(&service.name, build, files, cargo),
         Build::Dockerfile(build) => of_dockerfile(build, files).map(Some),
         Build::Command(build) => of_command(build, files).map(Some),
         Build::Image { .. } => Ok(Some(Gathered::default())),
     }
 }
 
-fn of_cargo(
-    build: &CargoBuild,
+fn of_native(
+    service: &ServiceName,
+    build: &NativeBuild,
     files: &Files,
-    cargo: &mut Option<Option<CargoInputs>>,
+    cargo: &mut Workspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
-    if cargo.is_none() {
-        *cargo = Some(None);
-        *cargo = Some(Some(CargoInputs::load(files, build)?));
+    let mut found = Gathered::default();
+    if let Some(package) = &build.cargo {
+        check_platforms(build, package)?;
+        let Some(inputs) = cargo.inputs(files, package)? else {
+            return Ok(None);
+        };
+        let closure = inputs.closure(service, package, &Target::of_platforms(&build.platforms))?;
+        found.inputs = closure.inputs;
+        found.labels = closure.labels;
+        found.folders = closure.folders;
     }
-    let Some(Some(cargo)) = cargo else {
-        return Ok(None);
-    };
-    let closure = cargo.closure(build, files.root())?;
-    Ok(Some(Gathered {
-        inputs: closure.inputs,
-        labels: closure.labels,
-        folders: closure.folders,
-        files: Vec::new(),
-    }))
+    if let Some(base) = &build.base {
+        found.inputs.add("option", "base", base.digest.to_string());
+    }
+    if let Some(wanted) = &build.packages {
+        packages::add_inputs(&mut found.inputs, wanted, files)?;
+    }
+    for platform in &build.platforms {
+        found.inputs.add("platform", &platform.to_string(), "");
+    }
+    add_run(&mut found.inputs, &build.run);
+    add_files(&mut found, &build.files, files)?;
+    Ok(Some(found))
+}
+
+fn check_platforms(build: &NativeBuild, package: &CargoBuild) -> Result<(), InputError> {
+    match build.platforms.iter().find(|platform| Target::of(platform).is_none()) {
+        None => Ok(()),
+        Some(platform) => Err(InputError::UnknownPlatform {
+            platform: platform.to_string(),
+            span: package.span.clone(),
+        }),
+    }
+}
+
+fn add_run(inputs: &mut Inputs, run: &RunOptions) {
+    let mut option = |name: &str, value: &str| inputs.add("run", name, value);
+    option("user", &run.user);
+    option("working dir", run.working_dir.as_deref().unwrap_or_default());
+    option("stop signal", run.stop_signal.as_deref().unwrap_or_default());
+    for (name, list) in [("entrypoint", &run.entrypoint), ("arguments", &run.arguments)] {
+        for (place, text) in list.iter().enumerate() {
+            inputs.add(name, &place.to_string(), text.as_str());
+        }
+    }
+    for (name, value) in &run.variables {
+        inputs.add("variable", name, value.as_str());
+    }
+}
+
+fn add_files(found: &mut Gathered, build: &FilesBuild, files: &Files) -> Result<(), InputError> {
+    for (from, copied) in &build.copies {
+        found
+            .inputs
+            .add("copy", &from.to_string_lossy(), copied.to.as_str());
+        found.files.extend(files.named(from, "the file", &copied.span)?);
+    }
+    for (name, user) in &build.users {
+        let line = format!("{}:{}:{}", user.uid, user.gid, user.home);
+        found.inputs.add("user", name, line);
+    }
+    for (path, folder) in &build.folders {
+        let owner = folder.owner.as_deref().unwrap_or("root");
+        found
+            .inputs
+            .add("folder", path, format!("{owner} {:o}", folder.mode));
+    }
+    for (path, target) in &build.links {
+        found.inputs.add("link", path, target.as_str());
+    }
+    Ok(())
 }
 
 fn of_dockerfile(build: &DockerfileBuild, files: &Files) -> Result<Gathered, InputError> {
@@ -133,15 +226,7 @@ fn of_command(build: &CommandBuild, files: &Files) -> Result<Gathered, InputErro
     }
     let mut found = Vec::new();
     for input in &build.inputs {
-        let below = files.below(input)?;
-        if below.is_empty() && !files.root().join(input).exists() {
-            return Err(InputError::Missing {
-                what: "the input",
-                path: input.clone(),
-                span: build.span.clone(),
-            });
-        }
-        found.extend(below);
+        found.extend(files.named(input, "the input", &build.span)?);
     }
     Ok(Gathered {
         inputs,

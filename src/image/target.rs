@@ -23,14 +23,34 @@ pub(crate) struct Target {
 impl Target {
     /// That of this machine.
     pub(crate) fn host() -> Self {
-        let (triple, architecture) = if cfg!(target_arch = "aarch64") {
-            ("aarch64-unknown-linux-gnu", "arm64")
+        let architecture = if cfg!(target_arch = "aarch64") {
+            "arm64"
         } else {
-            ("x86_64-unknown-linux-gnu", "amd64")
+            "amd64"
         };
-        Self {
+        Self::of(&Platform::linux(architecture)).expect("it is one of the known ones")
+    }
+
+    /// The static target of a platform; none for one that Rust's C library does not link statically.
+    pub(crate) fn of(platform: &Platform) -> Option<Self> {
+        let triple = match platform.to_string().as_str() {
+            "linux/amd64" => "x86_64-unknown-linux-gnu",
+            "linux/arm64" | "linux/arm64/v8" => "aarch64-unknown-linux-gnu",
+            "linux/riscv64" => "riscv64gc-unknown-linux-gnu",
+            "linux/ppc64le" => "powerpc64le-unknown-linux-gnu",
+            _ => return None,
+        };
+        Some(Self {
             triple,
-            platform: Platform::linux(architecture),
+            platform: platform.clone(),
+        })
+    }
+
+    /// Those of `platforms`, or this machine's where there are none.
+    pub(crate) fn of_platforms(platforms: &[Platform]) -> Vec<Self> {
+        match platforms {
+            [] => vec![Self::host()],
+            platforms => platforms.iter().filter_map(Self::of).collect(),
         }
     }
 }

@@ -63,13 +63,17 @@ pub(super) fn stack(root: &Path, services: &[(&str, Build)]) -> Stack {
 
 /// `build: { cargo: PACKAGE }`
 pub(super) fn cargo(package: &str) -> Build {
-    Build::Cargo(CargoBuild {
-        package: package.to_owned(),
-        bin: package.to_owned(),
-        profile: "release".to_owned(),
-        features: Vec::new(),
-        span: span(),
-    })
+    cargo_with(package, &[], true)
+}
+
+/// The same with features.
+pub(super) fn cargo_with(package: &str, features: &[&str], default_features: bool) -> Build {
+    let build = CargoBuild {
+        features: features.iter().map(|&feature| feature.to_owned()).collect(),
+        default_features,
+        ..CargoBuild::new(package, span())
+    };
+    Build::Native(build.into())
 }
 
 /// `build: { dockerfile: … }` with the Dockerfile's folder as context.

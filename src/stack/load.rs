@@ -283,7 +283,7 @@ mod tests {
             .collect();
         assert_eq!(env, [("A", "1"), ("B", "x")]);
         assert!(
-            matches!(&web.build, Build::Cargo(build) if build.bin == "web" && build.profile == "release")
+            matches!(&web.build, Build::Native(build) if build.cargo.as_ref().is_some_and(|cargo| cargo.bin == "web" && cargo.profile == "release"))
         );
         assert_eq!(stack.services["db"].forward["sql"], 15432);
         assert_eq!(

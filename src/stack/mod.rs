@@ -3,6 +3,7 @@
 mod environment;
 mod load;
 mod model;
+mod native;
 mod overlay;
 mod resolve;
 mod service;
@@ -11,4 +12,5 @@ pub use crate::name::*;
 
 pub use load::{environments, find_root, load};
 pub use model::*;
+pub use native::*;
 pub use resolve::{Files, resolve};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::diagnostic::Span;
 use crate::yaml::Node;
 
+use super::native::NativeBuild;
 use crate::name::{
     EnvName, Namespace, PortName, SecretName, ServiceName, StackName, VariableName, VolumeName,
 };
@@ -135,8 +136,8 @@ pub struct EnvTemplate {
 /// Where a service's image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Build {
-    /// A binary of this workspace, compiled here; the image holds nothing else.
-    Cargo(CargoBuild),
+    /// Assembled here: binaries of this workspace, files, Debian packages.
+    Native(NativeBuild),
     /// Built by the Docker engine.
     Dockerfile(DockerfileBuild),
     /// A program that leaves an image tagged `$STACKCTL_IMAGE`.
@@ -148,21 +149,6 @@ pub enum Build {
         /// Where it is written.
         span: Span,
     },
-}
-
-/// `build: { cargo: PACKAGE }`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CargoBuild {
-    /// The package.
-    pub package: String,
-    /// The binary; default: the package's name.
-    pub bin: String,
-    /// Cargo's profile; default `release`.
-    pub profile: String,
-    /// Features that are switched on.
-    pub features: Vec<String>,
-    /// Where the package is named.
-    pub span: Span,
 }
 
 /// `build: { dockerfile: PATH }`

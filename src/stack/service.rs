@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oci_image::Reference;
+
 use crate::diagnostic::{Code, Diagnostic};
 use crate::yaml::{Decoder, Node};
 
 use super::model::{
-    Build, CargoBuild, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume,
-    WorkloadKind,
+    Build, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume, WorkloadKind,
 };
+use super::native;
 use crate::name::ServiceName;
 
 /// `build` names no builder, or more than one.
@@ -31,9 +33,8 @@ const KEYS: &[&str] = &[
     "needs",
     "values",
 ];
-/// The keys that choose a builder, each with the further keys it takes.
+/// The keys that choose another builder than the native one, each with the further keys it takes.
 const BUILDERS: &[(&str, &[&str])] = &[
-    ("cargo", &["bin", "profile", "features"]),
     ("dockerfile", &["context", "target", "args"]),
     ("command", &["inputs"]),
     ("image", &[]),
@@ -189,87 +190,68 @@ fn probes(node: &Node, decoder: &mut Decoder) -> Probes {
 }
 
 fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Build> {
-    let chosen: Vec<_> = BUILDERS
+    let others: Vec<_> = BUILDERS
         .iter()
         .filter(|(key, _)| node.get(key).is_some())
         .collect();
-    let names: Vec<&str> = BUILDERS.iter().map(|(key, _)| *key).collect();
-    let [(builder, further)] = chosen[..] else {
-        if chosen.is_empty() && !node.entries().is_empty() {
-            decoder.keys(node, &names);
+    let is_native = native::LAYERS.iter().any(|key| node.get(key).is_some());
+    match (is_native, &others[..]) {
+        (true, []) => native::decode(service, node, decoder).map(Build::Native),
+        (false, [(builder, further)]) => {
+            let known: Vec<&str> = [&[*builder], *further].concat();
+            decoder.keys(node, &known);
+            match *builder {
+                "dockerfile" => dockerfile(node, decoder),
+                "command" => command(node, decoder),
+                _ => image(node, decoder),
+            }
         }
-        let found = if chosen.is_empty() {
-            "no builder"
-        } else {
-            "more than one builder"
-        };
-        decoder.report(
-            Diagnostic::error(BUILD, format!("`build` of {service} names {found}"))
-                .at(&node.span, "")
-                .hint(format!("exactly one of {}", names.join(", "))),
-        );
-        return None;
-    };
-    let known: Vec<&str> = [*builder]
-        .into_iter()
-        .chain(further.iter().copied())
-        .collect();
-    decoder.keys(node, &known);
-    match *builder {
-        "cargo" => cargo(node, decoder),
-        "dockerfile" => dockerfile(node, decoder),
-        "command" => command(node, decoder),
-        _ => {
-            let image = node.get("image")?;
-            let reference = image_reference(image, decoder)?;
-            Some(Build::Image {
-                reference,
-                span: image.span.clone(),
-            })
+        (_, found) => {
+            no_builder(service, node, is_native || !found.is_empty(), decoder);
+            None
         }
     }
 }
 
-/// As the distribution specification has it, roughly: the repository in lower case, then a tag or a digest.
+fn no_builder(service: &ServiceName, node: &Node, any: bool, decoder: &mut Decoder) {
+    let names: Vec<&str> = native::LAYERS
+        .iter()
+        .copied()
+        .chain(BUILDERS.iter().map(|(key, _)| *key))
+        .collect();
+    if !any && !node.entries().is_empty() {
+        decoder.keys(node, &names);
+    }
+    let found = match any {
+        true => "more than one builder",
+        false => "no builder",
+    };
+    decoder.report(
+        Diagnostic::error(BUILD, format!("`build` of {service} names {found}"))
+            .at(&node.span, "")
+            .hint(format!(
+                "one of {}; only cargo, files and packages go together",
+                names.join(", ")
+            )),
+    );
+}
+
+fn image(node: &Node, decoder: &mut Decoder) -> Option<Build> {
+    let image = node.get("image")?;
+    let reference = image_reference(image, decoder)?;
+    Some(Build::Image {
+        reference,
+        span: image.span.clone(),
+    })
+}
+
 fn image_reference(node: &Node, decoder: &mut Decoder) -> Option<String> {
     let text = decoder.text(node)?;
-    let name = text.split('@').next().unwrap_or_default();
-    let repository = match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    };
-    let path = match repository.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
-        _ => repository,
-    };
-    let lower = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/".contains(c);
-    let anywhere = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
-    if path.is_empty() || !path.chars().all(lower) || !text.chars().all(anywhere) {
-        decoder.bad_value(&node.span, format!("`{text}` is no reference of an image"));
+    if let Err(error) = text.parse::<Reference>() {
+        decoder.bad_value(&node.span, error.to_string());
         return None;
     }
     Some(text)
-}
-
-fn cargo(node: &Node, decoder: &mut Decoder) -> Option<Build> {
-    let package = node.get("cargo")?;
-    let name = decoder.text(package)?;
-    let text = |key: &str, decoder: &mut Decoder| {
-        decoder
-            .optional(node, key)
-            .and_then(|node| decoder.text(node))
-    };
-    let features = match decoder.optional(node, "features") {
-        Some(node) => decoder.list(node, Decoder::text),
-        None => Vec::new(),
-    };
-    Some(Build::Cargo(CargoBuild {
-        bin: text("bin", decoder).unwrap_or_else(|| name.clone()),
-        profile: text("profile", decoder).unwrap_or_else(|| "release".to_owned()),
-        features,
-        package: name,
-        span: package.span.clone(),
-    }))
 }
 
 fn dockerfile(node: &Node, decoder: &mut Decoder) -> Option<Build> {

@@ -80,13 +80,7 @@ pub(super) fn service(name: &str, text: &str) -> Service {
     };
     Service {
         name: name.parse().unwrap(),
-        build: Build::Cargo(CargoBuild {
-            package: name.to_owned(),
-            bin: name.to_owned(),
-            profile: "release".to_owned(),
-            features: Vec::new(),
-            span: source.span.clone(),
-        }),
+        build: Build::Native(CargoBuild::new(name, source.span.clone()).into()),
         kind: match source.get("kind").and_then(string).as_deref() {
             Some("StatefulSet") => WorkloadKind::StatefulSet,
             _ => WorkloadKind::Deployment,

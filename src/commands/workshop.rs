@@ -1,0 +1,203 @@
+//! Where images are made on this machine, and how they get from there to where they are to run.
+
+use std::collections::BTreeMap;
+
+use oci_image::Platform;
+
+use crate::cluster::Cluster;
+use crate::delivery::{self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source};
+use crate::image::{
+    self, BuildContext, BuildOptions, BuildReport, BuiltImage, Engine, EngineError, Held, ImageSpec, Store,
+};
+use crate::stack::{Build, ServiceName, Stack};
+
+use super::connect::facts;
+use super::{CommandError, Env};
+
+/// The store and, where one answers, the Docker engine.
+pub(super) struct Workshop {
+    pub(super) store: Store,
+    engine: Result<Engine, Option<EngineError>>,
+}
+
+/// A way for images, and what is known of its end.
+pub(super) struct Way {
+    pub(super) route: Route,
+    facts: ClusterFacts,
+}
+
+impl Workshop {
+    /// Opens what the images of `specs` need. Without `wants_engine` the engine is only asked for where one of them
+    /// is built there.
+    pub(super) async fn open(
+        specs: &BTreeMap<ServiceName, ImageSpec>,
+        wants_engine: bool,
+    ) -> Result<Self, CommandError> {
+        let store = Store::open()?;
+        let needs_engine = specs.values().any(is_built_in_engine);
+        let engine = match needs_engine || wants_engine {
+            true => Engine::connect().await.map_err(Some),
+            false => Err(None),
+        };
+        match engine {
+            Err(Some(error)) if needs_engine => Err(error.into()),
+            engine => Ok(Self { store, engine }),
+        }
+    }
+
+    /// Opens what a delivery into a cluster needs: with a registry between them that is no engine.
+    pub(super) async fn for_cluster(
+        specs: &BTreeMap<ServiceName, ImageSpec>,
+        stack: &Stack,
+    ) -> Result<Self, CommandError> {
+        let any = !specs.values().all(is_external);
+        Self::open(specs, any && stack.environment.registry.is_none()).await
+    }
+
+    /// The engine, if one was asked for and answered.
+    pub(super) fn engine(&self) -> Option<&Engine> {
+        self.engine.as_ref().ok()
+    }
+
+    /// Explains why there is no engine.
+    pub(super) fn require_engine(&self) -> Result<(), CommandError> {
+        match &self.engine {
+            Err(Some(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Builds what is missing.
+    pub(super) async fn build(
+        &self,
+        stack: &Stack,
+        specs: &BTreeMap<ServiceName, ImageSpec>,
+        env: &Env,
+    ) -> Result<BuildReport, CommandError> {
+        let context = BuildContext {
+            store: &self.store,
+            engine: self.engine(),
+            events: env.events.as_ref(),
+            cancel: &env.cancel,
+            options: BuildOptions {
+                color: env.color,
+                created: source_date_epoch(),
+            },
+        };
+        Ok(image::build(stack, specs, &context).await?)
+    }
+
+    /// The way into a cluster for the images of `specs`; none where none of them is built here. Refused here,
+    /// nothing is built in vain and nothing is applied.
+    pub(super) async fn way(
+        &self,
+        stack: &Stack,
+        specs: &BTreeMap<ServiceName, ImageSpec>,
+        cluster: &Cluster,
+    ) -> Result<Option<Way>, CommandError> {
+        if specs.values().all(is_external) {
+            return Ok(None);
+        }
+        let facts = facts(cluster).await?;
+        let engine = match self.engine() {
+            Some(engine) => delivery::engine_facts(engine).await?,
+            None => EngineFacts::default(),
+        };
+        let route = delivery::route(&facts, &engine, stack.environment.registry.as_ref());
+        match (route, &self.engine) {
+            (Ok(route), _) => Ok(Some(Way { route, facts })),
+            // With an engine there might have been a way.
+            (Err(refused), Err(Some(_))) => {
+                let mut error = CommandError::from(refused);
+                let no_engine = "no Docker engine answers on this machine, so none is shared with the cluster";
+                error.diagnostics = error
+                    .diagnostics
+                    .into_iter()
+                    .map(|problem| problem.note(no_engine))
+                    .collect();
+                Err(error)
+            }
+            (Err(refused), _) => Err(refused.into()),
+        }
+    }
+
+    /// Brings what was built along `way`; `built` then names what pods are to run.
+    pub(super) async fn deliver(
+        &self,
+        way: &Way,
+        built: &mut BuildReport,
+        env: &Env,
+    ) -> Result<DeliveryReport, CommandError> {
+        let images: Vec<Delivery> = built
+            .images
+            .iter()
+            .filter_map(|(service, image)| self.delivery(service, image))
+            .collect();
+        let context = DeliveryContext {
+            engine: self.engine(),
+            cluster: &way.facts,
+            events: env.events.as_ref(),
+            cancel: &env.cancel,
+        };
+        let report = delivery::deliver(&images, &way.route, &context).await?;
+        for (service, delivered) in &report.images {
+            if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service)) {
+                image.reference = pinned.to_string();
+            }
+        }
+        Ok(report)
+    }
+
+    /// `None` for what is there already.
+    fn delivery(&self, service: &ServiceName, image: &BuiltImage) -> Option<Delivery> {
+        let source = match &image.held {
+            Held::Store(descriptor) => Source::Store {
+                layout: self.store.layout().clone(),
+                descriptor: descriptor.clone(),
+            },
+            Held::Engine(id) => Source::Engine {
+                reference: image.reference.clone(),
+                id: id.clone(),
+            },
+            Held::Elsewhere => return None,
+        };
+        Some(Delivery {
+            service: service.clone(),
+            reference: image.reference.parse().ok()?,
+            source,
+            platform: host_platform(),
+        })
+    }
+}
+
+impl Way {
+    /// A way that leads to no cluster.
+    pub(super) fn to(route: Route) -> Self {
+        Self {
+            route,
+            facts: ClusterFacts::default(),
+        }
+    }
+}
+
+/// Whether an image comes from elsewhere as it is.
+pub(super) fn is_external(spec: &ImageSpec) -> bool {
+    matches!(spec.build, Build::Image { .. })
+}
+
+fn is_built_in_engine(spec: &ImageSpec) -> bool {
+    matches!(spec.build, Build::Dockerfile(_) | Build::Command(_))
+}
+
+/// What pods on this machine run.
+fn host_platform() -> Platform {
+    image::host_platform()
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn source_date_epoch() -> u64 {
+    std::env::var("SOURCE_DATE_EPOCH")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_default()
+}

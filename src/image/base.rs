@@ -1,0 +1,9 @@
+//! The image below: pulled once into the store, checked, and used from there.
+
+use oci_image::{Platform, StoredImage};
+
+use crate::stack::Base;
+
+use super::build::Session;
+use super::build_error::BuildError;
+use super::progress::Task;

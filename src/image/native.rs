@@ -1,0 +1,302 @@
+//! Images that are assembled here: what lies below the binaries is made ready while cargo compiles them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::future;
+use oci_image::{Descriptor, Index, Platform, media_type};
+
+use crate::diagnostic::{Code, Diagnostic};
+use crate::event::Event;
+use crate::stack::{Build, CargoBuild, NativeBuild};
+
+use super::assemble::{self, Binary, Below};
+use super::build::{Built, Session};
+use super::build_error::BuildError;
+use super::cargo::{Compilation, Executable, Executables};
+use super::elf;
+use super::explain::Reason;
+use super::progress::Task;
+use super::report::BuildReport;
+use super::spec::ImageSpec;
+use super::state_folder::StateFolder;
+use super::target::Target;
+use super::{base, packages};
+
+/// A file that a binary is compiled from, but that its tag does not depend on.
+const UNDECLARED: Code = Code::new("S0412");
+/// Held from before cargo starts until its binaries are in the store.
+const LOCK: &str = "build.lock";
+/// How often a lock is tried that another process holds.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// One image on its way.
+struct Making<'a> {
+    spec: &'a ImageSpec,
+    build: &'a NativeBuild,
+    reason: Reason,
+    task: Task<'a>,
+}
+
+/// An image without binaries.
+pub(crate) async fn build(
+    session: &Session<'_>,
+    spec: &ImageSpec,
+    build: &NativeBuild,
+) -> Result<Built, BuildError> {
+    let making = Making::start(session, spec, build);
+    let below = making.below(session).await?;
+    session.check_unchanged(&[spec])?;
+    Ok(vec![making.finish(session, below, BTreeMap::new()).await?])
+}
+
+/// All images with binaries that are missing.
+pub(crate) async fn build_with_cargo(session: &Session<'_>, missing: Vec<&ImageSpec>) -> Result<Built, BuildError> {
+    let lock = lock(session).await?;
+    // Another process may have built them while it held the lock.
+    let mut report = BuildReport::default();
+    let missing = match lock.waited {
+        true => session.cached(missing, &mut report).await?,
+        false => missing,
+    };
+    let mut built: Built = report.images.into_iter().collect();
+    let making: Vec<Making<'_>> = missing
+        .iter()
+        .filter_map(|spec| match &spec.build {
+            Build::Native(build) => Some(Making::start(session, spec, build)),
+            _ => None,
+        })
+        .collect();
+    let (binaries, below) = future::try_join(
+        compile_all(session, &making),
+        future::try_join_all(making.iter().map(|making| making.below(session))),
+    )
+    .await?;
+    session.check_unchanged(&missing)?;
+    let parts = making.into_iter().zip(below).zip(binaries);
+    built.extend(
+        future::try_join_all(parts.map(|((making, below), binaries)| making.finish(session, below, binaries))).await?,
+    );
+    // Who waited for it finds the images.
+    drop(lock);
+    Ok(built)
+}
+
+/// Binaries of one image by platform.
+type Binaries = BTreeMap<Platform, Vec<Binary>>;
+
+/// Compiles with as few runs of cargo as there are batches, profiles and targets, and reads what they made.
+async fn compile_all(session: &Session<'_>, making: &[Making<'_>]) -> Result<Vec<Binaries>, BuildError> {
+    let root = fs::canonicalize(&session.stack.root).map_err(|source| BuildError::File {
+        action: format!("find {}", session.stack.root.display()),
+        source,
+    })?;
+    let mut binaries: Vec<Binaries> = making.iter().map(|_| Binaries::new()).collect();
+    for (run, members) in runs(making) {
+        let tasks: Vec<&Task<'_>> = members.iter().map(|&index| &making[index].task).collect();
+        let compilation = Compilation {
+            root: &root,
+            selection: &run.selection,
+            profile: &run.profile,
+            target: &run.target,
+            builds: members.iter().filter_map(|&index| making[index].build.cargo.as_ref()).collect(),
+            color: session.context.options.color,
+        };
+        let executables = compilation.run(&tasks, session.context.cancel).await?;
+        for index in members {
+            let read = read(session, &making[index], &executables, &run.target)?;
+            binaries[index].insert(run.target.platform.clone(), read);
+        }
+    }
+    Ok(binaries)
+}
+
+/// What services have in common that one run of cargo compiles.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Run {
+    selection: Vec<String>,
+    profile: String,
+    target: Target,
+}
+
+fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
+    let mut runs: BTreeMap<Run, Vec<usize>> = BTreeMap::new();
+    for (index, making) in making.iter().enumerate() {
+        let Some(cargo) = &making.build.cargo else { continue };
+        for target in Target::of_platforms(&making.build.platforms) {
+            let run = Run {
+                selection: making.spec.selection.clone(),
+                profile: cargo.profile.clone(),
+                target,
+            };
+            runs.entry(run).or_default().push(index);
+        }
+    }
+    runs
+}
+
+fn read(
+    session: &Session<'_>,
+    making: &Making<'_>,
+    executables: &Executables,
+    target: &Target,
+) -> Result<Vec<Binary>, BuildError> {
+    let Some(cargo) = &making.build.cargo else {
+        return Ok(Vec::new());
+    };
+    let mut binaries = Vec::new();
+    for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
+        let executable = executables.get(&cargo.package, bin).ok_or_else(|| BuildError::NoExecutable {
+            service: making.spec.service.clone(),
+            bin: bin.to_owned(),
+            span: cargo.span.clone(),
+        })?;
+        binaries.push(binary(making, cargo, bin, executable, target)?);
+        warn_of_undeclared(session, making.spec, executable);
+    }
+    Ok(binaries)
+}
+
+fn binary(
+    making: &Making<'_>,
+    cargo: &CargoBuild,
+    bin: &str,
+    executable: &Executable,
+    target: &Target,
+) -> Result<Binary, BuildError> {
+    let content = fs::read(&executable.path).map_err(|source| BuildError::File {
+        action: format!("read the binary of {}", making.spec.service),
+        source,
+    })?;
+    // With a base or packages below it, a loader may be there.
+    if making.build.base.is_none() && making.build.packages.is_none() {
+        elf::check(&content, &target.platform.architecture).map_err(|reason| BuildError::NotRunnable {
+            bin: bin.to_owned(),
+            reason,
+            span: cargo.span.clone(),
+        })?;
+    }
+    Ok(Binary {
+        name: bin.to_owned(),
+        content,
+    })
+}
+
+fn warn_of_undeclared(session: &Session<'_>, spec: &ImageSpec, executable: &Executable) {
+    for source in &executable.sources {
+        let name = source.to_string_lossy();
+        if spec.inputs.contains("file", &name) || source.ends_with("Cargo.toml") {
+            continue;
+        }
+        let warning = Diagnostic::warning(
+            UNDECLARED,
+            format!("`{name}` is compiled into {}, but its tag does not depend on it", spec.service),
+        )
+        .hint("keep it in the package's folder, outside tests/, benches/ and examples/, and out of .gitignore");
+        session.context.events.emit(Event::Warning(warning));
+    }
+}
+
+impl<'a> Making<'a> {
+    fn start(session: &'a Session<'_>, spec: &'a ImageSpec, build: &'a NativeBuild) -> Self {
+        Self {
+            spec,
+            build,
+            reason: session.reason(spec),
+            task: session.task(spec),
+        }
+    }
+
+    /// What lies below the binaries, for each platform.
+    async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
+        let mut found = Vec::new();
+        for target in Target::of_platforms(&self.build.platforms) {
+            let base = match &self.build.base {
+                Some(base) => Some(base::pull(session, base, &target.platform, &self.task).await?),
+                None => None,
+            };
+            let packages = match &self.build.packages {
+                Some(wanted) => Some(packages::layer(session, wanted, &target.platform, &self.task).await?),
+                None => None,
+            };
+            let files = assemble::files(&session.context, &session.stack.root, &self.build.files)?;
+            found.push((
+                target.platform,
+                Below {
+                    base,
+                    packages,
+                    files,
+                },
+            ));
+        }
+        Ok(found)
+    }
+
+    /// Puts the parts together; several platforms become one index.
+    async fn finish(
+        self,
+        session: &Session<'_>,
+        below: Vec<(Platform, Below)>,
+        mut binaries: Binaries,
+    ) -> Result<(crate::stack::ServiceName, super::report::BuiltImage), BuildError> {
+        self.task.progress("assembling");
+        let mut manifests = Vec::new();
+        for (platform, below) in below {
+            let binaries = binaries.remove(&platform).unwrap_or_default();
+            let image = assemble::image(&session.context, self.spec, self.build, &platform, below, binaries).await?;
+            manifests.push(image);
+        }
+        let image = self.joined(session, manifests)?;
+        let held = session.keep(self.spec, &image)?;
+        Ok(session.done(self.spec, held, self.reason, &self.task))
+    }
+
+    fn joined(&self, session: &Session<'_>, mut manifests: Vec<Descriptor>) -> Result<Descriptor, BuildError> {
+        if manifests.len() == 1 {
+            let mut image = manifests.remove(0);
+            image.platform = None;
+            return Ok(image);
+        }
+        let index = Index {
+            annotations: assemble::labels(self.spec),
+            ..Index::new(manifests)
+        };
+        Ok(session.context.store.layout().add(media_type::INDEX, &index.to_json())?)
+    }
+}
+
+/// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.
+async fn lock(session: &Session<'_>) -> Result<Lock, BuildError> {
+    let state = StateFolder::of(&session.stack.root);
+    let mut waited = false;
+    loop {
+        let lock = state.try_lock(LOCK).map_err(|source| BuildError::File {
+            action: "lock .stackctl/build.lock".to_owned(),
+            source,
+        })?;
+        if let Some(file) = lock {
+            return Ok(Lock {
+                _file: file,
+                waited,
+            });
+        }
+        if !waited {
+            let note = "waiting for another build of this repository";
+            session.context.events.emit(Event::Note(note.to_owned()));
+            waited = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_INTERVAL) => {}
+            () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
+        }
+    }
+}
+
+/// The lock of a build; the operating system frees it with the process.
+struct Lock {
+    _file: File,
+    waited: bool,
+}

@@ -1,0 +1,138 @@
+//! The images that were assembled on this machine: content-addressed, shared by all stacks of the user.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_image::{Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform, StoredImage};
+use serde::{Deserialize, Serialize};
+
+use super::spec::ImageSpec;
+
+/// Versions of each service that are kept however old they are.
+const KEPT_VERSIONS: usize = 3;
+/// What was used since then is kept too.
+const KEPT_FOR: Duration = Duration::from_secs(14 * 24 * 3600);
+/// How often a build looks for garbage.
+const COLLECT_EVERY: Duration = Duration::from_secs(24 * 3600);
+
+/// `$STACKCTL_CACHE`, else `$XDG_CACHE_HOME/stackctl`, else `~/.cache/stackctl`; deleting it loses nothing.
+#[derive(Debug, Clone)]
+pub struct Store {
+    folder: PathBuf,
+    layout: Layout,
+}
+
+/// A layer in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredLayer {
+    /// The digest of the uncompressed tar.
+    pub diff_id: Digest,
+    /// The compressed blob.
+    pub blob: Descriptor,
+    /// What made it, for `docker history`.
+    pub created_by: String,
+}
+
+impl Store {
+    /// The store of this user.
+    pub fn open() -> Result<Self, LayoutError> {
+        Self::at(&folder())
+    }
+
+    /// A store in `folder`.
+    pub fn at(folder: &Path) -> Result<Self, LayoutError> {
+        Ok(Self {
+            layout: Layout::open(folder.join("images"))?,
+            folder: folder.to_owned(),
+        })
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Where downloaded Debian packages and indices are kept.
+    #[must_use]
+    pub fn debian(&self) -> PathBuf {
+        self.folder.join("debian")
+    }
+
+    /// The image of `spec`, if it is there with all its layers.
+    pub(crate) fn find(&self, spec: &ImageSpec) -> Result<Option<Descriptor>, LayoutError> {
+        let Some(found) = self.layout.resolve(&name(spec))? else {
+            return Ok(None);
+        };
+        if !self.layout.is_complete(&found) {
+            return Ok(None);
+        }
+        self.layout.touch(&found);
+        Ok(Some(found))
+    }
+
+    /// Makes a complete image the one of `spec`.
+    pub(crate) fn keep(&self, spec: &ImageSpec, image: &Descriptor) -> Result<(), LayoutError> {
+        self.layout.tag(&name(spec), image)
+    }
+
+    /// One image of what `descriptor` names.
+    pub fn image(&self, descriptor: &Descriptor, platform: &Platform) -> Result<StoredImage, LayoutError> {
+        self.layout.image(descriptor, platform)
+    }
+
+    /// A layer that was made before from the inputs that `key` is the digest of.
+    pub(crate) fn layer(&self, key: &str) -> Option<StoredLayer> {
+        let bytes = fs::read(self.layer_file(key)).ok()?;
+        let layer: StoredLayer = serde_json::from_slice(&bytes).ok()?;
+        self.layout.has(&layer.blob).then_some(layer)
+    }
+
+    /// Remembers which layer the inputs of `key` make.
+    pub(crate) fn keep_layer(&self, key: &str, layer: &StoredLayer) -> io::Result<()> {
+        let file = self.layer_file(key);
+        let folder = file.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder)?;
+        let mut written = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer(&mut written, layer)?;
+        written.persist(file).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// Removes what nobody used for a long time, once a day.
+    pub(crate) fn collect_garbage(&self) -> Result<Option<GarbageReport>, LayoutError> {
+        let stamp = self.folder.join("collected");
+        let recent = fs::metadata(&stamp)
+            .and_then(|found| found.modified())
+            .is_ok_and(|time| time.elapsed().is_ok_and(|age| age < COLLECT_EVERY));
+        if recent || fs::write(&stamp, "").is_err() {
+            return Ok(None);
+        }
+        let policy = GarbagePolicy {
+            keep_versions: KEPT_VERSIONS,
+            keep_used_within: KEPT_FOR,
+            ..GarbagePolicy::default()
+        };
+        self.layout.collect_garbage(&policy).map(Some)
+    }
+
+    fn layer_file(&self, key: &str) -> PathBuf {
+        self.folder.join("layers").join(key)
+    }
+}
+
+/// The same whatever registry the image goes to.
+fn name(spec: &ImageSpec) -> String {
+    format!("{}:{}", spec.service, spec.inputs.digest())
+}
+
+fn folder() -> PathBuf {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("STACKCTL_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("stackctl")))
+        .or_else(|| Some(env::home_dir()?.join(".cache/stackctl")))
+        .unwrap_or_else(|| env::temp_dir().join("stackctl"))
+}
