@@ -11,6 +11,7 @@ mod layer;
 mod manifest;
 mod platform;
 mod reference;
+pub mod registry;
 
 pub use archive::{Image, Layer, write_docker_archive};
 pub use config::{ImageConfig, RunConfig};

@@ -139,7 +139,11 @@ impl Client {
         }
     }
 
-    async fn new_token(&self, state: &mut State, call: &Call) -> Result<HeaderValue, RegistryError> {
+    async fn new_token(
+        &self,
+        state: &mut State,
+        call: &Call,
+    ) -> Result<HeaderValue, RegistryError> {
         state.tokens.remove(&call.scope);
         let login = self.login(state, &call.repository).await?;
         if let Some(Login::RegistryToken(token)) = &login {

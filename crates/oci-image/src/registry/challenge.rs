@@ -153,7 +153,10 @@ mod tests {
             (r#"Bearer service="x""#, vec![]),
             ("", vec![]),
             (",,=,", vec![]),
-            (r#"Bearer realm="https://open"#, vec![bearer("https://open", None, None)]),
+            (
+                r#"Bearer realm="https://open"#,
+                vec![bearer("https://open", None, None)],
+            ),
         ] {
             assert_eq!(parse(header), expected, "{header}");
         }

@@ -337,7 +337,8 @@ fn said(code: &str, message: &str) -> Option<Said> {
 /// At most `limit` characters, on one line, none of which a terminal obeys.
 pub(super) fn printable(text: &str, limit: usize) -> String {
     let unseen = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let clean: String = text
         .chars()
@@ -373,8 +374,16 @@ mod tests {
                 r#"{"errors":[{"code":"DENIED","message":"no","detail":[1]},{"code":"X"}]}"#,
                 "DENIED: no | X",
             ),
-            (json, r#"{"errors":[{"code":"DENIED","message":"a\u001b[31m\nb"}]}"#, "DENIED: a [31m b"),
-            (json, r#"{"details":"incorrect username or password"}"#, "incorrect username or password"),
+            (
+                json,
+                r#"{"errors":[{"code":"DENIED","message":"a\u001b[31m\nb"}]}"#,
+                "DENIED: a [31m b",
+            ),
+            (
+                json,
+                r#"{"details":"incorrect username or password"}"#,
+                "incorrect username or password",
+            ),
             (
                 json,
                 r#"{"error":"invalid_grant","error_description":"expired"}"#,
@@ -384,14 +393,21 @@ mod tests {
             (json, r#"{"errors":null}"#, ""),
             (json, "[]", ""),
             (json, "{", ""),
-            ("text/plain; charset=utf-8", "404 page not found\n", "404 page not found"),
+            (
+                "text/plain; charset=utf-8",
+                "404 page not found\n",
+                "404 page not found",
+            ),
             ("text/plain", "<html>", ""),
             ("text/html", "<html><body>Bad gateway</body></html>", ""),
             ("", "", ""),
         ] {
             assert_eq!(shown(content_type, body), expected, "{body}");
         }
-        let long = format!(r#"{{"errors":[{{"code":"A","message":"{}"}}]}}"#, "ä".repeat(5_000));
+        let long = format!(
+            r#"{{"errors":[{{"code":"A","message":"{}"}}]}}"#,
+            "ä".repeat(5_000)
+        );
         assert_eq!(shown(json, &long).chars().count(), "A: ".len() + 400 + 1);
     }
 

@@ -114,7 +114,11 @@ mod tests {
         };
         for (registry, name, origin) in [
             ("docker.io", "docker.io", "https://registry-1.docker.io/"),
-            ("index.docker.io", "docker.io", "https://registry-1.docker.io/"),
+            (
+                "index.docker.io",
+                "docker.io",
+                "https://registry-1.docker.io/",
+            ),
             ("ghcr.io", "ghcr.io", "https://ghcr.io/"),
             ("r.io:8443", "r.io:8443", "https://r.io:8443/"),
             ("lan:5000", "lan:5000", "http://lan:5000/"),
@@ -123,7 +127,11 @@ mod tests {
             ("localhost:5000", "localhost:5000", "http://localhost:5000/"),
             ("127.1.2.3:5000", "127.1.2.3:5000", "http://127.1.2.3:5000/"),
             ("[::1]:5000", "[::1]:5000", "http://[::1]:5000/"),
-            ("128.0.0.1:5000", "128.0.0.1:5000", "https://128.0.0.1:5000/"),
+            (
+                "128.0.0.1:5000",
+                "128.0.0.1:5000",
+                "https://128.0.0.1:5000/",
+            ),
             ("localhost.io", "localhost.io", "https://localhost.io/"),
         ] {
             let host = Host::new(registry, &options).unwrap();
@@ -155,7 +163,11 @@ mod tests {
             ("http://localhost/token", true),
             ("http://127.0.0.1.r.io/token", false),
         ] {
-            assert_eq!(is_confidential(&url.parse().unwrap(), &options), expected, "{url}");
+            assert_eq!(
+                is_confidential(&url.parse().unwrap(), &options),
+                expected,
+                "{url}"
+            );
         }
     }
 
@@ -167,7 +179,13 @@ mod tests {
             certificates_folder: Some(folder.path().to_owned()),
             ..Options::default()
         };
-        let scheme = |registry| Host::new(registry, &options).unwrap().origin.scheme().to_owned();
+        let scheme = |registry| {
+            Host::new(registry, &options)
+                .unwrap()
+                .origin
+                .scheme()
+                .to_owned()
+        };
         assert_eq!(scheme("localhost:5443"), "https");
         assert_eq!(scheme("localhost:5000"), "http");
     }

@@ -59,7 +59,10 @@ fn is_next(parameter: &str) -> bool {
 /// writes for none at all, and an upload of a single byte loses nothing by starting anew.
 pub(super) fn uploaded(range: &str) -> Option<u64> {
     let range = range.trim();
-    let (start, end) = range.strip_prefix("bytes=").unwrap_or(range).split_once('-')?;
+    let (start, end) = range
+        .strip_prefix("bytes=")
+        .unwrap_or(range)
+        .split_once('-')?;
     match (start.parse().ok()?, end.parse().ok()?) {
         (0_u64, 0_u64) => Some(0),
         (0, end) => end.checked_add(1),
@@ -119,7 +122,10 @@ mod tests {
     #[test]
     fn the_next_page_is_found() {
         for (header, expected) in [
-            (r#"</v2/a?last=b&n=2>; rel="next""#, Some("/v2/a?last=b&n=2")),
+            (
+                r#"</v2/a?last=b&n=2>; rel="next""#,
+                Some("/v2/a?last=b&n=2"),
+            ),
             (
                 r#"</x>; rel=prev, </y,z>; title="a,<b"; rel="last NEXT""#,
                 Some("/y,z"),

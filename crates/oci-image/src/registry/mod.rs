@@ -14,7 +14,6 @@ mod credentials;
 mod download;
 mod error;
 mod host;
-mod image;
 mod link;
 mod manifests;
 mod options;

@@ -104,6 +104,5 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<std::path::PathBuf>, Cert
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificatesError> {
-    std::fs::read(path)
-        .map_err(|error| CertificatesError::Read(path.display().to_string(), error))
+    std::fs::read(path).map_err(|error| CertificatesError::Read(path.display().to_string(), error))
 }

@@ -148,8 +148,8 @@ impl Client {
         let home = call.repository.host.origin.clone();
         let authorization = self.authorization(call).await?;
         let response = self.follow(call, &home, authorization.as_ref()).await?;
-        let asked = response.status() == StatusCode::UNAUTHORIZED
-            && same_origin(response.url(), &home);
+        let asked =
+            response.status() == StatusCode::UNAUTHORIZED && same_origin(response.url(), &home);
         if !asked {
             return self.accepted(call, response).await;
         }
@@ -313,6 +313,10 @@ fn redirect(call: &Call, response: &Response) -> Result<Option<Url>, RegistryErr
     if response.url().scheme() == "https" && target.scheme() == "http" {
         return Err(call.protocol("the registry redirects from TLS to plain HTTP"));
     }
+    let has_login = call.action == Action::LogIn && !matches!(call.payload, Payload::Nothing);
+    if has_login && !same_origin(response.url(), &target) {
+        return Err(call.protocol("the token server passes logins on to another host"));
+    }
     Ok(Some(target))
 }
 
@@ -372,7 +376,10 @@ impl Sending {
         let meter = Arc::clone(&part.meter);
         let stream = pieces(Arc::clone(&part.source), part.offset, part.length)
             .inspect_ok(move |piece| {
-                *on_piece.moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+                *on_piece
+                    .moved
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Instant::now();
                 meter.moved(piece.len() as u64);
             })
             .map_err(move |error| {
