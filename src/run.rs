@@ -83,7 +83,8 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
         Command::Validate(arguments) => validate::validate(&place(&arguments.target)?, env),
         Command::Build(arguments) => {
             let place = place(&arguments.target)?;
-            block_on(env, build::build(&place, arguments.images.as_deref(), env))
+            let settings = build::BuildSettings::try_from(arguments)?;
+            block_on(env, build::build(&place, &settings, env))
         }
         Command::Up(arguments) => {
             let place = place(&arguments.target)?;

@@ -27,7 +27,11 @@ pub struct BuildSettings {
 }
 
 /// Builds the images of the chosen services.
-pub async fn build(place: &Place, settings: &BuildSettings, env: &Env) -> Result<Outcome, CommandError> {
+pub async fn build(
+    place: &Place,
+    settings: &BuildSettings,
+    env: &Env,
+) -> Result<Outcome, CommandError> {
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
@@ -58,7 +62,11 @@ pub async fn build(place: &Place, settings: &BuildSettings, env: &Env) -> Result
 }
 
 /// Refused before anything is built.
-fn route(stack: &Stack, settings: &BuildSettings, workshop: &Workshop) -> Result<Option<Route>, CommandError> {
+fn route(
+    stack: &Stack,
+    settings: &BuildSettings,
+    workshop: &Workshop,
+) -> Result<Option<Route>, CommandError> {
     match &settings.to {
         Some(to) => {
             let environment = &stack.environment;

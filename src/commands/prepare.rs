@@ -102,7 +102,11 @@ fn objects(
 
 impl Desired {
     /// Renders again where images have other references now: a registry has told their digests.
-    pub(super) fn take_images(&mut self, built: &BuildReport, env: &Env) -> Result<(), CommandError> {
+    pub(super) fn take_images(
+        &mut self,
+        built: &BuildReport,
+        env: &Env,
+    ) -> Result<(), CommandError> {
         let mut is_new = false;
         for (service, image) in &built.images {
             if let Some(spec) = self.images.get_mut(service)
@@ -118,7 +122,12 @@ impl Desired {
                 events: Arc::new(Silent),
                 ..env.clone()
             };
-            self.objects = objects(&self.stack, &self.templates, &references(&self.images), &env)?;
+            self.objects = objects(
+                &self.stack,
+                &self.templates,
+                &references(&self.images),
+                &env,
+            )?;
         }
         Ok(())
     }

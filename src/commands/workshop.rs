@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use oci_image::Platform;
 
 use crate::cluster::Cluster;
-use crate::delivery::{self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source};
+use crate::delivery::{
+    self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source,
+};
+use crate::diagnostic::Explain;
 use crate::image::{
-    self, BuildContext, BuildOptions, BuildReport, BuiltImage, Engine, EngineError, Held, ImageSpec, Store,
+    self, BuildContext, BuildOptions, BuildReport, BuiltImage, Engine, EngineError, Held,
+    ImageSpec, Store,
 };
 use crate::stack::{Build, ServiceName, Stack};
 
@@ -62,7 +66,10 @@ impl Workshop {
     /// Explains why there is no engine.
     pub(super) fn require_engine(&self) -> Result<(), CommandError> {
         match &self.engine {
-            Err(Some(error)) => Err(error.into()),
+            Err(Some(error)) => Err(CommandError {
+                exit: error.exit(),
+                diagnostics: error.diagnostics(),
+            }),
             _ => Ok(()),
         }
     }
@@ -109,7 +116,8 @@ impl Workshop {
             // With an engine there might have been a way.
             (Err(refused), Err(Some(_))) => {
                 let mut error = CommandError::from(refused);
-                let no_engine = "no Docker engine answers on this machine, so none is shared with the cluster";
+                let no_engine =
+                    "no Docker engine answers on this machine, so none is shared with the cluster";
                 error.diagnostics = error
                     .diagnostics
                     .into_iter()
@@ -141,7 +149,8 @@ impl Workshop {
         };
         let report = delivery::deliver(&images, &way.route, &context).await?;
         for (service, delivered) in &report.images {
-            if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service)) {
+            if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service))
+            {
                 image.reference = pinned.to_string();
             }
         }

@@ -1,12 +1,14 @@
 //! Layers, configuration and manifest of an image that is assembled here.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use oci_image::{
-    Compression, Descriptor, ImageConfig, LayerError, LayerWriter, Manifest, Platform, RunConfig, StoredImage, media_type,
+    BlobWriter, Descriptor, Digest, DigestWriter, ImageConfig, LayerError, LayerWriter, Manifest,
+    Platform, RunConfig, StoredImage, media_type,
 };
 
 use crate::stack::{FilesBuild, NativeBuild};
@@ -77,6 +79,157 @@ pub(crate) fn files(
         }
         Ok(())
     })?;
-    remember(context.store, &key, &layer);
+    context.store.keep_layer(&key, &layer);
     Ok(Some(layer))
+}
+
+/// The image for one platform, complete in the store.
+pub(crate) fn image(
+    context: &BuildContext<'_>,
+    spec: &ImageSpec,
+    build: &NativeBuild,
+    platform: &Platform,
+    below: Below,
+    binaries: &[Binary],
+) -> Result<Descriptor, BuildError> {
+    let created = context.options.created;
+    let mut layers: Vec<StoredLayer> = below.packages.into_iter().chain(below.files).collect();
+    if !binaries.is_empty() {
+        layers.push(write_layer(context.store, created, "binaries", |writer| {
+            for binary in binaries {
+                let size = binary.content.len() as u64;
+                writer.file(&binary.name, 0o555, size, binary.content.as_slice())?;
+            }
+            Ok(())
+        })?);
+    }
+    let described: Vec<(Digest, &str)> = layers
+        .iter()
+        .map(|layer| (layer.diff_id, layer.created_by.as_str()))
+        .collect();
+    let config = ImageConfig {
+        platform: platform.clone(),
+        created,
+        run: run(spec, build, below.base.as_ref()),
+    };
+    let config = match &below.base {
+        Some(base) => config.to_json_on(&base.config, &described),
+        None => config.to_json(&described),
+    };
+    let layout = context.store.layout();
+    let config = layout.add(media_type::CONFIG, &config)?;
+    let of_base = below.base.into_iter().flat_map(|base| base.manifest.layers);
+    let blobs = of_base.chain(layers.into_iter().map(|layer| layer.blob));
+    let manifest = Manifest {
+        annotations: labels(spec),
+        ..Manifest::image(config, blobs.collect())
+    };
+    let mut descriptor = layout.add(media_type::MANIFEST, &manifest.to_json())?;
+    descriptor.platform = Some(platform.clone());
+    Ok(descriptor)
+}
+
+/// How a container runs: as the base has it, where nothing else is written.
+fn run(spec: &ImageSpec, build: &NativeBuild, base: Option<&StoredImage>) -> RunConfig {
+    let mut run = base.map(|base| base.config.run.clone()).unwrap_or_default();
+    let options = &build.run;
+    run.user = options.user.clone();
+    run.labels = labels(spec);
+    if build.packages.is_some() {
+        run.env
+            .entry("PATH".to_owned())
+            .or_insert_with(|| SEARCH_PATH.to_owned());
+    }
+    run.env.extend(options.variables.clone());
+    let entrypoint = match (&options.entrypoint[..], &build.cargo) {
+        ([], Some(cargo)) => vec![format!("/{}", cargo.bin)],
+        (written, _) => written.to_vec(),
+    };
+    if !entrypoint.is_empty() {
+        run.entrypoint = entrypoint;
+        run.cmd = Vec::new();
+    }
+    if !options.arguments.is_empty() {
+        run.cmd.clone_from(&options.arguments);
+    }
+    if let Some(folder) = &options.working_dir {
+        run.working_dir.clone_from(folder);
+    }
+    if let Some(signal) = &options.stop_signal {
+        run.stop_signal.clone_from(signal);
+    }
+    run
+}
+
+/// Names the layer of these entries without making it.
+fn key(entries: &Entries, files: &Files, created: u64) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    field(&format!("files 1 {created}"));
+    for (path, entry) in entries {
+        field(&path.join("/"));
+        match entry {
+            Entry::Copy { from } => field(files.fingerprint(from)),
+            Entry::Text(text) => field(text),
+            Entry::Link(target) => field(&format!("-> {target}")),
+            Entry::Folder { owner, mode } => field(&format!("{owner:?} {mode:o}")),
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn write_entry<W: Write>(
+    writer: &mut LayerWriter<W>,
+    path: &str,
+    entry: &Entry,
+    root: &Path,
+) -> Result<(), LayerError> {
+    match entry {
+        Entry::Folder { owner: _, mode } => writer.directory(path, *mode),
+        Entry::Text(text) => writer.file(path, 0o644, text.len() as u64, text.as_bytes()),
+        Entry::Link(target) => writer.symlink(path, target),
+        Entry::Copy { from } => {
+            let failed = |source| LayerError::Io {
+                path: from.display().to_string(),
+                source,
+            };
+            let file = File::open(root.join(from)).map_err(failed)?;
+            let metadata = file.metadata().map_err(failed)?;
+            let mode = match metadata.permissions().mode() & 0o111 {
+                0 => 0o644,
+                _ => 0o755,
+            };
+            writer.file(path, mode, metadata.len(), file)
+        }
+    }
+}
+
+/// Writes a layer into the store.
+pub(crate) fn write_layer(
+    store: &Store,
+    created: u64,
+    what: &str,
+    write: impl FnOnce(&mut LayerWriter<DigestWriter<BlobWriter>>) -> Result<(), LayerError>,
+) -> Result<StoredLayer, BuildError> {
+    let mut writer = LayerWriter::new(DigestWriter::new(store.layout().writer()?), created);
+    let failed = |source: LayerError| BuildError::Layer {
+        what: what.to_owned(),
+        source,
+    };
+    write(&mut writer).map_err(failed)?;
+    let finished = writer.finish().map_err(|source| {
+        failed(LayerError::Io {
+            path: String::new(),
+            source,
+        })
+    })?;
+    let (blob, diff_id, _) = finished.finish();
+    Ok(StoredLayer {
+        diff_id,
+        blob: blob.commit(media_type::LAYER)?,
+        created_by: format!("stackctl build: {what}"),
+    })
 }

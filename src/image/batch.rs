@@ -51,12 +51,14 @@ pub(crate) fn batches(stack: &Stack) -> Vec<Batch<'_>> {
 
 impl Batch<'_> {
     fn takes(&self, build: &CargoBuild) -> bool {
-        let features = |build: &CargoBuild| -> BTreeSet<String> { build.features.iter().cloned().collect() };
+        let features =
+            |build: &CargoBuild| -> BTreeSet<String> { build.features.iter().cloned().collect() };
         self.members
             .iter()
             .filter(|member| member.build.package == build.package)
             .all(|member| {
-                member.build.default_features == build.default_features && features(member.build) == features(build)
+                member.build.default_features == build.default_features
+                    && features(member.build) == features(build)
             })
     }
 
@@ -79,7 +81,12 @@ impl Batch<'_> {
             .iter()
             .any(|member| !member.build.default_features);
         for Member { build, .. } in &self.members {
-            features.extend(build.features.iter().map(|feature| qualified(feature, &build.package)));
+            features.extend(
+                build
+                    .features
+                    .iter()
+                    .map(|feature| qualified(feature, &build.package)),
+            );
             if some_without && build.default_features && has_default(&build.package) {
                 features.insert(qualified("default", &build.package));
             }
@@ -159,7 +166,9 @@ mod tests {
         ];
         assert_eq!(
             selections(&services),
-            ["--package a --package b --package c --features a/default --features c/z --no-default-features"]
+            [
+                "--package a --package b --package c --features a/default --features c/z --no-default-features"
+            ]
         );
     }
 }

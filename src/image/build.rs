@@ -102,19 +102,25 @@ pub(crate) struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&self, specs: &BTreeMap<ServiceName, ImageSpec>) -> Result<BuildReport, BuildError> {
+    async fn run(
+        &self,
+        specs: &BTreeMap<ServiceName, ImageSpec>,
+    ) -> Result<BuildReport, BuildError> {
         let mut report = BuildReport::default();
         let missing = tokio::select! {
             missing = self.cached(specs.values().collect(), &mut report) => missing?,
             () = self.context.cancel.cancelled() => return Err(BuildError::Interrupted),
         };
         let mut cargo = Vec::new();
-        let mut running: FuturesUnordered<BoxFuture<'_, Result<Built, BuildError>>> = FuturesUnordered::new();
+        let mut running: FuturesUnordered<BoxFuture<'_, Result<Built, BuildError>>> =
+            FuturesUnordered::new();
         for spec in missing {
             match &spec.build {
                 Build::Native(build) if build.cargo.is_some() => cargo.push(spec),
                 Build::Native(build) => running.push(native::build(self, spec, build).boxed()),
-                Build::Dockerfile(_) | Build::Command(_) => running.push(in_engine::build(self, spec).boxed()),
+                Build::Dockerfile(_) | Build::Command(_) => {
+                    running.push(in_engine::build(self, spec).boxed())
+                }
                 Build::Image { .. } => {}
             }
         }
@@ -162,11 +168,7 @@ impl Session<'_> {
 
     async fn find(&self, spec: &ImageSpec) -> Result<Option<BuiltImage>, BuildError> {
         let started = Instant::now();
-        let held = match &spec.build {
-            Build::Image { .. } => Some(Held::Elsewhere),
-            Build::Native(_) => self.context.store.find(spec)?.map(Held::Store),
-            Build::Dockerfile(_) | Build::Command(_) => in_engine::find(self, spec).await?.map(Held::Engine),
-        };
+        let held = in_engine::find_built(spec, self.context.store, self.context.engine).await?;
         Ok(held.map(|held| {
             let outcome = match held {
                 Held::Elsewhere => BuildOutcome::External,
@@ -207,7 +209,13 @@ impl Session<'_> {
         Ok(Held::Store(image.clone()))
     }
 
-    pub(crate) fn done(&self, spec: &ImageSpec, held: Held, reason: Reason, task: &Task<'_>) -> (ServiceName, BuiltImage) {
+    pub(crate) fn done(
+        &self,
+        spec: &ImageSpec,
+        held: Held,
+        reason: Reason,
+        task: Task<'_>,
+    ) -> (ServiceName, BuiltImage) {
         explain::remember(&self.state, &spec.service, &spec.inputs);
         let mut image = self.image(spec, held, BuildOutcome::Built, task.elapsed());
         image.reason = Some(reason);
@@ -215,7 +223,13 @@ impl Session<'_> {
         (spec.service.clone(), image)
     }
 
-    fn image(&self, spec: &ImageSpec, held: Held, outcome: BuildOutcome, elapsed: Duration) -> BuiltImage {
+    fn image(
+        &self,
+        spec: &ImageSpec,
+        held: Held,
+        outcome: BuildOutcome,
+        elapsed: Duration,
+    ) -> BuiltImage {
         BuiltImage {
             reference: spec.reference.clone(),
             held,
@@ -228,7 +242,9 @@ impl Session<'_> {
     /// Failing at this is no reason to fail.
     fn collect_garbage(&self) {
         if let Err(error) = self.context.store.collect_garbage() {
-            let warning = Diagnostic::warning(GARBAGE, "old images could not be removed from the store").caused_by(&error);
+            let warning =
+                Diagnostic::warning(GARBAGE, "old images could not be removed from the store")
+                    .caused_by(&error);
             self.context.events.emit(Event::Warning(warning));
         }
     }

@@ -3,12 +3,13 @@
 use std::io;
 
 use bollard::errors::Error as DockerError;
+use oci_image::{LayerError, LayoutError};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
 
 use super::elf::NotRunnable;
-use super::input_error::ImageError;
+use super::input_error::{ImageError, InputError};
 
 /// cargo failed.
 const CARGO: Code = Code::new("S0408");
@@ -134,6 +135,24 @@ pub enum BuildError {
         #[source]
         source: DockerError,
     },
+    /// A file of the repository cannot be read.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A layer could not be written.
+    #[error("failed to write the layer of {what}")]
+    Layer {
+        /// `files`, `binaries`, `packages`.
+        what: String,
+        /// Why.
+        #[source]
+        source: LayerError,
+    },
+    /// The store could not be used.
+    #[error(transparent)]
+    Store(#[from] LayoutError),
+    /// A service is built by the engine, and none was connected.
+    #[error("no Docker engine is connected")]
+    NoEngine,
     /// Ctrl-C.
     #[error("the build was interrupted")]
     Interrupted,
@@ -151,6 +170,7 @@ impl Explain for BuildError {
     fn exit(&self) -> Exit {
         match self {
             Self::Inputs(error) => error.exit(),
+            Self::Store(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -160,6 +180,10 @@ impl Explain for BuildError {
         let error = |code| Diagnostic::error(code, self.to_string());
         vec![match self {
             Self::Inputs(error) => return error.diagnostics(),
+            Self::Input(error) => return vec![error.diagnostic()],
+            Self::Store(error) => return error.diagnostics(),
+            Self::Layer { source, .. } => error(MACHINE).caused_by(source),
+            Self::NoEngine => error(ENGINE),
             Self::Cargo {
                 tail,
                 lock_is_stale,

@@ -70,14 +70,19 @@ impl Scene {
         let store = self.store();
         let image = store.image(descriptor, &Target::host().platform).unwrap();
         let layers = image.manifest.layers.iter().map(|layer| {
-            let reader = Compression::of(&layer.media_type).unwrap().reader(store.layout().reader(layer).unwrap());
+            let reader = Compression::of(&layer.media_type)
+                .unwrap()
+                .reader(store.layout().reader(layer).unwrap());
             let mut archive = tar::Archive::new(reader.unwrap());
             let entries = archive.entries().unwrap();
             entries
                 .map(|entry| entry.unwrap().path().unwrap().display().to_string())
                 .collect()
         });
-        (layers.collect(), serde_json::from_slice(&image.config_bytes).unwrap())
+        (
+            layers.collect(),
+            serde_json::from_slice(&image.config_bytes).unwrap(),
+        )
     }
 
     fn reference(&self, service: &str) -> String {
@@ -325,7 +330,9 @@ async fn a_cargo_service_becomes_an_image_of_its_binary() {
 #[tokio::test]
 async fn a_binary_does_not_depend_on_what_is_built_with_it() {
     let scene = two_with_one_library();
-    let services = |names: &[&str]| -> Vec<ServiceName> { names.iter().map(|name| name.parse().unwrap()).collect() };
+    let services = |names: &[&str]| -> Vec<ServiceName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    };
     let digest = async |names: &[&str]| {
         let cache = tempfile::tempdir().unwrap();
         let context = BuildContext {
@@ -351,7 +358,10 @@ async fn a_binary_does_not_depend_on_what_is_built_with_it() {
     )
     .output()
     .unwrap();
-    assert_eq!(output.stdout, b"true\n", "features are united over the whole stack");
+    assert_eq!(
+        output.stdout, b"true\n",
+        "features are united over the whole stack"
+    );
 }
 
 /// `rich` switches on a feature of the library that `plain` uses, too.
@@ -360,23 +370,49 @@ fn two_with_one_library() -> Scene {
     let manifest = |name: &str, rest: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n{rest}")
     };
-    let lock = |name: &str, rest: &str| format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n{rest}");
+    let lock = |name: &str, rest: &str| {
+        format!("\n[[package]]\nname = \"{name}\"\nversion = \"0.1.0\"\n{rest}")
+    };
     let needs = "dependencies = [\n \"kit\",\n]\n";
     let files = [
-        ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"kit\", \"plain\", \"rich\"]\n".to_owned()),
-        ("Cargo.lock", "version = 4\n".to_owned() + &lock("kit", "") + &lock("plain", needs) + &lock("rich", needs)),
+        (
+            "Cargo.toml",
+            "[workspace]\nresolver = \"3\"\nmembers = [\"kit\", \"plain\", \"rich\"]\n".to_owned(),
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n".to_owned()
+                + &lock("kit", "")
+                + &lock("plain", needs)
+                + &lock("rich", needs),
+        ),
         ("kit/Cargo.toml", manifest("kit", "[features]\nrich = []\n")),
-        ("kit/src/lib.rs", "pub fn rich() -> bool { cfg!(feature = \"rich\") }\n".to_owned()),
-        ("plain/Cargo.toml", manifest("plain", "[dependencies]\nkit = { path = \"../kit\" }\n")),
+        (
+            "kit/src/lib.rs",
+            "pub fn rich() -> bool { cfg!(feature = \"rich\") }\n".to_owned(),
+        ),
+        (
+            "plain/Cargo.toml",
+            manifest("plain", "[dependencies]\nkit = { path = \"../kit\" }\n"),
+        ),
         ("plain/src/main.rs", main.to_owned()),
         (
             "rich/Cargo.toml",
-            manifest("rich", "[dependencies]\nkit = { path = \"../kit\", features = [\"rich\"] }\n"),
+            manifest(
+                "rich",
+                "[dependencies]\nkit = { path = \"../kit\", features = [\"rich\"] }\n",
+            ),
         ),
         ("rich/src/main.rs", main.to_owned()),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(file, text)| (*file, text.as_str())).collect();
-    Scene::new(&files, &[("plain", cargo("plain")), ("rich", cargo("rich"))])
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(file, text)| (*file, text.as_str()))
+        .collect();
+    Scene::new(
+        &files,
+        &[("plain", cargo("plain")), ("rich", cargo("rich"))],
+    )
 }
 
 #[tokio::test]
@@ -426,8 +462,14 @@ async fn a_second_build_waits_for_the_first() {
         while !scene.events.events().iter().any(waits) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let spec = specs(&scene.stack, None).unwrap().remove("greeter").unwrap();
-        let image = scene.store().layout().add(media_type::INDEX, &Index::new(Vec::new()).to_json());
+        let spec = specs(&scene.stack, None)
+            .unwrap()
+            .remove("greeter")
+            .unwrap();
+        let image = scene
+            .store()
+            .layout()
+            .add(media_type::INDEX, &Index::new(Vec::new()).to_json());
         scene.store().keep(&spec, &image.unwrap()).unwrap();
         drop(held);
     };

@@ -78,7 +78,7 @@ impl Compilation<'_> {
     /// Compiles what is wanted. `tasks` hear the progress; diagnostics come from a task `cargo`.
     pub(crate) async fn run(
         &self,
-        tasks: &[Task<'_>],
+        tasks: &[&Task<'_>],
         cancel: &CancellationToken,
     ) -> Result<Executables, BuildError> {
         let mut heard = Heard::default();
@@ -98,7 +98,11 @@ impl Compilation<'_> {
             return Ok(self.executables(heard));
         }
         let packages: BTreeSet<&str> = match heard.broken.is_empty() {
-            true => self.builds.iter().map(|build| build.package.as_str()).collect(),
+            true => self
+                .builds
+                .iter()
+                .map(|build| build.package.as_str())
+                .collect(),
             false => heard.broken.iter().map(String::as_str).collect(),
         };
         Err(BuildError::Cargo {
@@ -113,7 +117,11 @@ impl Compilation<'_> {
         let mut command = Command::new("cargo");
         command
             .current_dir(self.root)
-            .args(["build", "--locked", "--message-format=json-render-diagnostics"])
+            .args([
+                "build",
+                "--locked",
+                "--message-format=json-render-diagnostics",
+            ])
             .args(["--profile", self.profile, "--target", self.target.triple])
             .args(self.selection)
             .arg("--target-dir")
@@ -124,7 +132,11 @@ impl Compilation<'_> {
             )
             .env("CARGO_TERM_PROGRESS_WHEN", "always")
             .env("CARGO_TERM_PROGRESS_WIDTH", "160");
-        let bins: BTreeSet<&str> = self.builds.iter().flat_map(|build| build.all_bins()).collect();
+        let bins: BTreeSet<&str> = self
+            .builds
+            .iter()
+            .flat_map(|build| build.all_bins())
+            .collect();
         for bin in bins {
             command.args(["--bin", bin]);
         }
@@ -206,7 +218,7 @@ impl Heard {
     }
 
     /// A line on standard error: a status, a state of the progress bar or part of a diagnostic.
-    fn status(&mut self, line: &str, tasks: &[Task<'_>]) {
+    fn status(&mut self, line: &str, tasks: &[&Task<'_>]) {
         let plain = without_escapes(line);
         let trimmed = plain.trim();
         if let Some(progress) = progress(trimmed) {
@@ -328,7 +340,8 @@ mod tests {
     #[test]
     fn diagnostics_are_passed_on_and_the_broken_package_is_named() {
         let events = crate::event::Recorder::default();
-        let tasks = [Task::start(&events, crate::event::Phase::Build, "a")];
+        let task = Task::start(&events, crate::event::Phase::Build, "a");
+        let tasks = [&task];
         let mut heard = Heard::default();
         for line in [
             "   Compiling a v0.1.0 (/r/a)",

@@ -39,11 +39,19 @@ pub(crate) struct CargoInputs {
     lock: Lockfile,
     compiler: String,
     config: String,
-    features: BTreeMap<ServiceName, Arc<Features>>,
+    batches: BTreeMap<ServiceName, Arc<Resolved>>,
+}
+
+/// A batch of services and what cargo made of it.
+#[derive(Debug)]
+struct Resolved {
+    selection: Vec<String>,
+    features: Features,
 }
 
 /// How the features of a batch are found: (repository, batch, cargo's arguments, what decides them).
-pub(crate) type Resolve<'a> = &'a dyn Fn(&Path, &Batch<'_>, &[String], &str) -> Result<Features, InputError>;
+pub(crate) type Resolve<'a> =
+    &'a dyn Fn(&Path, &Batch<'_>, &[String], &str) -> Result<Features, InputError>;
 
 /// What one cargo service is made from.
 #[derive(Debug)]
@@ -54,6 +62,8 @@ pub(crate) struct Closure {
     pub folders: BTreeSet<PathBuf>,
     /// Labels of the image, from the package's manifest.
     pub labels: BTreeMap<String, String>,
+    /// Cargo's arguments that choose packages and features.
+    pub selection: Vec<String>,
 }
 
 impl CargoInputs {
@@ -75,14 +85,15 @@ impl CargoInputs {
             }
             text => text.map_err(|source| read_error(Path::new("Cargo.lock"), source))?,
         };
-        let lock = Lockfile::parse(&text)
-            .map_err(|error| manifests::syntax_error(Path::new("Cargo.lock"), text.clone(), &error))?;
+        let lock = Lockfile::parse(&text).map_err(|error| {
+            manifests::syntax_error(Path::new("Cargo.lock"), text.clone(), &error)
+        })?;
         let mut inputs = Self {
             workspace,
             lock,
             compiler: super::compiler::version(root)?,
             config: config(root)?,
-            features: BTreeMap::new(),
+            batches: BTreeMap::new(),
         };
         for batch in batches(stack) {
             for member in &batch.members {
@@ -90,41 +101,48 @@ impl CargoInputs {
                 // What is wrong with the lock file is said better here than by cargo.
                 inputs.locked(member.build)?;
             }
-            let features = Arc::new(inputs.features(&batch, &text, root, resolve)?);
+            let resolved = Arc::new(inputs.resolve(&batch, &text, root, resolve)?);
             let members = batch.members.iter();
             inputs
-                .features
-                .extend(members.map(|member| (member.service.clone(), Arc::clone(&features))));
+                .batches
+                .extend(members.map(|member| (member.service.clone(), Arc::clone(&resolved))));
         }
         Ok(inputs)
     }
 
-    fn features(
+    fn resolve(
         &self,
         batch: &Batch<'_>,
         lock: &str,
         root: &Path,
         resolve: Resolve<'_>,
-    ) -> Result<Features, InputError> {
-        let selection = self.selection(batch);
+    ) -> Result<Resolved, InputError> {
+        let selection = batch.selection(|package| self.workspace.has_default_features(package));
         let mut hasher = blake3::Hasher::new();
-        for part in [lock, &self.workspace.resolution(), &self.compiler, &selection.join(" ")] {
+        for part in [
+            lock,
+            &self.workspace.resolution(),
+            &self.compiler,
+            &selection.join(" "),
+        ] {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
         }
         for triple in batch.triples() {
             hasher.update(triple.as_bytes());
         }
-        resolve(root, batch, &selection, &hasher.finalize().to_hex())
-    }
-
-    /// Cargo's arguments for a batch.
-    pub(crate) fn selection(&self, batch: &Batch<'_>) -> Vec<String> {
-        batch.selection(|package| self.workspace.has_default_features(package))
+        let features = resolve(root, batch, &selection, &hasher.finalize().to_hex())?;
+        Ok(Resolved {
+            selection,
+            features,
+        })
     }
 
     /// Everything a service is compiled from, by name and version, with the local packages made known.
-    fn locked(&mut self, build: &CargoBuild) -> Result<BTreeMap<(&str, &str), &Locked>, InputError> {
+    fn locked(
+        &mut self,
+        build: &CargoBuild,
+    ) -> Result<BTreeMap<(&str, &str), &Locked>, InputError> {
         let Some(start) = self.lock.local(&build.package) else {
             return Err(InputError::NotLocked {
                 package: build.package.clone(),
@@ -147,15 +165,21 @@ impl CargoInputs {
             inputs: Inputs::default(),
             folders: BTreeSet::new(),
             labels: BTreeMap::new(),
+            selection: Vec::new(),
         };
-        let features = self.features[service].clone();
+        let batch = Arc::clone(&self.batches[service]);
         let found: Vec<(String, Locked)> = self
             .locked(build)?
             .into_values()
-            .map(|package| (format!("{} {}", package.name, package.version), package.clone()))
+            .map(|package| {
+                (
+                    format!("{} {}", package.name, package.version),
+                    package.clone(),
+                )
+            })
             .collect();
         for (name, package) in found {
-            if let Some(features) = features.of(&name) {
+            if let Some(features) = batch.features.of(&name) {
                 closure.inputs.add("features", &name, features);
             }
             if !package.is_local() {
@@ -163,12 +187,15 @@ impl CargoInputs {
             } else if let Some(manifest) = self.workspace.package(&package.name) {
                 closure.folders.insert(manifest.folder.clone());
                 let inherited = self.workspace.inherited(manifest);
-                closure.inputs.add("manifest", &package.name, manifest.fingerprint());
+                closure
+                    .inputs
+                    .add("manifest", &package.name, manifest.fingerprint());
                 closure.inputs.add("workspace", &package.name, inherited);
             }
         }
         self.add_options(&mut closure.inputs, build, targets);
         closure.labels = self.labels(build);
+        closure.selection.clone_from(&batch.selection);
         Ok(closure)
     }
 
@@ -210,7 +237,11 @@ impl CargoInputs {
         inputs.add("option", "bins", build.bins.join(" "));
         inputs.add("option", "profile", build.profile.as_str());
         inputs.add("option", "features", features.join(" "));
-        inputs.add("option", "default features", build.default_features.to_string());
+        inputs.add(
+            "option",
+            "default features",
+            build.default_features.to_string(),
+        );
         let triples: Vec<&str> = targets.iter().map(|target| target.triple).collect();
         inputs.add("option", "targets", triples.join(" "));
         inputs.add("option", "flags", super::target::STATIC_FLAGS.join(" "));

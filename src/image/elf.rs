@@ -1,7 +1,12 @@
 //! Whether a binary runs in an empty image: just enough of ELF (System V gABI, "Program Header"). Pure.
 
 /// `e_machine` of the processors that are compiled for.
-const MACHINES: [(&str, u16); 4] = [("amd64", 62), ("arm64", 183), ("riscv64", 243), ("ppc64le", 21)];
+const MACHINES: [(&str, u16); 4] = [
+    ("amd64", 62),
+    ("arm64", 183),
+    ("riscv64", 243),
+    ("ppc64le", 21),
+];
 /// `p_type` of the header that names the dynamic loader.
 const PT_INTERP: u32 = 3;
 

@@ -102,7 +102,11 @@ mod tests {
             change,
         };
         assert_eq!(
-            reason(&state, &service, &inputs(&[("a", "1"), ("b", "2"), ("d", "1")])),
+            reason(
+                &state,
+                &service,
+                &inputs(&[("a", "1"), ("b", "2"), ("d", "1")])
+            ),
             Reason::Changed(vec![
                 change("file b", ChangeKind::Changed),
                 change("file c", ChangeKind::Removed),

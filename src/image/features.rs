@@ -56,7 +56,15 @@ pub(crate) fn unified(
 fn tree(root: &Path, batch: &Batch<'_>, selection: &[String]) -> Result<String, InputError> {
     let mut command = Command::new("cargo");
     command
-        .args(["tree", "--quiet", "--locked", "--edges", "normal,build", "--prefix", "none"])
+        .args([
+            "tree",
+            "--quiet",
+            "--locked",
+            "--edges",
+            "normal,build",
+            "--prefix",
+            "none",
+        ])
         .args(["--format", "{p}|{f}", "--color", "never"])
         .args(selection)
         .current_dir(root)
@@ -64,12 +72,10 @@ fn tree(root: &Path, batch: &Batch<'_>, selection: &[String]) -> Result<String, 
     for triple in batch.triples() {
         command.args(["--target", triple]);
     }
-    let output = command
-        .output()
-        .map_err(|source| InputError::Compiler {
-            rustc: "cargo".to_owned(),
-            source,
-        })?;
+    let output = command.output().map_err(|source| InputError::Compiler {
+        rustc: "cargo".to_owned(),
+        source,
+    })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder};
+use bollard::query_parameters::{
+    ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+};
 
 use crate::stack::Build;
 
@@ -12,11 +14,27 @@ use super::build_error::BuildError;
 use super::engine::Engine;
 use super::report::Held;
 use super::spec::ImageSpec;
+use super::store::Store;
 use super::{command, dockerfile};
 
+/// Where the image of `spec` is on this machine, if it is there.
+pub async fn find_built(
+    spec: &ImageSpec,
+    store: &Store,
+    engine: Option<&Engine>,
+) -> Result<Option<Held>, BuildError> {
+    Ok(match (&spec.build, engine) {
+        (Build::Image { .. }, _) => Some(Held::Elsewhere),
+        (Build::Native(_), _) => store.find(spec)?.map(Held::Store),
+        (Build::Dockerfile(_) | Build::Command(_), Some(engine)) => {
+            find(engine, spec).await?.map(Held::Engine)
+        }
+        (Build::Dockerfile(_) | Build::Command(_), None) => return Err(BuildError::NoEngine),
+    })
+}
+
 /// The id of the image of `spec`, if the engine has it.
-pub(crate) async fn find(session: &Session<'_>, spec: &ImageSpec) -> Result<Option<String>, BuildError> {
-    let engine = engine(session)?;
+async fn find(engine: &Engine, spec: &ImageSpec) -> Result<Option<String>, BuildError> {
     let id = engine.image_id(&spec.reference).await;
     match id.map_err(BuildError::engine(format!("look for {}", spec.reference)))? {
         Some(id) => Ok(Some(id)),
@@ -25,7 +43,10 @@ pub(crate) async fn find(session: &Session<'_>, spec: &ImageSpec) -> Result<Opti
 }
 
 /// The same image may be there for another registry: then it only needs another tag.
-async fn find_under_another_name(engine: &Engine, spec: &ImageSpec) -> Result<Option<String>, BuildError> {
+async fn find_under_another_name(
+    engine: &Engine,
+    spec: &ImageSpec,
+) -> Result<Option<String>, BuildError> {
     let labels = vec![
         format!("{INPUTS_LABEL}={}", spec.inputs.digest()),
         format!("{TITLE_LABEL}={}", spec.service),
@@ -70,7 +91,7 @@ pub(crate) async fn build(session: &Session<'_>, spec: &ImageSpec) -> Result<Bui
         }
         Build::Native(_) | Build::Image { .. } => return Ok(Vec::new()),
     };
-    Ok(vec![session.done(spec, Held::Engine(id), reason, &task)])
+    Ok(vec![session.done(spec, Held::Engine(id), reason, task)])
 }
 
 fn engine<'a>(session: &Session<'a>) -> Result<&'a Engine, BuildError> {
@@ -95,7 +116,9 @@ async fn tag(engine: &Engine, id: &str, spec: &ImageSpec) -> Result<(), BuildErr
 
 async fn untag(engine: &Engine, spec: &ImageSpec) -> Result<(), BuildError> {
     let options = RemoveImageOptionsBuilder::new().noprune(true).build();
-    let removed = engine.docker().remove_image(&spec.reference, Some(options), None);
+    let removed = engine
+        .docker()
+        .remove_image(&spec.reference, Some(options), None);
     removed
         .await
         .map(|_| ())

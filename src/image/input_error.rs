@@ -192,7 +192,8 @@ impl InputError {
         )
     }
 
-    fn diagnostic(&self) -> Diagnostic {
+    /// What is said about it.
+    pub(crate) fn diagnostic(&self) -> Diagnostic {
         let error = |code| Diagnostic::error(code, self.to_string());
         match self {
             Self::UnknownPackage {
@@ -238,9 +239,9 @@ impl InputError {
             Self::Unresolved { output, span } => error(UNRESOLVED)
                 .at(span, "built by cargo")
                 .note(output.trim_end()),
-            Self::UnknownPlatform { span, .. } => error(PLATFORM).at(span, "built for it").hint(
-                "linux/amd64, linux/arm64, linux/riscv64 and linux/ppc64le are known",
-            ),
+            Self::UnknownPlatform { span, .. } => error(PLATFORM)
+                .at(span, "built for it")
+                .hint("linux/amd64, linux/arm64, linux/riscv64 and linux/ppc64le are known"),
             Self::PackagesLock { span, .. } => error(PACKAGES_LOCK)
                 .at(span, "the packages are named here")
                 .hint("run `stackctl build --update-packages` and commit the lock file"),

@@ -3,6 +3,7 @@
 //! [`specs`] computes the reference of every image from the sources; [`build`] makes those that the engine lacks.
 
 mod assemble;
+mod base;
 mod batch;
 mod build;
 mod build_error;
@@ -19,18 +20,23 @@ mod dockerfile;
 mod dockerignore;
 mod elf;
 mod engine;
+mod explain;
 mod features;
 mod files;
+mod in_engine;
 mod input_error;
 mod lockfile;
 mod manifests;
+mod native;
 mod packages;
 pub(crate) mod process;
 pub(crate) mod progress;
 mod report;
+mod rootfs;
 mod rustflags;
 mod spec;
 mod state_folder;
+mod store;
 mod target;
 #[cfg(test)]
 mod test_stack;
@@ -41,6 +47,11 @@ pub use cache_key::{InputDigest, Inputs};
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;
 pub use engine::{Engine, EngineError, NO_ENGINE};
+pub use explain::{ChangeKind, InputChange, Reason};
+pub use in_engine::find_built as find;
 pub use input_error::{ImageError, InputError};
-pub use report::{BuildOutcome, BuildReport, BuiltImage, ReportError};
+pub use packages::update_packages;
+pub use report::{BuildOutcome, BuildReport, BuiltImage, Held, ReportError};
 pub use spec::{ImageSpec, specs};
+pub use store::Store;
+pub use target::host_platform;

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future;
@@ -11,16 +9,16 @@ use oci_image::{Descriptor, Index, Platform, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
-use crate::stack::{Build, CargoBuild, NativeBuild};
+use crate::stack::{Build, CargoBuild, NativeBuild, ServiceName};
 
-use super::assemble::{self, Binary, Below};
+use super::assemble::{self, Below, Binary};
 use super::build::{Built, Session};
 use super::build_error::BuildError;
 use super::cargo::{Compilation, Executable, Executables};
 use super::elf;
 use super::explain::Reason;
 use super::progress::Task;
-use super::report::BuildReport;
+use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
 use super::state_folder::StateFolder;
 use super::target::Target;
@@ -54,7 +52,10 @@ pub(crate) async fn build(
 }
 
 /// All images with binaries that are missing.
-pub(crate) async fn build_with_cargo(session: &Session<'_>, missing: Vec<&ImageSpec>) -> Result<Built, BuildError> {
+pub(crate) async fn build_with_cargo(
+    session: &Session<'_>,
+    missing: Vec<&ImageSpec>,
+) -> Result<Built, BuildError> {
     let lock = lock(session).await?;
     // Another process may have built them while it held the lock.
     let mut report = BuildReport::default();
@@ -78,7 +79,10 @@ pub(crate) async fn build_with_cargo(session: &Session<'_>, missing: Vec<&ImageS
     session.check_unchanged(&missing)?;
     let parts = making.into_iter().zip(below).zip(binaries);
     built.extend(
-        future::try_join_all(parts.map(|((making, below), binaries)| making.finish(session, below, binaries))).await?,
+        future::try_join_all(
+            parts.map(|((making, below), binaries)| making.finish(session, below, binaries)),
+        )
+        .await?,
     );
     // Who waited for it finds the images.
     drop(lock);
@@ -89,7 +93,10 @@ pub(crate) async fn build_with_cargo(session: &Session<'_>, missing: Vec<&ImageS
 type Binaries = BTreeMap<Platform, Vec<Binary>>;
 
 /// Compiles with as few runs of cargo as there are batches, profiles and targets, and reads what they made.
-async fn compile_all(session: &Session<'_>, making: &[Making<'_>]) -> Result<Vec<Binaries>, BuildError> {
+async fn compile_all(
+    session: &Session<'_>,
+    making: &[Making<'_>],
+) -> Result<Vec<Binaries>, BuildError> {
     let root = fs::canonicalize(&session.stack.root).map_err(|source| BuildError::File {
         action: format!("find {}", session.stack.root.display()),
         source,
@@ -102,7 +109,10 @@ async fn compile_all(session: &Session<'_>, making: &[Making<'_>]) -> Result<Vec
             selection: &run.selection,
             profile: &run.profile,
             target: &run.target,
-            builds: members.iter().filter_map(|&index| making[index].build.cargo.as_ref()).collect(),
+            builds: members
+                .iter()
+                .filter_map(|&index| making[index].build.cargo.as_ref())
+                .collect(),
             color: session.context.options.color,
         };
         let executables = compilation.run(&tasks, session.context.cancel).await?;
@@ -125,7 +135,9 @@ struct Run {
 fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
     let mut runs: BTreeMap<Run, Vec<usize>> = BTreeMap::new();
     for (index, making) in making.iter().enumerate() {
-        let Some(cargo) = &making.build.cargo else { continue };
+        let Some(cargo) = &making.build.cargo else {
+            continue;
+        };
         for target in Target::of_platforms(&making.build.platforms) {
             let run = Run {
                 selection: making.spec.selection.clone(),
@@ -149,11 +161,14 @@ fn read(
     };
     let mut binaries = Vec::new();
     for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
-        let executable = executables.get(&cargo.package, bin).ok_or_else(|| BuildError::NoExecutable {
-            service: making.spec.service.clone(),
-            bin: bin.to_owned(),
-            span: cargo.span.clone(),
-        })?;
+        let executable =
+            executables
+                .get(&cargo.package, bin)
+                .ok_or_else(|| BuildError::NoExecutable {
+                    service: making.spec.service.clone(),
+                    bin: bin.to_owned(),
+                    span: cargo.span.clone(),
+                })?;
         binaries.push(binary(making, cargo, bin, executable, target)?);
         warn_of_undeclared(session, making.spec, executable);
     }
@@ -173,10 +188,12 @@ fn binary(
     })?;
     // With a base or packages below it, a loader may be there.
     if making.build.base.is_none() && making.build.packages.is_none() {
-        elf::check(&content, &target.platform.architecture).map_err(|reason| BuildError::NotRunnable {
-            bin: bin.to_owned(),
-            reason,
-            span: cargo.span.clone(),
+        elf::check(&content, &target.platform.architecture).map_err(|reason| {
+            BuildError::NotRunnable {
+                bin: bin.to_owned(),
+                reason,
+                span: cargo.span.clone(),
+            }
         })?;
     }
     Ok(Binary {
@@ -219,7 +236,9 @@ impl<'a> Making<'a> {
                 None => None,
             };
             let packages = match &self.build.packages {
-                Some(wanted) => Some(packages::layer(session, wanted, &target.platform, &self.task).await?),
+                Some(wanted) => {
+                    Some(packages::layer(session, wanted, &target.platform, &self.task).await?)
+                }
                 None => None,
             };
             let files = assemble::files(&session.context, &session.stack.root, &self.build.files)?;
@@ -241,20 +260,31 @@ impl<'a> Making<'a> {
         session: &Session<'_>,
         below: Vec<(Platform, Below)>,
         mut binaries: Binaries,
-    ) -> Result<(crate::stack::ServiceName, super::report::BuiltImage), BuildError> {
+    ) -> Result<(ServiceName, BuiltImage), BuildError> {
         self.task.progress("assembling");
         let mut manifests = Vec::new();
         for (platform, below) in below {
             let binaries = binaries.remove(&platform).unwrap_or_default();
-            let image = assemble::image(&session.context, self.spec, self.build, &platform, below, binaries).await?;
+            let image = assemble::image(
+                &session.context,
+                self.spec,
+                self.build,
+                &platform,
+                below,
+                &binaries,
+            )?;
             manifests.push(image);
         }
         let image = self.joined(session, manifests)?;
         let held = session.keep(self.spec, &image)?;
-        Ok(session.done(self.spec, held, self.reason, &self.task))
+        Ok(session.done(self.spec, held, self.reason, self.task))
     }
 
-    fn joined(&self, session: &Session<'_>, mut manifests: Vec<Descriptor>) -> Result<Descriptor, BuildError> {
+    fn joined(
+        &self,
+        session: &Session<'_>,
+        mut manifests: Vec<Descriptor>,
+    ) -> Result<Descriptor, BuildError> {
         if manifests.len() == 1 {
             let mut image = manifests.remove(0);
             image.platform = None;
@@ -264,7 +294,11 @@ impl<'a> Making<'a> {
             annotations: assemble::labels(self.spec),
             ..Index::new(manifests)
         };
-        Ok(session.context.store.layout().add(media_type::INDEX, &index.to_json())?)
+        Ok(session
+            .context
+            .store
+            .layout()
+            .add(media_type::INDEX, &index.to_json())?)
     }
 }
 

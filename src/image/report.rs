@@ -210,9 +210,28 @@ mod tests {
             elapsed: Duration::from_millis(12),
         };
         let images = [
-            ("a", image("s/a:1", Held::Store(manifest), BuildOutcome::Built, Some(Reason::First))),
-            ("b", image("s/b:1", Held::Engine("sha256:2".into()), BuildOutcome::Cached, None)),
-            ("c", image("redis:7", Held::Elsewhere, BuildOutcome::External, None)),
+            (
+                "a",
+                image(
+                    "s/a:1",
+                    Held::Store(manifest),
+                    BuildOutcome::Built,
+                    Some(Reason::First),
+                ),
+            ),
+            (
+                "b",
+                image(
+                    "s/b:1",
+                    Held::Engine("sha256:2".into()),
+                    BuildOutcome::Cached,
+                    None,
+                ),
+            ),
+            (
+                "c",
+                image("redis:7", Held::Elsewhere, BuildOutcome::External, None),
+            ),
         ];
         BuildReport {
             images: images

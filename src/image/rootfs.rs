@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::stack::{FilesBuild, User};
 
-use super::files::Files;
-use super::input_error::{InputError, read_error};
+use super::files::{Files, read_error};
+use super::input_error::InputError;
 
 /// What lies at a path of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +86,10 @@ fn parts(path: &str) -> Vec<String> {
 fn passwd(users: &BTreeMap<String, User>) -> String {
     let mut text = "root:x:0:0:root:/root:/sbin/nologin\n".to_owned();
     for (name, user) in users {
-        text += &format!("{name}:x:{}:{}:{name}:{}:/sbin/nologin\n", user.uid, user.gid, user.home);
+        text += &format!(
+            "{name}:x:{}:{}:{name}:{}:/sbin/nologin\n",
+            user.uid, user.gid, user.home
+        );
     }
     text + "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
 }
@@ -112,7 +115,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(
             root.path(),
-            &[("web/index.html", "hi"), ("web/css/a.css", ""), ("conf/app.toml", "")],
+            &[
+                ("web/index.html", "hi"),
+                ("web/css/a.css", ""),
+                ("conf/app.toml", ""),
+            ],
         );
         symlink("index.html", root.path().join("web/start.html")).unwrap();
         let copied = |to: &str| Copied {
@@ -156,12 +163,18 @@ mod tests {
                 },
             ),
             ("etc/app.toml", copy("conf/app.toml")),
-            ("etc/group", Entry::Text("root:x:0:\napp:x:101:\nnogroup:x:65534:\n".into())),
+            (
+                "etc/group",
+                Entry::Text("root:x:0:\napp:x:101:\nnogroup:x:65534:\n".into()),
+            ),
             ("etc/passwd", Entry::Text(passwd.into())),
             ("srv/www/css/a.css", copy("web/css/a.css")),
             ("srv/www/index.html", copy("web/index.html")),
             ("srv/www/start.html", Entry::Link("index.html".into())),
         ];
-        assert_eq!(listed, expected.map(|(path, entry)| (path.to_owned(), entry)));
+        assert_eq!(
+            listed,
+            expected.map(|(path, entry)| (path.to_owned(), entry))
+        );
     }
 }

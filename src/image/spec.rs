@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::stack::{
-    Build, CargoBuild, CommandBuild, DockerfileBuild, FilesBuild, NativeBuild, RunOptions, Service, ServiceName, Stack,
+    Build, CargoBuild, CommandBuild, DockerfileBuild, FilesBuild, NativeBuild, RunOptions, Service,
+    ServiceName, Stack,
 };
 
 use super::cache_key::Inputs;
@@ -28,6 +29,8 @@ pub struct ImageSpec {
     pub build: Build,
     /// What it is made from; empty for `build: { image: … }`.
     pub inputs: Inputs,
+    /// Cargo's arguments that choose packages and features; empty where nothing is compiled.
+    pub selection: Vec<String>,
     /// Labels of the image from the package's manifest (`org.opencontainers.image.*`).
     pub labels: BTreeMap<String, String>,
 }
@@ -36,6 +39,7 @@ pub struct ImageSpec {
 #[derive(Default)]
 struct Gathered {
     inputs: Inputs,
+    selection: Vec<String>,
     labels: BTreeMap<String, String>,
     folders: BTreeSet<PathBuf>,
     files: Vec<PathBuf>,
@@ -58,7 +62,7 @@ fn specs_with(
     let mut errors = Vec::new();
     let mut files = Files::new(&stack.root);
     let mut gathered = BTreeMap::new();
-    let mut cargo = Workspace {
+    let mut cargo = CargoWorkspace {
         stack,
         resolve,
         inputs: None,
@@ -86,18 +90,27 @@ fn specs_with(
 }
 
 /// What cargo services share, read when the first of them needs it.
-struct Workspace<'a> {
+struct CargoWorkspace<'a> {
     stack: &'a Stack,
     resolve: Resolve<'a>,
     /// The inner one is missing where the workspace itself is broken: that is reported once.
     inputs: Option<Option<CargoInputs>>,
 }
 
-impl Workspace<'_> {
-    fn inputs(&mut self, files: &Files, build: &CargoBuild) -> Result<Option<&mut CargoInputs>, InputError> {
+impl CargoWorkspace<'_> {
+    fn inputs(
+        &mut self,
+        files: &Files,
+        build: &CargoBuild,
+    ) -> Result<Option<&mut CargoInputs>, InputError> {
         if self.inputs.is_none() {
             self.inputs = Some(None);
-            self.inputs = Some(Some(CargoInputs::load(files, self.stack, build, self.resolve)?));
+            self.inputs = Some(Some(CargoInputs::load(
+                files,
+                self.stack,
+                build,
+                self.resolve,
+            )?));
         }
         Ok(self.inputs.as_mut().and_then(Option::as_mut))
     }
@@ -107,7 +120,7 @@ impl Workspace<'_> {
 fn gather(
     service: &Service,
     files: &Files,
-    cargo: &mut Workspace<'_>,
+    cargo: &mut CargoWorkspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
     match &service.build {
         Build::Native(build) => of_native(&service.name, build, files, cargo),
@@ -121,7 +134,7 @@ fn of_native(
     service: &ServiceName,
     build: &NativeBuild,
     files: &Files,
-    cargo: &mut Workspace<'_>,
+    cargo: &mut CargoWorkspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
     let mut found = Gathered::default();
     if let Some(package) = &build.cargo {
@@ -132,6 +145,7 @@ fn of_native(
         let closure = inputs.closure(service, package, &Target::of_platforms(&build.platforms))?;
         found.inputs = closure.inputs;
         found.labels = closure.labels;
+        found.selection = closure.selection;
         found.folders = closure.folders;
     }
     if let Some(base) = &build.base {
@@ -149,7 +163,11 @@ fn of_native(
 }
 
 fn check_platforms(build: &NativeBuild, package: &CargoBuild) -> Result<(), InputError> {
-    match build.platforms.iter().find(|platform| Target::of(platform).is_none()) {
+    match build
+        .platforms
+        .iter()
+        .find(|platform| Target::of(platform).is_none())
+    {
         None => Ok(()),
         Some(platform) => Err(InputError::UnknownPlatform {
             platform: platform.to_string(),
@@ -161,9 +179,18 @@ fn check_platforms(build: &NativeBuild, package: &CargoBuild) -> Result<(), Inpu
 fn add_run(inputs: &mut Inputs, run: &RunOptions) {
     let mut option = |name: &str, value: &str| inputs.add("run", name, value);
     option("user", &run.user);
-    option("working dir", run.working_dir.as_deref().unwrap_or_default());
-    option("stop signal", run.stop_signal.as_deref().unwrap_or_default());
-    for (name, list) in [("entrypoint", &run.entrypoint), ("arguments", &run.arguments)] {
+    option(
+        "working dir",
+        run.working_dir.as_deref().unwrap_or_default(),
+    );
+    option(
+        "stop signal",
+        run.stop_signal.as_deref().unwrap_or_default(),
+    );
+    for (name, list) in [
+        ("entrypoint", &run.entrypoint),
+        ("arguments", &run.arguments),
+    ] {
         for (place, text) in list.iter().enumerate() {
             inputs.add(name, &place.to_string(), text.as_str());
         }
@@ -178,7 +205,9 @@ fn add_files(found: &mut Gathered, build: &FilesBuild, files: &Files) -> Result<
         found
             .inputs
             .add("copy", &from.to_string_lossy(), copied.to.as_str());
-        found.files.extend(files.named(from, "the file", &copied.span)?);
+        found
+            .files
+            .extend(files.named(from, "the file", &copied.span)?);
     }
     for (name, user) in &build.users {
         let line = format!("{}:{}:{}", user.uid, user.gid, user.home);
@@ -277,6 +306,7 @@ fn spec(stack: &Stack, service: &Service, found: Gathered) -> ImageSpec {
         reference,
         build: service.build.clone(),
         inputs: found.inputs,
+        selection: found.selection,
         labels: found.labels,
     }
 }

@@ -6,11 +6,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_image::{Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform, StoredImage};
+use oci_image::{
+    Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform, StoredImage,
+};
 use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 
 use super::spec::ImageSpec;
 
+/// The store cannot be used.
+const STORE: Code = Code::new("S0421");
 /// Versions of each service that are kept however old they are.
 const KEPT_VERSIONS: usize = 3;
 /// What was used since then is kept too.
@@ -64,14 +70,19 @@ impl Store {
 
     /// The image of `spec`, if it is there with all its layers.
     pub(crate) fn find(&self, spec: &ImageSpec) -> Result<Option<Descriptor>, LayoutError> {
-        let Some(found) = self.layout.resolve(&name(spec))? else {
-            return Ok(None);
+        let resolved = match self.layout.resolve(&name(spec)) {
+            // Without names everything is built anew, and nothing is wrong.
+            Err(LayoutError::DamagedIndex { .. }) => {
+                self.layout.forget_names()?;
+                None
+            }
+            resolved => resolved?,
         };
-        if !self.layout.is_complete(&found) {
-            return Ok(None);
+        let found = resolved.filter(|found| self.layout.is_complete(found));
+        if let Some(found) = &found {
+            self.layout.touch(found);
         }
-        self.layout.touch(&found);
-        Ok(Some(found))
+        Ok(found)
     }
 
     /// Makes a complete image the one of `spec`.
@@ -80,7 +91,11 @@ impl Store {
     }
 
     /// One image of what `descriptor` names.
-    pub fn image(&self, descriptor: &Descriptor, platform: &Platform) -> Result<StoredImage, LayoutError> {
+    pub fn image(
+        &self,
+        descriptor: &Descriptor,
+        platform: &Platform,
+    ) -> Result<StoredImage, LayoutError> {
         self.layout.image(descriptor, platform)
     }
 
@@ -92,7 +107,13 @@ impl Store {
     }
 
     /// Remembers which layer the inputs of `key` make.
-    pub(crate) fn keep_layer(&self, key: &str, layer: &StoredLayer) -> io::Result<()> {
+    pub(crate) fn keep_layer(&self, key: &str, layer: &StoredLayer) {
+        if let Err(error) = self.write_layer_file(key, layer) {
+            tracing::debug!(%error, key, "not remembered: it is made again the next time");
+        }
+    }
+
+    fn write_layer_file(&self, key: &str, layer: &StoredLayer) -> io::Result<()> {
         let file = self.layer_file(key);
         let folder = file.parent().unwrap_or(&self.folder);
         fs::create_dir_all(folder)?;
@@ -112,8 +133,8 @@ impl Store {
             return Ok(None);
         }
         let policy = GarbagePolicy {
-            keep_versions: KEPT_VERSIONS,
-            keep_used_within: KEPT_FOR,
+            newest: KEPT_VERSIONS,
+            used_within: KEPT_FOR,
             ..GarbagePolicy::default()
         };
         self.layout.collect_garbage(&policy).map(Some)
@@ -124,13 +145,37 @@ impl Store {
     }
 }
 
+impl Explain for LayoutError {
+    fn exit(&self) -> Exit {
+        Exit::Failed
+    }
+
+    fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut problem = Diagnostic::error(STORE, self.to_string());
+        if let Some(cause) = std::error::Error::source(self) {
+            problem = problem.caused_by(cause);
+        }
+        vec![match self {
+            _ if self.damaged().is_some() => {
+                problem.hint("run the command again: what is damaged is made anew")
+            }
+            Self::Foreign(_) => problem.hint("set STACKCTL_CACHE to another folder"),
+            _ => problem,
+        }]
+    }
+}
+
 /// The same whatever registry the image goes to.
 fn name(spec: &ImageSpec) -> String {
     format!("{}:{}", spec.service, spec.inputs.digest())
 }
 
 fn folder() -> PathBuf {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("STACKCTL_CACHE")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("stackctl")))
         .or_else(|| Some(env::home_dir()?.join(".cache/stackctl")))

@@ -12,7 +12,7 @@ pub(crate) const STATIC_FLAGS: [&str; 4] = [
 ];
 
 /// A processor as the tools name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Target {
     /// As cargo names it.
     pub triple: &'static str,
@@ -53,4 +53,10 @@ impl Target {
             platforms => platforms.iter().filter_map(Self::of).collect(),
         }
     }
+}
+
+/// What containers on this machine run on.
+#[must_use]
+pub fn host_platform() -> Platform {
+    Target::host().platform
 }

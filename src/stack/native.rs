@@ -22,7 +22,16 @@ const MODES: std::ops::RangeInclusive<u32> = 0..=0o7777;
 pub(super) const LAYERS: &[&str] = &["cargo", "files", "packages"];
 /// The further keys: those of the image, of `cargo`, of `packages`.
 const OF_THE_IMAGE: &[&str] = &[
-    "base", "user", "variables", "entrypoint", "arguments", "workingDir", "stopSignal", "users", "folders", "links",
+    "base",
+    "user",
+    "variables",
+    "entrypoint",
+    "arguments",
+    "workingDir",
+    "stopSignal",
+    "users",
+    "folders",
+    "links",
     "platforms",
 ];
 const OF_CARGO: &[&str] = &["bin", "bins", "profile", "features", "defaultFeatures"];
@@ -185,7 +194,9 @@ impl CargoBuild {
 
     /// The binary that is started and those beside it.
     pub fn all_bins(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(&self.bin).chain(&self.bins).map(String::as_str)
+        std::iter::once(&self.bin)
+            .chain(&self.bins)
+            .map(String::as_str)
     }
 }
 
@@ -208,24 +219,40 @@ impl FilesBuild {
     /// Whether there is nothing to lay over.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.copies.is_empty() && self.users.is_empty() && self.folders.is_empty() && self.links.is_empty()
+        self.copies.is_empty()
+            && self.users.is_empty()
+            && self.folders.is_empty()
+            && self.links.is_empty()
     }
 }
 
 /// Reads `build` with one of [`LAYERS`] in it.
-pub(super) fn decode(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<NativeBuild> {
+pub(super) fn decode(
+    service: &ServiceName,
+    node: &Node,
+    decoder: &mut Decoder,
+) -> Option<NativeBuild> {
     check_keys(node, decoder);
-    let cargo = node.get("cargo").map(|package| cargo(node, package, decoder));
-    let packages = node.get("packages").map(|names| packages(service, node, names, decoder));
+    let cargo = node
+        .get("cargo")
+        .map(|package| cargo(node, package, decoder));
+    let packages = node
+        .get("packages")
+        .map(|names| packages(service, node, names, decoder));
     let files = files(node, decoder);
-    let base = decoder.optional(node, "base").map(|node| base(node, decoder));
+    let base = decoder
+        .optional(node, "base")
+        .map(|node| base(node, decoder));
     let run = run(node, &files, decoder);
     let platforms = match decoder.optional(node, "platforms") {
         Some(node) => decoder.list(node, Decoder::parsed),
         None => Vec::new(),
     };
     if cargo.is_none() && run.entrypoint.is_empty() {
-        decoder.bad_value(&node.span, "an image without a binary of its own has an `entrypoint`");
+        decoder.bad_value(
+            &node.span,
+            "an image without a binary of its own has an `entrypoint`",
+        );
     }
     Some(NativeBuild {
         base: transposed(base)?,
@@ -244,7 +271,13 @@ fn check_keys(node: &Node, decoder: &mut Decoder) {
         Some(_) => keys,
         None => &[],
     };
-    let known: Vec<&str> = [LAYERS, OF_THE_IMAGE, of("cargo", OF_CARGO), of("packages", OF_PACKAGES)].concat();
+    let known: Vec<&str> = [
+        LAYERS,
+        OF_THE_IMAGE,
+        of("cargo", OF_CARGO),
+        of("packages", OF_PACKAGES),
+    ]
+    .concat();
     decoder.keys(node, &known);
 }
 
@@ -295,7 +328,12 @@ fn cargo(node: &Node, package: &Node, decoder: &mut Decoder) -> Option<CargoBuil
     })
 }
 
-fn packages(service: &ServiceName, node: &Node, names: &Node, decoder: &mut Decoder) -> Option<PackagesBuild> {
+fn packages(
+    service: &ServiceName,
+    node: &Node,
+    names: &Node,
+    decoder: &mut Decoder,
+) -> Option<PackagesBuild> {
     let listed = decoder.list(names, package_name);
     if listed.is_empty() {
         decoder.bad_value(&names.span, "at least one package is named");
@@ -327,8 +365,14 @@ fn packages(service: &ServiceName, node: &Node, names: &Node, decoder: &mut Deco
 fn package_name(decoder: &mut Decoder, node: &Node) -> Option<String> {
     let text = decoder.text(node)?;
     let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
-    if text.len() < 2 || !text.bytes().all(legal) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
-        decoder.bad_value(&node.span, format!("`{text}` is no name of a Debian package"));
+    if text.len() < 2
+        || !text.bytes().all(legal)
+        || !text.starts_with(|c: char| c.is_ascii_alphanumeric())
+    {
+        decoder.bad_value(
+            &node.span,
+            format!("`{text}` is no name of a Debian package"),
+        );
         return None;
     }
     Some(text)
@@ -337,7 +381,10 @@ fn package_name(decoder: &mut Decoder, node: &Node) -> Option<String> {
 fn files(node: &Node, decoder: &mut Decoder) -> FilesBuild {
     let users = node.get("users").map(Node::entries).unwrap_or_default();
     for (key, _) in users.iter().filter(|(key, _)| !is_user_name(&key.name)) {
-        decoder.bad_value(&key.span, "a user's name is made of a-z, 0-9, _ and -, and starts with a letter or _");
+        decoder.bad_value(
+            &key.span,
+            "a user's name is made of a-z, 0-9, _ and -, and starts with a letter or _",
+        );
     }
     FilesBuild {
         copies: copies(node, decoder),
@@ -393,7 +440,8 @@ fn by_path<T>(
     decoder.map(node, read)
 }
 
-const NO_IMAGE_PATH: &str = "a path in an image is absolute, without `.`, `..` and a slash at its end";
+const NO_IMAGE_PATH: &str =
+    "a path in an image is absolute, without `.`, `..` and a slash at its end";
 
 fn is_image_path(path: &str) -> bool {
     let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
@@ -404,7 +452,11 @@ fn is_image_path(path: &str) -> bool {
 /// As useradd has it.
 fn is_user_name(name: &str) -> bool {
     let first = |c: char| c.is_ascii_lowercase() || c == '_';
-    name.starts_with(first) && name.len() <= 32 && name.chars().all(|c| first(c) || c.is_ascii_digit() || c == '-')
+    name.starts_with(first)
+        && name.len() <= 32
+        && name
+            .chars()
+            .all(|c| first(c) || c.is_ascii_digit() || c == '-')
 }
 
 fn image_path(decoder: &mut Decoder, node: &Node) -> Option<String> {
@@ -466,7 +518,10 @@ fn mode(decoder: &mut Decoder, node: &Node) -> Option<u32> {
     match u32::from_str_radix(&text, 8) {
         Ok(mode) if MODES.contains(&mode) => Some(mode),
         _ => {
-            decoder.bad_value(&node.span, format!("`{text}` is no mode: write it as \"0755\""));
+            decoder.bad_value(
+                &node.span,
+                format!("`{text}` is no mode: write it as \"0755\""),
+            );
             None
         }
     }
@@ -525,7 +580,10 @@ fn check_owners(node: &Node, files: &FilesBuild, decoder: &mut Decoder) {
         };
         if !files.users.contains_key(owner) {
             let place = node.at(["folders", path, "owner"]).unwrap_or(node);
-            decoder.bad_value(&place.span, format!("`{owner}` is neither root nor one of `users`"));
+            decoder.bad_value(
+                &place.span,
+                format!("`{owner}` is neither root nor one of `users`"),
+            );
         }
     }
 }

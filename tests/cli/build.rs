@@ -12,14 +12,32 @@ use crate::workspace::{Run, Workspace};
 const FILES: &[(&str, &str)] = &[
     ("stack.yaml", "name: shop\nservices: [hello, pages]\n"),
     ("environments/local.yaml", "cluster: local\n"),
-    ("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"hello\"]\n"),
-    ("Cargo.lock", "version = 4\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\n"),
-    ("hello/Cargo.toml", "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+    (
+        "Cargo.toml",
+        "[workspace]\nresolver = \"3\"\nmembers = [\"hello\"]\n",
+    ),
+    (
+        "Cargo.lock",
+        "version = 4\n\n[[package]]\nname = \"hello\"\nversion = \"0.1.0\"\n",
+    ),
+    (
+        "hello/Cargo.toml",
+        "[package]\nname = \"hello\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    ),
     // The place of the source is part of a panic's message: it must not be part of the image.
-    ("hello/src/main.rs", "fn main() { assert!(std::env::args().count() < 9, \"{}\", file!()); }\n"),
-    ("services/hello/service.yaml", "build: { cargo: hello, files: { hello/words: /etc/words } }\n"),
+    (
+        "hello/src/main.rs",
+        "fn main() { assert!(std::env::args().count() < 9, \"{}\", file!()); }\n",
+    ),
+    (
+        "services/hello/service.yaml",
+        "build: { cargo: hello, files: { hello/words: /etc/words } }\n",
+    ),
     ("hello/words", "one\n"),
-    ("services/pages/service.yaml", "build: { files: { pages: /srv }, entrypoint: [/srv/run] }\n"),
+    (
+        "services/pages/service.yaml",
+        "build: { files: { pages: /srv }, entrypoint: [/srv/run] }\n",
+    ),
     ("pages/index.html", "<p>hi\n"),
     ("pages/run", "#!/bin/sh\n"),
 ];
@@ -53,7 +71,10 @@ fn run(workspace: &Workspace, arguments: &[&str]) -> Run {
 
 fn run_in(workspace: &Workspace, cache: &Path, arguments: &[&str]) -> Run {
     let variables = variables(cache);
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let variables: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     workspace.run_with(arguments, &variables)
 }
 
@@ -65,7 +86,9 @@ fn build(workspace: &Workspace) -> Value {
 }
 
 fn digest<'a>(report: &'a Value, service: &str) -> &'a str {
-    report["images"][service]["manifest"]["digest"].as_str().expect("a digest")
+    report["images"][service]["manifest"]["digest"]
+        .as_str()
+        .expect("a digest")
 }
 
 #[test]
@@ -74,7 +97,11 @@ fn two_clones_and_touched_files_give_the_same_images() {
     let first = build(&one);
     let second = build(&other);
     for service in ["hello", "pages"] {
-        assert_eq!(digest(&first, service), digest(&second, service), "{service}");
+        assert_eq!(
+            digest(&first, service),
+            digest(&second, service),
+            "{service}"
+        );
         assert_eq!(first["images"][service]["outcome"], "built");
     }
     touch(one.path());
@@ -96,7 +123,19 @@ fn two_clones_and_touched_files_give_the_same_images() {
 fn touch(folder: &Path) {
     let status = Command::new("find")
         .arg(folder)
-        .args(["-type", "f", "-not", "-path", "*/target/*", "-exec", "touch", "-d", "2001-01-01", "{}", "+"])
+        .args([
+            "-type",
+            "f",
+            "-not",
+            "-path",
+            "*/target/*",
+            "-exec",
+            "touch",
+            "-d",
+            "2001-01-01",
+            "{}",
+            "+",
+        ])
         .status();
     assert!(status.expect("find").success());
 }
@@ -106,7 +145,10 @@ fn each_kind_of_content_is_a_layer_and_the_folder_is_an_oci_layout() {
     let workspace = stack();
     let report = build(&workspace);
     let out = workspace.path().join("out");
-    assert_eq!(fs::read_to_string(out.join("oci-layout")).expect("the marker"), r#"{"imageLayoutVersion":"1.0.0"}"#);
+    assert_eq!(
+        fs::read_to_string(out.join("oci-layout")).expect("the marker"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#
+    );
     let manifest = json(&blob(&out, digest(&report, "hello")));
     let media_types: Vec<&str> = manifest["layers"]
         .as_array()
@@ -114,18 +156,34 @@ fn each_kind_of_content_is_a_layer_and_the_folder_is_an_oci_layout() {
         .iter()
         .map(|layer| layer["mediaType"].as_str().expect("text"))
         .collect();
-    assert_eq!(media_types, ["application/vnd.oci.image.layer.v1.tar+zstd"; 2], "files, binary");
-    let config = json(&blob(&out, manifest["config"]["digest"].as_str().expect("a digest")));
-    assert_eq!(config["config"]["Entrypoint"], serde_json::json!(["/hello"]));
+    assert_eq!(
+        media_types, ["application/vnd.oci.image.layer.v1.tar+zstd"; 2],
+        "files, binary"
+    );
+    let config = json(&blob(
+        &out,
+        manifest["config"]["digest"].as_str().expect("a digest"),
+    ));
+    assert_eq!(
+        config["config"]["Entrypoint"],
+        serde_json::json!(["/hello"])
+    );
     assert_eq!(config["config"]["User"], "65532:65532");
-    assert_eq!(config["rootfs"]["diff_ids"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        config["rootfs"]["diff_ids"].as_array().map(Vec::len),
+        Some(2)
+    );
     let index = json(&out.join("index.json"));
     let named = |name: &str| {
-        index["manifests"].as_array().expect("manifests").iter().any(|manifest| {
-            manifest["annotations"]["org.opencontainers.image.ref.name"]
-                .as_str()
-                .is_some_and(|found| found.contains(name))
-        })
+        index["manifests"]
+            .as_array()
+            .expect("manifests")
+            .iter()
+            .any(|manifest| {
+                manifest["annotations"]["org.opencontainers.image.ref.name"]
+                    .as_str()
+                    .is_some_and(|found| found.contains(name))
+            })
     };
     assert!(named("shop/hello:") && named("shop/pages:"), "{index}");
 }
@@ -146,13 +204,21 @@ fn what_changed_is_explained() {
     build(&workspace);
     let unchanged = run(&workspace, &["build", "--explain"]);
     assert_eq!(unchanged.code, 0, "{}", unchanged.stderr);
-    assert!(unchanged.stdout.contains("hello") && unchanged.stdout.contains("cached"), "{}", unchanged.stdout);
+    assert!(
+        unchanged.stdout.contains("hello") && unchanged.stdout.contains("cached"),
+        "{}",
+        unchanged.stdout
+    );
     workspace.write("pages/index.html", "<p>ho\n");
     workspace.write("pages/new.html", "");
     let run = run(&workspace, &["build", "--explain"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
     for words in ["file pages/index.html changed", "file pages/new.html added"] {
-        assert!(run.stdout.contains(words), "{words} is missing in\n{}", run.stdout);
+        assert!(
+            run.stdout.contains(words),
+            "{words} is missing in\n{}",
+            run.stdout
+        );
     }
     assert!(!run.stdout.contains("hello/src/main.rs"), "{}", run.stdout);
 }
@@ -203,8 +269,12 @@ fn a_full_disk_leaves_no_image_and_the_next_build_makes_it() {
         .expect("a shell");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("error[S04") && stderr.contains("File too large"), "{stderr}");
-    let index = fs::read_to_string(workspace.path().join("cache/images/index.json")).unwrap_or_default();
+    assert!(
+        stderr.contains("error[S04") && stderr.contains("File too large"),
+        "{stderr}"
+    );
+    let index =
+        fs::read_to_string(workspace.path().join("cache/images/index.json")).unwrap_or_default();
     assert!(!index.contains("pages:"), "{index}");
     let report = build(&workspace);
     assert_eq!(report["images"]["pages"]["outcome"], "built");
@@ -214,7 +284,9 @@ fn a_full_disk_leaves_no_image_and_the_next_build_makes_it() {
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (state >> 56) as u8
     };
     (0..length).map(|_| next()).collect()
@@ -226,7 +298,10 @@ fn a_damaged_store_never_gives_a_wrong_image() {
     let report = build(&workspace);
     let images = workspace.path().join("cache/images");
     let manifest = json(&blob(&images, digest(&report, "pages")));
-    let layer = blob(&images, manifest["layers"][0]["digest"].as_str().expect("a digest"));
+    let layer = blob(
+        &images,
+        manifest["layers"][0]["digest"].as_str().expect("a digest"),
+    );
     let intact = fs::read(&layer).expect("the layer");
 
     // Another length is seen when it is looked for.
@@ -245,10 +320,17 @@ fn a_damaged_store_never_gives_a_wrong_image() {
     fs::remove_dir_all(workspace.path().join("out")).expect("it was made");
     let refused = run(&workspace, &["build", "--to", "oci:out"]);
     if refused.code != 0 {
-        assert!(refused.stderr.contains("sha256:"), "it names the blob: {}", refused.stderr);
+        assert!(
+            refused.stderr.contains("sha256:"),
+            "it names the blob: {}",
+            refused.stderr
+        );
     }
     let healed = build(&workspace);
     assert_eq!(digest(&healed, "pages"), digest(&report, "pages"));
-    let delivered = blob(&workspace.path().join("out"), manifest["layers"][0]["digest"].as_str().expect("a digest"));
+    let delivered = blob(
+        &workspace.path().join("out"),
+        manifest["layers"][0]["digest"].as_str().expect("a digest"),
+    );
     assert_eq!(fs::read(delivered).expect("the layer"), intact);
 }

@@ -36,6 +36,12 @@ impl Layout {
         Ok(walk.order)
     }
 
+    /// Whether every blob of an image is there with its size.
+    #[must_use]
+    pub fn is_complete(&self, image: &Descriptor) -> bool {
+        self.complete_blobs_of(image).is_ok()
+    }
+
     /// The same, if every blob is there with its size.
     pub(super) fn complete_blobs_of(
         &self,
