@@ -1,6 +1,6 @@
-//! Container images as data: digests, configs, reproducible layers, docker archives.
+//! Container images: digests, configs, reproducible layers, docker archives, and the folders they are kept in.
 //!
-//! Nothing here opens a file or a socket; callers bring `Read` and `Write`.
+//! Only [`Layout`] opens files; everything else works on `Read` and `Write` that callers bring.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -8,14 +8,19 @@ mod archive;
 mod config;
 mod digest;
 mod layer;
+mod layout;
 mod manifest;
 mod platform;
 mod reference;
 
 pub use archive::{Image, Layer, write_docker_archive};
-pub use config::{ImageConfig, RunConfig};
+pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use layer::{LayerError, LayerWriter};
+pub use layout::{
+    BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
+    copy_image,
+};
 pub use manifest::{Descriptor, Index, Manifest, media_type};
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Reference};
