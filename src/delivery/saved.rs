@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use oci_image::{Descriptor, Digest, Layout, LayoutError, Manifest, media_type};
+use oci_image::{Descriptor, Digest, Layout, LayoutError, StoredImage, media_type};
 use serde::Deserialize;
 use tar::EntryType;
 
@@ -59,9 +59,9 @@ struct RootFs {
     diff_ids: Vec<Digest>,
 }
 
-/// Reads the first image of an archive; returns the manifest that it gets in `layout`. Layers stay as they are in the
-/// archive. No path of the archive becomes one of the file system.
-pub(super) fn import_saved(layout: &Layout, reader: impl Read) -> Result<Descriptor, SavedError> {
+/// Reads the first image of an archive into `layout`. Layers stay as they are in the archive. No path of the archive
+/// becomes one of the file system.
+pub(super) fn import_saved(layout: &Layout, reader: impl Read) -> Result<StoredImage, SavedError> {
     let files = Files::read(layout, reader)?;
     let entries: Vec<Entry> = files.document(layout, "manifest.json")?;
     let entry = entries
@@ -82,10 +82,8 @@ pub(super) fn import_saved(layout: &Layout, reader: impl Read) -> Result<Descrip
         .zip(diff_ids)
         .map(|(path, diff_id)| layer(layout, files.find(path)?, diff_id))
         .collect::<Result<_, _>>()?;
-    let config = files.find(&entry.config)?;
-    let config = Descriptor::new(media_type::CONFIG, config.digest, config.size);
-    let manifest = Manifest::image(config, layers).to_json();
-    Ok(layout.add(media_type::MANIFEST, &manifest)?)
+    let config = layout.read(files.find(&entry.config)?)?;
+    Ok(layout.add_image(&config, layers)?)
 }
 
 /// The files of an archive, all of them blobs of a layout.
@@ -186,7 +184,6 @@ fn normal(base: &Path, path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use oci_image::Platform;
     use serde_json::json;
     use tar::{Builder, Header};
 
@@ -228,7 +225,7 @@ mod tests {
                 .file("manifest.json", manifest.to_string().as_bytes())
         }
 
-        fn import(self) -> (tempfile::TempDir, Layout, Result<Descriptor, SavedError>) {
+        fn import(self) -> (tempfile::TempDir, Layout, Result<StoredImage, SavedError>) {
             let folder = tempfile::tempdir().unwrap();
             let layout = Layout::open(folder.path()).unwrap();
             let archive = self.0.into_inner().unwrap();
@@ -248,9 +245,7 @@ mod tests {
                 &["a/layer.tar", "b/layer.tar", "blobs/sha256/c"],
             )
             .import();
-        let image = layout
-            .image(&result.unwrap(), &Platform::linux("amd64"))
-            .unwrap();
+        let image = result.unwrap();
         let layers: Vec<(&str, Digest)> = image
             .manifest
             .layers
@@ -266,14 +261,12 @@ mod tests {
     fn compressed_layers_are_recognised() {
         let gzip = [0x1f, 0x8b, 8, 0, 0];
         let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0];
-        let (_folder, layout, result) = Saved::new()
+        let (_folder, _, result) = Saved::new()
             .file("a", &gzip)
             .file("b", &zstd)
             .documents(&[b"plain a", b"plain b"], &["a", "b"])
             .import();
-        let image = layout
-            .image(&result.unwrap(), &Platform::linux("amd64"))
-            .unwrap();
+        let image = result.unwrap();
         let kinds: Vec<&str> = image
             .manifest
             .layers

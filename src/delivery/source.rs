@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use oci_image::{Layout, Platform, StoredImage};
+use oci_image::{Layout, StoredImage};
 use tempfile::TempDir;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -91,8 +91,7 @@ async fn save(
         .map_err(io::Error::other)
         .inspect_ok(|chunk| meter.add(chunk.len()));
     let (mut chunks, reader) = tokio::io::duplex(PIPE);
-    let platform = image.platform.clone();
-    let read = blocking(move || read_saved(SyncIoBridge::new(reader), &platform));
+    let read = blocking(move || read_saved(SyncIoBridge::new(reader)));
     let copy = async move {
         let mut archive = StreamReader::new(Box::pin(archive));
         tokio::io::copy_buf(&mut archive, &mut chunks).await
@@ -110,11 +109,10 @@ async fn save(
     })
 }
 
-fn read_saved(reader: impl Read, platform: &Platform) -> Result<Opened, SavedError> {
+fn read_saved(reader: impl Read) -> Result<Opened, SavedError> {
     let folder = tempfile::tempdir().map_err(SavedError::Read)?;
     let layout = Layout::open(folder.path())?;
-    let descriptor = import_saved(&layout, reader)?;
-    let image = layout.image(&descriptor, platform)?;
+    let image = import_saved(&layout, reader)?;
     Ok(Opened {
         layout,
         image: Arc::new(image),
