@@ -12,6 +12,7 @@ mod layout;
 mod manifest;
 mod platform;
 mod reference;
+pub mod registry;
 
 pub use archive::{Image, Layer, write_docker_archive};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
