@@ -34,7 +34,7 @@ pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
 pub use docker::{
-    Assembly, AssemblyError, DockerfileError, EngineAddress, EngineTls, LayerSource, LoadError,
+    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource, LoadError,
     TlsError,
     assemble_with_engine, layers_present, load_archive, load_image,
 };

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::dockerfile::Messages;
 use super::engine::{self, Engine};
 use super::query::query;
 use super::session::Session;
@@ -30,7 +31,7 @@ pub(super) async fn start(
     engine: &Engine,
     build: BuildKitBuild<'_>,
     context: impl Stream<Item = Bytes> + Send + 'static,
-) -> Result<impl Stream<Item = Result<BuildInfo, DockerError>> + use<>, DockerError> {
+) -> Result<Messages<'static>, DockerError> {
     let mut parameters = build.parameters;
     parameters.push(("version", "2".to_owned()));
     parameters.push(("session", build.session.id.clone()));
@@ -51,7 +52,7 @@ pub(super) fn image(info: &BuildInfo) -> Option<&str> {
 }
 
 /// One JSON message a line.
-fn messages(body: Incoming) -> impl Stream<Item = Result<BuildInfo, DockerError>> {
+fn messages(body: Incoming) -> Messages<'static> {
     let state = (body, BytesMut::new(), false);
     futures_util::stream::try_unfold(state, |(mut body, mut buffer, mut ended)| async move {
         loop {

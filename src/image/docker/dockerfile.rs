@@ -170,7 +170,7 @@ pub(super) fn start<'a>(
                     parameters: recipe.parameters(),
                     session,
                 };
-                Ok(buildkit::start(engine, build, context).await?.boxed())
+                buildkit::start(engine, build, context).await
             }
             None => Ok(classic::start(engine, recipe, context, instructions).await),
         }

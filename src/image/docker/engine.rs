@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, CustomTransport, Docker, body_full};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Request, Response};
@@ -16,7 +16,7 @@ use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use super::docker_config::{DockerConfig, DockerConfigError};
 use super::endpoint::{EngineAddress, Variables, choose};
 use super::tls::{self, EngineTls, TlsError};
-use super::transport::Transport;
+use super::transport::{Carrier, Transport};
 
 /// No Docker engine to work with.
 pub const NO_ENGINE: Code = Code::new("S0401");
@@ -40,7 +40,7 @@ pub struct Engine {
     docker: Docker,
     address: String,
     /// For what bollard has no call.
-    transport: Option<Arc<dyn CustomTransport>>,
+    carrier: Option<Carrier>,
 }
 
 /// What builds Dockerfiles in an engine.
@@ -119,7 +119,7 @@ impl Engine {
 
     /// Connects to the engine at `address` and waits until it answers.
     pub async fn connect_to(address: &EngineAddress) -> Result<Self, EngineError> {
-        let engine = Self::from_transport(Arc::new(Transport::to(address)?), address.url.clone());
+        let engine = Self::from_carrier(Transport::to(address)?.carrier(), address.url.clone());
         let limit = match address.url.starts_with("ssh://") {
             true => SSH_TIMEOUT,
             false => PING_TIMEOUT,
@@ -136,22 +136,19 @@ impl Engine {
         }
     }
 
-    /// Works over a transport, which must lead to a running engine.
+    /// Works over what leads to a running engine.
     #[must_use]
-    pub fn from_transport(
-        transport: Arc<dyn CustomTransport>,
-        address: impl Into<String>,
-    ) -> Self {
-        let requests = Arc::clone(&transport);
+    pub fn from_carrier(carrier: Carrier, address: impl Into<String>) -> Self {
+        let requests = Arc::clone(&carrier);
         let docker = Docker::connect_with_custom_transport(
-            move |request: BollardRequest| requests.request(request),
+            move |request: BollardRequest| requests(request),
             Some(BASE),
             ANSWER_TIMEOUT.as_secs(),
             API_DEFAULT_VERSION,
         )
         .expect("a custom transport has nothing to connect to");
         Self {
-            transport: Some(transport),
+            carrier: Some(carrier),
             ..Self::from_docker(docker, address)
         }
     }
@@ -164,7 +161,7 @@ impl Engine {
                 .with_timeout(ANSWER_TIMEOUT)
                 .with_request_modifier(url_safe_credentials),
             address: address.into(),
-            transport: None,
+            carrier: None,
         }
     }
 
@@ -202,7 +199,7 @@ impl Engine {
         if matches!(choice.as_deref(), Some("0" | "false")) {
             return Ok(Builder::Classic(Reason::Chosen));
         }
-        if self.transport.is_none() {
+        if self.carrier.is_none() {
             return Ok(Builder::Classic(Reason::Lacking));
         }
         let answer = self.send(Request::get(url("/_ping"))).await?;
@@ -227,12 +224,12 @@ impl Engine {
         &self,
         request: BollardRequest,
     ) -> Result<Response<Incoming>, DockerError> {
-        let Some(transport) = &self.transport else {
+        let Some(carrier) = &self.carrier else {
             return Err(DockerError::IOError {
                 err: std::io::Error::other("this connection takes no requests of its own"),
             });
         };
-        let answer = transport.request(request).await?;
+        let answer = carrier(request).await?;
         let status_code = answer.status().as_u16();
         if status_code < 400 {
             return Ok(answer);

@@ -21,8 +21,6 @@ pub(super) struct Instruction {
     pub keyword: String,
     /// What follows the keyword: continued lines joined, comments left out.
     pub rest: String,
-    /// Its number from 1, as the classic builder counts steps.
-    pub step: usize,
     /// The stage it is in, from 0; instructions before the first `FROM` are in stage 0, too.
     pub stage: usize,
     /// From the keyword to the end of its last line.
@@ -58,7 +56,7 @@ impl Instructions {
         self.list.iter()
     }
 
-    /// The instruction of a step of the classic builder.
+    /// The instruction of a step of the classic builder, which counts them from 1.
     pub(super) fn step(&self, number: usize) -> Option<&Instruction> {
         self.list.get(number.checked_sub(1)?)
     }
@@ -76,11 +74,6 @@ impl Instructions {
             Stage { name, base }
         })
         .collect()
-    }
-
-    /// The file.
-    pub(super) fn file(&self) -> &Arc<SourceFile> {
-        &self.file
     }
 
     /// The first line of an instruction: a `RUN` may be as long as a page.
@@ -209,7 +202,6 @@ impl Reader {
         self.list.push(Instruction {
             keyword,
             rest: rest.trim().to_owned(),
-            step: self.list.len() + 1,
             stage: self.stages.saturating_sub(1),
             range,
         });

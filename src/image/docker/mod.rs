@@ -26,3 +26,4 @@ pub use endpoint::EngineAddress;
 pub use failure::DockerfileError;
 pub use load::{LoadError, layers_present, load_archive, load_image};
 pub use tls::{EngineTls, TlsError};
+pub use transport::Carrier;

@@ -44,9 +44,8 @@ impl SshHost {
             Some((host, port)) => (host, Some(port.parse().ok()?)),
             None => (host, None),
         };
-        let names = [Some(host), user.as_deref()];
         let safe = |name: &str| !name.is_empty() && !name.starts_with('-');
-        names.into_iter().flatten().all(safe).then(|| Self {
+        (safe(host) && user.as_deref().is_none_or(safe)).then(|| Self {
             user,
             host: host.to_owned(),
             port,

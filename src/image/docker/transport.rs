@@ -1,13 +1,13 @@
 //! How requests reach an engine: one connection for each, over a socket, TCP, TLS or ssh.
 
-use std::future::Future;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bollard::errors::Error as DockerError;
-use bollard::{BollardRequest, CustomTransport};
+use bollard::BollardRequest;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use http::header::HOST;
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderValue, Response};
@@ -27,6 +27,13 @@ use super::tls;
 /// The port where an address names none.
 const PLAIN_PORT: u16 = 2375;
 const TLS_PORT: u16 = 2376;
+
+/// Carries requests to an engine.
+pub type Carrier = Arc<
+    dyn Fn(BollardRequest) -> BoxFuture<'static, Result<Response<Incoming>, DockerError>>
+        + Send
+        + Sync,
+>;
 
 /// Clones lead to the same engine.
 #[derive(Clone, Debug)]
@@ -94,6 +101,14 @@ impl Transport {
         Ok(Self(Arc::new(route)))
     }
 
+    /// For bollard and for what bollard has no call for.
+    pub(super) fn carrier(self) -> Carrier {
+        Arc::new(move |request| {
+            let transport = self.clone();
+            async move { transport.send(request).await }.boxed()
+        })
+    }
+
     async fn send(&self, mut request: BollardRequest) -> Result<Response<Incoming>, DockerError> {
         let (stream, words) = self.connect().await?;
         let path = request.uri().path_and_query().cloned();
@@ -138,16 +153,6 @@ impl Transport {
                 (Box::new(stream), Some(words))
             }
         })
-    }
-}
-
-impl CustomTransport for Transport {
-    fn request(
-        &self,
-        request: BollardRequest,
-    ) -> Pin<Box<dyn Future<Output = Result<Response<Incoming>, DockerError>> + Send>> {
-        let transport = self.clone();
-        Box::pin(async move { transport.send(request).await })
     }
 }
 
