@@ -1,23 +1,45 @@
-//! Why images did not get to the cluster.
+//! Why images did not get where they should be.
 
+use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 
 use bollard::errors::Error as DockerError;
+use oci_image::LayoutError;
+use oci_image::registry::RegistryError;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
-use crate::image::{DockerConfigError, registry_of};
+use crate::image::{DockerConfigError, LoadError, registry_of};
 use crate::stack::ServiceName;
+
+use super::push_failure::PushFailure;
+use super::registry_fault;
+use super::saved::SavedError;
 
 /// The command line tool of a local cluster is missing.
 const NO_TOOL: Code = Code::new("S0502");
 /// The tool failed.
 const TOOL: Code = Code::new("S0503");
-/// The registry refused or did not answer.
+/// The engine could not push.
 const PUSH: Code = Code::new("S0504");
 /// The engine failed.
 const ENGINE: Code = Code::new("S0505");
 /// Ctrl-C.
 const INTERRUPTED: Code = Code::new("S0506");
+/// There is no engine.
+const NO_ENGINE: Code = Code::new("S0514");
+/// The image cannot be read where it is.
+const UNREADABLE: Code = Code::new("S0515");
+/// The image cannot be taken out of the engine.
+const SAVED: Code = Code::new("S0516");
+/// A node did not take an image.
+const NODE: Code = Code::new("S0517");
+/// A disk is full.
+const DISK_FULL: Code = Code::new("S0518");
+/// A folder or file cannot be written.
+const UNWRITABLE: Code = Code::new("S0519");
+/// A file that is no archive of images is not overwritten.
+const FOREIGN: Code = Code::new("S0520");
 
 /// Why a delivery ended early.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +69,7 @@ pub enum DeliveryError {
         /// The last lines it wrote.
         tail: Vec<String>,
     },
-    /// A push failed.
+    /// The engine could not push.
     #[error("failed to push {service} to {registry}: {message}")]
     Push {
         /// Whose image.
@@ -61,10 +83,19 @@ pub enum DeliveryError {
         /// The registry's or the engine's words.
         message: String,
     },
+    /// A registry refused or did not answer.
+    #[error("failed to deliver {service}")]
+    Registry {
+        /// Whose image.
+        service: ServiceName,
+        /// Where, while doing what, and why.
+        #[source]
+        source: RegistryError,
+    },
     /// Docker's logins cannot be read.
     #[error(transparent)]
     Login(#[from] DockerConfigError),
-    /// The connection to the engine broke.
+    /// The connection to the engine broke, or it refused.
     #[error("the Docker engine failed to {action}")]
     Engine {
         /// What it was to do.
@@ -73,121 +104,99 @@ pub enum DeliveryError {
         #[source]
         source: DockerError,
     },
+    /// The engine did not take an image.
+    #[error("failed to load {service} into the Docker engine")]
+    Load {
+        /// Whose image.
+        service: ServiceName,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+    /// There is no engine to deliver to or from.
+    #[error("a Docker engine is needed for this delivery")]
+    NoEngine,
+    /// The image is not in the store as it should be.
+    #[error("failed to read the image of {service}")]
+    Store {
+        /// Whose image.
+        service: ServiceName,
+        /// Why.
+        #[source]
+        source: LayoutError,
+    },
+    /// The image could not be read while it was sent.
+    #[error("failed to read the image of {service}")]
+    Unreadable {
+        /// Whose image.
+        service: ServiceName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine's copy cannot be used.
+    #[error("failed to take the image of {service} out of the Docker engine")]
+    Saved {
+        /// Whose image.
+        service: ServiceName,
+        /// Why.
+        #[source]
+        source: SavedError,
+    },
+    /// A node did not take an image.
+    #[error("node {node} did not take the image: {message}")]
+    Node {
+        /// The name of its container.
+        node: String,
+        /// Its last words.
+        message: String,
+    },
+    /// The layout of `--to oci:DIR` cannot be written.
+    #[error("failed to write the image layout `{}`", folder.display())]
+    Layout {
+        /// The folder.
+        folder: PathBuf,
+        /// Why.
+        #[source]
+        source: LayoutError,
+    },
+    /// The file of `--to archive:FILE`, or one for a cluster's tool, cannot be written.
+    #[error("failed to write `{}`", file.display())]
+    Archive {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of `--to archive:FILE` is something else.
+    #[error("`{}` is not overwritten: it is no archive of images", file.display())]
+    ForeignArchive {
+        /// The file.
+        file: PathBuf,
+    },
     /// Ctrl-C.
     #[error("the delivery was interrupted")]
     Interrupted,
-}
-
-/// What keeps an image from a registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PushFailure {
-    /// No login, or not the right one.
-    Unauthorized,
-    /// It speaks plain http, and the engine insists on https.
-    PlainHttp,
-    /// Its certificate is not trusted.
-    Certificate,
-    /// Nobody answers.
-    Unreachable,
-    /// The registry has no such repository and does not make one.
-    NoRepository,
-    /// The engine does not have the image.
-    NoImage,
-    /// Something else.
-    Unknown,
-}
-
-impl PushFailure {
-    /// Reads the kind off an error message of the engine.
-    #[must_use]
-    pub fn of(message: &str) -> Self {
-        let message = message.to_ascii_lowercase();
-        let has = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
-        if has(&["server gave http response to https client"]) {
-            Self::PlainHttp
-        } else if has(&["x509:", "certificate"]) {
-            Self::Certificate
-        } else if has(&[
-            "no such host",
-            "connection refused",
-            "i/o timeout",
-            "timeout exceeded",
-            "network is unreachable",
-            "no route to host",
-            "tls handshake timeout",
-        ]) {
-            Self::Unreachable
-        } else if has(&[
-            "unauthorized",
-            "authentication required",
-            "no basic auth credentials",
-            "access denied",
-            "access to the resource is denied",
-            "denied:",
-            "forbidden",
-        ]) {
-            Self::Unauthorized
-        } else if has(&["an image does not exist locally", "no such image"]) {
-            Self::NoImage
-        } else if has(&[
-            "name unknown",
-            "repository name not known",
-            "name_unknown",
-            "does not exist",
-            "manifest unknown",
-            "not found",
-        ]) {
-            Self::NoRepository
-        } else {
-            Self::Unknown
-        }
-    }
-
-    /// Whether a push would meet it, too: then it is not tried, since the engine retries for half a minute.
-    #[must_use]
-    pub(crate) fn is_hopeless(self) -> bool {
-        matches!(
-            self,
-            Self::PlainHttp | Self::Certificate | Self::Unreachable
-        )
-    }
-
-    fn hint(self, registry: &str) -> Option<String> {
-        Some(match self {
-            Self::Unauthorized => format!("log in: `docker login {registry}`"),
-            Self::PlainHttp => format!(
-                "add \"{registry}\" to \"insecure-registries\" in the engine's /etc/docker/daemon.json and restart it"
-            ),
-            Self::Certificate => format!(
-                "put the registry's CA into /etc/docker/certs.d/{registry}/ca.crt on the engine's machine"
-            ),
-            Self::Unreachable => {
-                "check `registry:` in the environment's file and your network".to_owned()
-            }
-            Self::NoRepository => format!(
-                "create the repository at {registry} first, or check `registry:` in the environment's file"
-            ),
-            Self::NoImage => "run `stackctl build`".to_owned(),
-            Self::Unknown => return None,
-        })
-    }
 }
 
 impl Explain for DeliveryError {
     fn exit(&self) -> Exit {
         match self {
             Self::Interrupted => Exit::Interrupted,
+            Self::ForeignArchive { .. } => Exit::BadInput,
             _ => Exit::Failed,
         }
     }
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let error = |code| Diagnostic::error(code, self.to_string());
+        let caused = |code, source: &(dyn Error + 'static)| with_cause(error(code), source);
         vec![match self {
             Self::NoTool { tool } => error(NO_TOOL).hint(format!(
                 "install {tool}, or write `registry: HOST/PATH` in the environment's file"
             )),
-            Self::ToolStart { source, .. } => error(TOOL).caused_by(source),
+            Self::ToolStart { source, .. } => caused(TOOL, source),
             Self::Tool { tail, .. } if tail.is_empty() => error(TOOL),
             Self::Tool { tail, .. } => error(TOOL).note(tail.join("\n")),
             Self::Push {
@@ -199,62 +208,96 @@ impl Explain for DeliveryError {
                     None => found,
                 }
             }
-            Self::Login(cause) => match std::error::Error::source(cause) {
+            Self::Registry { source, .. } => registry_fault::explain(&self.to_string(), source),
+            Self::Login(cause) => match cause.source() {
                 Some(source) => error(PUSH).caused_by(source),
                 None => error(PUSH),
             },
-            Self::Engine { source, .. } => error(ENGINE).caused_by(source),
+            Self::Engine { source, .. } => caused(ENGINE, source),
+            Self::Load { source, .. } => caused(ENGINE, source),
+            Self::NoEngine => error(NO_ENGINE)
+                .hint("start Docker, or deliver to a registry: `registry: HOST/PATH` in the environment's file"),
+            Self::Store { source, .. } => caused(UNREADABLE, source)
+                .hint("`stackctl build` makes what is missing or damaged again"),
+            Self::Unreadable { source, .. } => caused(UNREADABLE, source)
+                .hint("`stackctl build` makes what is missing or damaged again"),
+            Self::Saved { source, .. } => caused(SAVED, source),
+            Self::Node { node, message } if is_disk_full(message) => error(DISK_FULL).hint(format!(
+                "make room on the disk of node {node}: its containerd keeps images under /var/lib"
+            )),
+            Self::Node { node, .. } => error(NODE).hint(format!(
+                "`docker logs {node}` shows what the node does; creating the cluster anew helps if it is broken"
+            )),
+            Self::Layout { source, .. } => caused(UNWRITABLE, source),
+            Self::Archive { source, .. } => caused(UNWRITABLE, source),
+            Self::ForeignArchive { .. } => {
+                error(FOREIGN).hint("choose another file, or remove this one")
+            }
             Self::Interrupted => error(INTERRUPTED),
         }]
     }
+}
+
+/// A full disk is another problem than what it happened to.
+fn with_cause(error: Diagnostic, source: &(dyn Error + 'static)) -> Diagnostic {
+    let error = error.caused_by(source);
+    if error.notes.iter().any(|note| is_disk_full(note)) {
+        return Diagnostic {
+            code: DISK_FULL,
+            ..error.hint("make room on the disk; `docker system df` shows what the engine keeps")
+        };
+    }
+    error
+}
+
+/// As Linux and everything on it puts it.
+fn is_disk_full(message: &str) -> bool {
+    message
+        .to_ascii_lowercase()
+        .contains("no space left on device")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn first(error: &DeliveryError) -> Diagnostic {
+        error.diagnostics().remove(0)
+    }
+
     #[test]
-    fn failures_are_read_off_the_engines_words() {
-        for (message, failure) in [
-            (
-                "unauthorized: authentication required",
-                PushFailure::Unauthorized,
-            ),
-            (
-                "denied: requested access to the resource is denied",
-                PushFailure::Unauthorized,
-            ),
-            ("no basic auth credentials", PushFailure::Unauthorized),
-            (
-                "Get \"https://r:5000/v2/\": http: server gave HTTP response to HTTPS client",
-                PushFailure::PlainHttp,
-            ),
-            (
-                "Get \"https://r/v2/\": x509: certificate signed by unknown authority",
-                PushFailure::Certificate,
-            ),
-            (
-                "Get \"https://r/v2/\": dial tcp: lookup r: no such host",
-                PushFailure::Unreachable,
-            ),
-            (
-                "Get \"http://127.0.0.1:1/v2/\": dial tcp 127.0.0.1:1: connect: connection refused",
-                PushFailure::Unreachable,
-            ),
-            (
-                "name unknown: The repository with name 'a' does not exist in the registry",
-                PushFailure::NoRepository,
-            ),
-            (
-                "An image does not exist locally with the tag: a/b",
-                PushFailure::NoImage,
-            ),
-            (
-                "received unexpected HTTP status: 500 Internal Server Error",
-                PushFailure::Unknown,
-            ),
-        ] {
-            assert_eq!(PushFailure::of(message), failure, "{message}");
-        }
+    fn a_full_disk_is_told_apart() {
+        let node = |message: &str| {
+            first(&DeliveryError::Node {
+                node: "kind-worker".into(),
+                message: message.into(),
+            })
+        };
+        let full = node("ctr: write /var/lib/containerd/x: no space left on device");
+        assert_eq!(full.code, DISK_FULL);
+        assert!(full.hints[0].contains("kind-worker"));
+        assert_eq!(node("ctr: connection refused").code, NODE);
+        let archive = |source| {
+            first(&DeliveryError::Archive {
+                file: "a.tar".into(),
+                source,
+            })
+        };
+        assert_eq!(archive(io::Error::from_raw_os_error(28)).code, DISK_FULL);
+        assert_eq!(archive(io::Error::from_raw_os_error(13)).code, UNWRITABLE);
+    }
+
+    #[test]
+    fn exits_tell_a_mistake_from_a_failure() {
+        let foreign = DeliveryError::ForeignArchive {
+            file: "thesis.tar".into(),
+        };
+        assert_eq!(foreign.exit(), Exit::BadInput);
+        assert_eq!(
+            foreign.to_string(),
+            "`thesis.tar` is not overwritten: it is no archive of images"
+        );
+        assert_eq!(DeliveryError::Interrupted.exit(), Exit::Interrupted);
+        assert_eq!(DeliveryError::NoEngine.exit(), Exit::Failed);
     }
 }

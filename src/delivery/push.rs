@@ -1,87 +1,88 @@
-//! Pushing through the engine: it moves only layers that the registry lacks.
+//! Pushing through the engine: what it has built itself. It moves only layers that the registry lacks.
+
+use std::collections::BTreeSet;
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as DockerError;
+use bollard::models::ProgressDetail;
 use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
-use tokio_util::sync::CancellationToken;
+use oci_image::{Digest, Reference};
 
+use crate::image::DockerConfig;
 use crate::image::progress::Task;
-use crate::image::{DockerConfig, Engine, registry_of};
 use crate::stack::ServiceName;
 
-use super::delivery_error::{DeliveryError, PushFailure};
+use super::deliver::DeliveredImage;
+use super::delivery_error::DeliveryError;
+use super::moved::Moved;
+use super::names::familiar;
+use super::push_failure::PushFailure;
 
 /// An image on its way.
 pub(super) struct Push<'a> {
     /// Whose.
     pub service: &'a ServiceName,
-    /// `repository:tag`
-    pub reference: &'a str,
-    /// The engine that has it.
+    /// Where to.
+    pub reference: &'a Reference,
+    /// The engine that has it under this reference.
     pub docker: &'a Docker,
     /// Who hears about it.
     pub task: &'a Task<'a>,
-    /// Ends it.
-    pub cancel: &'a CancellationToken,
-}
-
-/// Whether the registry of an image has it; not being let in counts as no.
-pub async fn is_in_registry(reference: &str, engine: &Engine) -> Result<bool, DeliveryError> {
-    let login = DockerConfig::load()?
-        .credentials(registry_of(reference))
-        .await?;
-    let found = engine.docker().inspect_registry_image(reference, login);
-    Ok(found.await.is_ok())
 }
 
 impl Push<'_> {
-    /// Pushes what the registry does not have; returns what was moved, `None` if nothing.
-    pub(super) async fn run(&self, config: &DockerConfig) -> Result<Option<String>, DeliveryError> {
-        let login = config.credentials(registry_of(self.reference)).await?;
-        if self.is_there(login.clone()).await? {
-            return Ok(None);
-        }
-        let (repository, tag) = self
-            .reference
-            .rsplit_once(':')
-            .unwrap_or((self.reference, "latest"));
-        let options = PushImageOptionsBuilder::new().tag(tag).build();
-        let mut answers = Box::pin(self.docker.push_image(repository, Some(options), login));
-        let (mut pushed, mut present) = (0, 0);
-        loop {
-            let answer = tokio::select! {
-                answer = answers.next() => answer,
-                () = self.cancel.cancelled() => return Err(DeliveryError::Interrupted),
-            };
-            let Some(answer) = answer else { break };
-            match answer
-                .map_err(|error| self.failed(error))?
-                .status
-                .as_deref()
-            {
-                Some("Pushed") => pushed += 1,
-                Some("Layer already exists") => present += 1,
-                _ => continue,
+    /// Pushes what the registry does not have, and asks for the digest that it has got there.
+    pub(super) async fn run(&self, config: &DockerConfig) -> Result<DeliveredImage, DeliveryError> {
+        let login = config.credentials(self.reference.registry()).await?;
+        let delivered = match self.digest(login.clone()).await {
+            Ok(Some(digest)) => {
+                return Ok(DeliveredImage::present().pinned(self.reference.pinned(digest)));
             }
-            self.task.progress(layers(pushed, pushed + present));
-        }
-        Ok(Some(layers(pushed, pushed + present)))
+            Ok(None) => DeliveredImage::moved(self.push(login.clone()).await?),
+            Err(error) => return Err(error),
+        };
+        Ok(match self.digest(login).await? {
+            Some(digest) => delivered.pinned(self.reference.pinned(digest)),
+            // The registry let it in and does not show it: pods find out by the tag.
+            None => delivered,
+        })
     }
 
-    /// A tag is the digest of an image's inputs: one that is there need not be pushed.
-    async fn is_there(&self, login: Option<DockerCredentials>) -> Result<bool, DeliveryError> {
-        let asked = tokio::select! {
-            asked = self.docker.inspect_registry_image(self.reference, login) => asked,
-            () = self.cancel.cancelled() => return Err(DeliveryError::Interrupted),
-        };
-        match asked {
-            Ok(_) => Ok(true),
+    async fn push(&self, login: Option<DockerCredentials>) -> Result<Moved, DeliveryError> {
+        let name = familiar(self.reference);
+        let repository = name.rsplit_once(':').map_or(name.as_str(), |(name, _)| name);
+        let tag = self.reference.tag().unwrap_or("latest");
+        let options = PushImageOptionsBuilder::new().tag(tag).build();
+        let mut answers = Box::pin(self.docker.push_image(repository, Some(options), login));
+        let mut sent = Sent::default();
+        while let Some(answer) = answers.next().await {
+            let answer = answer.map_err(|error| self.failed(error))?;
+            sent.note(answer.status.as_deref().unwrap_or_default(), answer.progress_detail);
+            if sent.layers + sent.present > 0 {
+                self.task.progress(sent.to_string());
+            }
+        }
+        let size = self.docker.inspect_image(&name).await.ok();
+        let size = size.and_then(|image| image.size?.try_into().ok());
+        Ok(Moved {
+            layers: sent.layers,
+            bytes: sent.bytes(),
+            of: size.unwrap_or(0).max(sent.bytes()),
+        })
+    }
+
+    /// What the registry has under the tag. A tag is the digest of an image's inputs: one that is there need not be
+    /// pushed.
+    async fn digest(&self, login: Option<DockerCredentials>) -> Result<Option<Digest>, DeliveryError> {
+        let name = familiar(self.reference);
+        match self.docker.inspect_registry_image(&name, login).await {
+            Ok(found) => Ok(found.descriptor.digest.and_then(|digest| digest.parse().ok())),
             Err(DockerError::DockerResponseServerError { message, .. })
                 if !PushFailure::of(&message).is_hopeless() =>
             {
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(self.failed(error)),
         }
@@ -100,18 +101,48 @@ impl Push<'_> {
         };
         DeliveryError::Push {
             service: self.service.clone(),
-            registry: registry_of(self.reference).to_owned(),
-            reference: self.reference.to_owned(),
+            registry: self.reference.registry().to_owned(),
+            reference: familiar(self.reference),
             failure: PushFailure::of(&message),
             message,
         }
     }
 }
 
-/// Such as `1 of 3 layers`.
-fn layers(pushed: usize, all: usize) -> String {
-    let plural = if all == 1 { "" } else { "s" };
-    format!("{pushed} of {all} layer{plural}")
+/// What the engine said about its layers.
+#[derive(Default)]
+struct Sent {
+    layers: usize,
+    present: usize,
+    /// Sizes of layers, uncompressed; the answers do not say which layer, so layers of the same size count once.
+    sizes: BTreeSet<u64>,
+}
+
+impl Sent {
+    fn note(&mut self, status: &str, detail: Option<ProgressDetail>) {
+        match status {
+            "Pushed" => self.layers += 1,
+            "Layer already exists" => self.present += 1,
+            status if status.starts_with("Mounted from") => self.present += 1,
+            "Pushing" => {
+                let size = detail.and_then(|detail| detail.total?.try_into().ok());
+                self.sizes.extend(size);
+            }
+            _ => {}
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.sizes.iter().sum()
+    }
+}
+
+impl std::fmt::Display for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = self.layers + self.present;
+        let plural = if all == 1 { "" } else { "s" };
+        write!(f, "{} of {all} layer{plural}", self.layers)
+    }
 }
 
 #[cfg(test)]
@@ -121,22 +152,22 @@ mod tests {
     use test_support::docker::{FakeDocker, FakeImage};
 
     use super::*;
+    use crate::delivery::Delivered;
     use crate::event::{Phase, Silent};
     use crate::image::Engine;
 
     const REFERENCE: &str = "r.example.com/team/a:1";
 
-    async fn push(fake: &FakeDocker, config_json: &str) -> Result<Option<String>, DeliveryError> {
+    async fn push(fake: &FakeDocker, config_json: &str) -> Result<DeliveredImage, DeliveryError> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("config.json"), config_json).unwrap();
         let config = DockerConfig::read(folder.path()).unwrap();
         let engine = Engine::from_docker(fake.client(), "unix:///fake");
         let push = Push {
             service: &"a".parse().unwrap(),
-            reference: REFERENCE,
+            reference: &REFERENCE.parse().unwrap(),
             docker: engine.docker(),
             task: &Task::start(&Silent, Phase::Deliver, "a"),
-            cancel: &CancellationToken::new(),
         };
         push.run(&config).await
     }
@@ -150,12 +181,13 @@ mod tests {
     #[tokio::test]
     async fn an_image_is_pushed_once() {
         let fake = with_image();
-        assert_eq!(
-            push(&fake, "{}").await.unwrap().as_deref(),
-            Some("1 of 2 layers")
-        );
+        let Delivered::Moved(moved) = push(&fake, "{}").await.unwrap().outcome else {
+            panic!("it was not there");
+        };
+        assert_eq!(moved.layers, 1);
         assert_eq!(fake.pushed(), [REFERENCE]);
-        assert_eq!(push(&fake, "{}").await.unwrap(), None);
+        let again = push(&fake, "{}").await.unwrap();
+        assert_eq!(again.outcome, Delivered::Present);
         let pushes = fake
             .requests()
             .iter()
@@ -175,7 +207,7 @@ mod tests {
         .await
         .unwrap();
         let logins = fake.logins();
-        assert_eq!(logins.len(), 2, "one to look, one to push");
+        assert_eq!(logins.len(), 3, "to look, to push and to look again");
         for login in logins {
             assert!(!login.contains(['+', '/']), "{login}");
             let json =
@@ -223,5 +255,31 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_engines_words_are_counted() {
+        let mut sent = Sent::default();
+        let detail = |total| {
+            Some(ProgressDetail {
+                current: Some(1),
+                total: Some(total),
+            })
+        };
+        for (status, detail) in [
+            ("Preparing", None),
+            ("Pushing", detail(4_796_928)),
+            ("Pushing", detail(4_796_928)),
+            ("Pushing", detail(10)),
+            ("Pushed", None),
+            ("Pushed", None),
+            ("Layer already exists", None),
+            ("Mounted from team/b", None),
+            ("1: digest: sha256:0 size: 528", None),
+        ] {
+            sent.note(status, detail);
+        }
+        assert_eq!(sent.to_string(), "2 of 4 layers");
+        assert_eq!(sent.bytes(), 4_796_938);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::stack::Registry;
@@ -49,21 +50,27 @@ pub struct EngineFacts {
 /// A way to the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// The cluster runs containers with the engine that has the images.
+    /// The cluster runs containers with this machine's engine.
     SharedEngine,
+    /// This machine's engine, whoever runs containers with it: `--to docker`.
+    Engine,
     /// They are pushed below this prefix.
     Registry(String),
-    /// `minikube image load`
+    /// A folder with an OCI image layout: `--to oci:DIR`.
+    OciLayout(PathBuf),
+    /// A file as `docker save` writes it: `--to archive:FILE`.
+    Archive(PathBuf),
+    /// The nodes of minikube.
     Minikube {
         /// The profile.
         profile: String,
     },
-    /// `kind load docker-image`
+    /// The nodes of kind, containers of this machine's engine.
     Kind {
         /// The cluster's name.
         cluster: String,
     },
-    /// `k3d image import`
+    /// The nodes of k3d, containers of this machine's engine.
     K3d {
         /// The cluster's name.
         cluster: String,
@@ -84,7 +91,10 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SharedEngine => f.write_str("the cluster shares this Docker engine"),
+            Self::Engine => f.write_str("Docker engine"),
             Self::Registry(prefix) => write!(f, "registry {prefix}"),
+            Self::OciLayout(folder) => write!(f, "OCI layout {}", folder.display()),
+            Self::Archive(file) => write!(f, "archive {}", file.display()),
             Self::Minikube { profile } => write!(f, "minikube {profile}"),
             Self::Kind { cluster } => write!(f, "kind {cluster}"),
             Self::K3d { cluster } => write!(f, "k3d {cluster}"),
@@ -111,13 +121,30 @@ pub fn route(
     if let Some(name) = shared(cluster, k3d_cluster) {
         return Ok(Route::K3d { cluster: name });
     }
-    let is_shared = |node: &NodeFacts| shares_engine(node, engine);
-    if !cluster.nodes.is_empty() && cluster.nodes.iter().all(is_shared) {
+    if is_shared(cluster, engine) {
         return Ok(Route::SharedEngine);
     }
     Err(DeliveryRefused {
         context: cluster.context.clone(),
         reason: reason(cluster, engine),
+    })
+}
+
+/// Refuses a destination that a user chose, but no pod of the cluster finds images at.
+pub fn check_visible(
+    route: &Route,
+    cluster: &ClusterFacts,
+    engine: &EngineFacts,
+) -> Result<(), DeliveryRefused> {
+    let reason = match route {
+        Route::OciLayout(_) => "nodes do not read image layouts in folders".to_owned(),
+        Route::Archive(_) => "nodes do not read archives".to_owned(),
+        Route::Engine if !is_shared(cluster, engine) => reason(cluster, engine),
+        _ => return Ok(()),
+    };
+    Err(DeliveryRefused {
+        context: cluster.context.clone(),
+        reason,
     })
 }
 
@@ -146,6 +173,11 @@ fn k3d_cluster(node: &NodeFacts) -> Option<String> {
     ["server", "agent"]
         .contains(&role)
         .then(|| cluster.to_owned())
+}
+
+fn is_shared(cluster: &ClusterFacts, engine: &EngineFacts) -> bool {
+    let nodes = &cluster.nodes;
+    !nodes.is_empty() && nodes.iter().all(|node| shares_engine(node, engine))
 }
 
 fn shares_engine(node: &NodeFacts, engine: &EngineFacts) -> bool {
@@ -312,5 +344,36 @@ mod tests {
             Ok(Route::Registry("r.example.com/team".into()))
         );
         assert!(route(&cluster, &EngineFacts::default(), None).is_err());
+    }
+
+    #[test]
+    fn what_pods_cannot_find_is_refused_before_anything_is_applied() {
+        let engine = EngineFacts {
+            boot_id: Some("here".into()),
+            name: None,
+        };
+        let check = |route: Route, node| {
+            let cluster = ClusterFacts {
+                context: "there".into(),
+                nodes: vec![node],
+            };
+            check_visible(&route, &cluster, &engine).map_err(|refused| refused.reason)
+        };
+        let here = || node("n", "docker://20.10.24", "here");
+        assert_eq!(check(Route::Engine, here()), Ok(()));
+        assert_eq!(check(Route::Registry("r".into()), here()), Ok(()));
+        let refused = |reason: &str| Err(reason.to_owned());
+        assert_eq!(
+            check(Route::Engine, node("n", "containerd://1.7", "here")),
+            refused("node `n` runs containers with containerd://1.7, not with this Docker engine")
+        );
+        assert_eq!(
+            check(Route::OciLayout("d".into()), here()),
+            refused("nodes do not read image layouts in folders")
+        );
+        assert_eq!(
+            check(Route::Archive("f".into()), here()),
+            refused("nodes do not read archives")
+        );
     }
 }

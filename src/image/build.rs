@@ -14,7 +14,7 @@ use crate::event::{Event, EventSink, Phase, TaskOutcome};
 use crate::stack::{Build, ServiceName, Stack};
 
 use super::build_error::BuildError;
-use super::engine::Engine;
+use super::docker::engine::Engine;
 use super::explain::{self, Reason};
 use super::progress::Task;
 use super::report::{BuildOutcome, BuildReport, BuiltImage, Held};

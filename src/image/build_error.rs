@@ -8,6 +8,7 @@ use oci_image::{LayerError, LayoutError};
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
 
+use super::docker::DockerfileError;
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
 
@@ -15,8 +16,6 @@ use super::input_error::{ImageError, InputError};
 const CARGO: Code = Code::new("S0408");
 /// The binary needs more than the image has.
 const NOT_STATIC: Code = Code::new("S0409");
-/// The engine could not build a Dockerfile.
-const DOCKERFILE: Code = Code::new("S0410");
 /// A build command failed or left no image.
 const COMMAND: Code = Code::new("S0411");
 /// Sources changed while they were compiled.
@@ -75,17 +74,8 @@ pub enum BuildError {
         changed: Vec<String>,
     },
     /// The engine could not build a Dockerfile.
-    #[error("the Docker engine could not build {service}: {message}")]
-    Dockerfile {
-        /// Whose.
-        service: ServiceName,
-        /// The engine's words.
-        message: String,
-        /// The instruction that failed, else where the Dockerfile is named.
-        place: Span,
-        /// The last lines of output.
-        tail: Vec<String>,
-    },
+    #[error(transparent)]
+    Dockerfile(#[from] DockerfileError),
     /// A build command ended with an error.
     #[error("the build command of {service} failed: {status}")]
     Command {
@@ -171,6 +161,7 @@ impl Explain for BuildError {
         match self {
             Self::Inputs(error) => error.exit(),
             Self::Store(error) => error.exit(),
+            Self::Dockerfile(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
         }
@@ -217,9 +208,7 @@ impl Explain for BuildError {
                     .note(format!("changed: {}", listed.join(", ")))
                     .hint("run the command again; its image was not tagged")
             }
-            Self::Dockerfile { place, tail, .. } => {
-                with_tail(error(DOCKERFILE), tail).at(place, "")
-            }
+            Self::Dockerfile(error) => return error.diagnostics(),
             Self::Command { tail, span, .. } => {
                 with_tail(error(COMMAND), tail).at(span, "this command")
             }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::build::{BuildContext, BuildOptions, build};
 use super::build_error::BuildError;
 use super::elf;
-use super::engine::Engine;
+use super::docker::engine::Engine;
 use super::report::{BuildOutcome, BuildReport, BuiltImage, Held};
 use super::spec::specs;
 use super::state_folder::StateFolder;

@@ -11,7 +11,7 @@ use crate::stack::Build;
 use super::assemble::{INPUTS_LABEL, TITLE_LABEL};
 use super::build::{Built, Job, Session};
 use super::build_error::BuildError;
-use super::engine::Engine;
+use super::docker::engine::Engine;
 use super::report::Held;
 use super::spec::ImageSpec;
 use super::store::Store;

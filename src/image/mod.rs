@@ -14,12 +14,8 @@ mod cargo;
 mod closure;
 mod command;
 mod compiler;
-mod context;
-mod docker_config;
-mod dockerfile;
-mod dockerignore;
+mod docker;
 mod elf;
-mod engine;
 mod explain;
 mod features;
 mod files;
@@ -41,9 +37,16 @@ mod target;
 #[cfg(test)]
 mod test_stack;
 
+use docker::{context, docker_config, dockerfile, engine};
+
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
+pub use docker::{
+    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource, LoadError,
+    TlsError,
+    assemble_with_engine, layers_present, load_archive, load_image,
+};
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;
 pub use engine::{Engine, EngineError, NO_ENGINE};

@@ -241,6 +241,16 @@ fn of_dockerfile(build: &DockerfileBuild, files: &Files) -> Result<Gathered, Inp
     for (name, value) in &build.args {
         inputs.add("arg", name, value.as_str());
     }
+    // That a secret is there counts, its value does not.
+    for id in build.secrets.keys() {
+        inputs.add("secret", id, "");
+    }
+    if build.ssh.is_some() {
+        inputs.add("option", "ssh", "");
+    }
+    if let Some(platform) = &build.platform {
+        inputs.add("option", "platform", platform.to_string());
+    }
     Ok(Gathered {
         inputs,
         files: context.files(build),

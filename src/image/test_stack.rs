@@ -78,14 +78,7 @@ pub(super) fn cargo_with(package: &str, features: &[&str], default_features: boo
 
 /// `build: { dockerfile: … }` with the Dockerfile's folder as context.
 pub(super) fn dockerfile(path: &str) -> Build {
-    let path = Path::new(path);
-    Build::Dockerfile(DockerfileBuild {
-        dockerfile: path.to_owned(),
-        context: path.parent().unwrap().to_owned(),
-        target: None,
-        args: BTreeMap::new(),
-        span: span(),
-    })
+    Build::Dockerfile(DockerfileBuild::new(path.into(), span()))
 }
 
 /// `build: { command: […], inputs: […] }`

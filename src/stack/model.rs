@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use oci_image::Platform;
+
 use crate::diagnostic::Span;
 use crate::yaml::Node;
 
@@ -162,8 +164,52 @@ pub struct DockerfileBuild {
     pub target: Option<String>,
     /// Build arguments.
     pub args: BTreeMap<String, String>,
+    /// What `RUN --mount=type=secret` may read, by id.
+    pub secrets: BTreeMap<String, BuildSecret>,
+    /// Where `ssh: true` is written: `RUN --mount=type=ssh` may use the caller's agent.
+    pub ssh: Option<Span>,
+    /// Images whose layers may be used instead of running steps again.
+    pub cache_from: Vec<String>,
+    /// What the image is built for; default: what the engine runs on.
+    pub platform: Option<Platform>,
     /// Where the Dockerfile is named.
     pub span: Span,
+}
+
+/// A secret of a Dockerfile's build: it becomes part of neither the image nor its tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildSecret {
+    /// Where its value comes from.
+    pub source: BuildSecretSource,
+    /// Where it is declared.
+    pub span: Span,
+}
+
+/// Where the value of a [`BuildSecret`] comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BuildSecretSource {
+    /// An environment variable of the caller.
+    Env(String),
+    /// A file, relative to the repository; it is not part of the context.
+    File(PathBuf),
+}
+
+impl DockerfileBuild {
+    /// The build of a Dockerfile in its own folder, without options.
+    #[must_use]
+    pub fn new(dockerfile: PathBuf, span: Span) -> Self {
+        Self {
+            context: dockerfile.parent().map(PathBuf::from).unwrap_or_default(),
+            dockerfile,
+            target: None,
+            args: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            ssh: None,
+            cache_from: Vec::new(),
+            platform: None,
+            span,
+        }
+    }
 }
 
 /// `build: { command: […], inputs: […] }`

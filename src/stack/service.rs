@@ -9,7 +9,8 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::yaml::{Decoder, Node};
 
 use super::model::{
-    Build, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume, WorkloadKind,
+    Build, BuildSecret, BuildSecretSource, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume,
+    WorkloadKind,
 };
 use super::native;
 use crate::name::ServiceName;
@@ -35,7 +36,18 @@ const KEYS: &[&str] = &[
 ];
 /// The keys that choose another builder than the native one, each with the further keys it takes.
 const BUILDERS: &[(&str, &[&str])] = &[
-    ("dockerfile", &["context", "target", "args"]),
+    (
+        "dockerfile",
+        &[
+            "context",
+            "target",
+            "args",
+            "secrets",
+            "ssh",
+            "cacheFrom",
+            "platform",
+        ],
+    ),
     ("command", &["inputs"]),
     ("image", &[]),
 ];
@@ -256,25 +268,51 @@ fn image_reference(node: &Node, decoder: &mut Decoder) -> Option<String> {
 
 fn dockerfile(node: &Node, decoder: &mut Decoder) -> Option<Build> {
     let file = node.get("dockerfile")?;
-    let dockerfile = repository_path(file, decoder)?;
-    let context = match decoder.optional(node, "context") {
-        Some(node) => repository_path(node, decoder)?,
-        None => dockerfile.parent().map(PathBuf::from).unwrap_or_default(),
-    };
-    let target = decoder
+    let mut build = DockerfileBuild::new(repository_path(file, decoder)?, file.span.clone());
+    if let Some(node) = decoder.optional(node, "context") {
+        build.context = repository_path(node, decoder)?;
+    }
+    build.target = decoder
         .optional(node, "target")
         .and_then(|node| decoder.text(node));
-    let args = match decoder.optional(node, "args") {
-        Some(node) => decoder.map(node, |decoder, node| decoder.scalar_text(node)),
-        None => Default::default(),
+    if let Some(node) = decoder.optional(node, "args") {
+        build.args = decoder.map(node, |decoder, node| decoder.scalar_text(node));
+    }
+    if let Some(node) = decoder.optional(node, "secrets") {
+        build.secrets = decoder.map(node, build_secret);
+    }
+    if let Some(node) = decoder.optional(node, "ssh") {
+        build.ssh = decoder.boolean(node)?.then(|| node.span.clone());
+    }
+    if let Some(node) = decoder.optional(node, "cacheFrom") {
+        build.cache_from = decoder.list(node, |decoder, node| image_reference(node, decoder));
+    }
+    if let Some(node) = decoder.optional(node, "platform") {
+        build.platform = Some(decoder.parsed(node)?);
+    }
+    Some(Build::Dockerfile(build))
+}
+
+/// `{ env: VARIABLE }` or `{ file: PATH }`
+fn build_secret(decoder: &mut Decoder, node: &Node) -> Option<BuildSecret> {
+    if !decoder.keys(node, &["env", "file"]) {
+        return None;
+    }
+    let source = match (node.get("env"), node.get("file")) {
+        (Some(env), None) => BuildSecretSource::Env(decoder.text(env)?),
+        (None, Some(file)) => BuildSecretSource::File(repository_path(file, decoder)?),
+        _ => {
+            decoder.bad_value(
+                &node.span,
+                "a build secret comes from exactly one of `env` and `file`",
+            );
+            return None;
+        }
     };
-    Some(Build::Dockerfile(DockerfileBuild {
-        dockerfile,
-        context,
-        target,
-        args,
-        span: file.span.clone(),
-    }))
+    Some(BuildSecret {
+        source,
+        span: node.span.clone(),
+    })
 }
 
 fn command(node: &Node, decoder: &mut Decoder) -> Option<Build> {

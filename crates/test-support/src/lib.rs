@@ -2,3 +2,4 @@
 
 pub mod docker;
 pub mod kubernetes;
+pub mod nodes;

@@ -7,8 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::diagnostic::{SourceFile, Span};
-
-use super::input_error::InputError;
+use crate::image::input_error::InputError;
 
 /// The patterns of one file, in order.
 #[derive(Debug, Default)]

@@ -14,6 +14,8 @@ use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 
+use super::tls::EngineTls;
+
 /// The name under which Docker keeps the login of its default registry.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 /// A credential helper may ask a keyring, but not wait for a human.
@@ -46,6 +48,15 @@ impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Auth(…)")
     }
+}
+
+/// The engine that a context leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Context {
+    /// Such as `tcp://build-server:2376`.
+    pub host: String,
+    /// With TLS: what `docker context create` was given.
+    pub tls: Option<EngineTls>,
 }
 
 /// Why Docker's configuration cannot be used.
@@ -123,22 +134,42 @@ impl DockerConfig {
             .filter(|name| !name.is_empty() && *name != "default")
     }
 
-    /// The engine's address in a context; `None` if there is no such context.
-    pub fn context_host(&self, name: &str) -> Result<Option<String>, DockerConfigError> {
+    /// The folder it was read from.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The engine of a context; `None` if there is no such context.
+    pub(crate) fn context(&self, name: &str) -> Result<Option<Context>, DockerConfigError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Meta {
             endpoints: HashMap<String, Endpoint>,
         }
         #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
         struct Endpoint {
+            #[serde(rename = "Host")]
             host: String,
+            #[serde(rename = "SkipTLSVerify", default)]
+            skip_verification: bool,
         }
         let id = oci_image::Digest::of(name.as_bytes()).hex();
-        let path = self.folder.join("contexts/meta").join(id).join("meta.json");
-        let meta: Option<Meta> = read_json(&path)?;
-        Ok(meta.and_then(|mut meta| Some(meta.endpoints.remove("docker")?.host)))
+        let contexts = self.folder.join("contexts");
+        let meta: Option<Meta> = read_json(&contexts.join("meta").join(&id).join("meta.json"))?;
+        let Some(endpoint) = meta.and_then(|mut meta| meta.endpoints.remove("docker")) else {
+            return Ok(None);
+        };
+        let certificates = contexts.join("tls").join(id).join("docker");
+        let certificates = certificates.is_dir().then_some(certificates);
+        let secured = certificates.is_some() || endpoint.skip_verification;
+        Ok(Some(Context {
+            host: endpoint.host,
+            tls: secured.then_some(EngineTls {
+                folder: certificates,
+                verify: !endpoint.skip_verification,
+            }),
+        }))
     }
 
     /// The login for a registry, from a credential helper or the file.
@@ -351,10 +382,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            config.context_host("work").unwrap().as_deref(),
-            Some("tcp://h:1")
+            config.context("work").unwrap().map(|context| context.host),
+            Some("tcp://h:1".to_owned())
         );
-        assert_eq!(config.context_host("home").unwrap(), None);
+        assert_eq!(config.context("home").unwrap(), None);
         assert_eq!(config.current_context(), None);
     }
 }

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use oci_image::{LayerError, LayerWriter};
 
-use crate::stack::DockerfileBuild;
+use crate::image::files::read_error;
+use crate::image::input_error::InputError;
+use crate::stack::{BuildSecretSource, DockerfileBuild};
 
 use super::dockerignore::DockerIgnore;
-use super::files::read_error;
-use super::input_error::InputError;
+
 
 /// The name of a Dockerfile that lies outside its context, in the archive.
 const OUTSIDE: &str = ".dockerfile.stackctl";
@@ -19,7 +20,7 @@ const OUTSIDE: &str = ".dockerfile.stackctl";
 const MODIFIED: u64 = 315_619_200;
 
 /// The files of a context, sorted, after `.dockerignore`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// Folder, absolute.
     folder: PathBuf,
@@ -28,11 +29,11 @@ pub(crate) struct Context {
     pub dockerfile: String,
     /// Where it is on disk if it is not part of the context.
     outside: Option<PathBuf>,
-    /// What we write ourselves while we build.
-    ours: [PathBuf; 2],
+    /// What we write ourselves while we build, and files with secrets.
+    outside_of_it: Vec<PathBuf>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     /// Relative to the context, `/` between its parts.
     path: String,
@@ -72,7 +73,11 @@ impl Context {
             dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
             folder,
             entries: Vec::new(),
-            ours: [".stackctl", "target/stackctl"].map(|path| root.join(path)),
+            outside_of_it: [Path::new(".stackctl"), Path::new("target/stackctl")]
+                .into_iter()
+                .chain(secret_files(build))
+                .map(|path| root.join(path))
+                .collect(),
         };
         context.list("", &ignore)?;
         Ok(context)
@@ -105,6 +110,32 @@ impl Context {
                 Ok((entry.path.as_str(), target))
             })
             .collect()
+    }
+
+    /// The paths in it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.path.as_str())
+    }
+
+    /// Whether `path`, as a `COPY` writes it, is in it.
+    pub(super) fn has(&self, path: &str) -> bool {
+        let path = inside(path);
+        path.is_empty() || self.paths().any(|found| found == path)
+    }
+
+    /// Whether `path` exists, but is left out.
+    pub(super) fn is_ignored(&self, path: &str) -> bool {
+        !self.has(path) && self.folder.join(inside(path)).exists()
+    }
+
+    /// The last part of the folder's path.
+    pub(super) fn name(&self) -> String {
+        self.folder
+            .components()
+            .next_back()
+            .map_or_else(String::new, |part| {
+                part.as_os_str().to_string_lossy().into_owned()
+            })
     }
 
     /// Writes the archive: the same files give the same bytes.
@@ -149,7 +180,7 @@ impl Context {
                 "" => name,
                 _ => format!("{below}/{name}"),
             };
-            if self.ours.contains(&self.folder.join(&path)) {
+            if self.outside_of_it.contains(&self.folder.join(&path)) {
                 continue;
             }
             let kind = match file_type {
@@ -188,6 +219,24 @@ impl Context {
         }
         Ok(())
     }
+}
+
+/// `./a/`, `/a` and `a` are the same in a context.
+fn inside(path: &str) -> &str {
+    match path.trim_start_matches("./").trim_matches('/') {
+        "." => "",
+        path => path,
+    }
+}
+
+fn secret_files(build: &DockerfileBuild) -> impl Iterator<Item = &Path> {
+    build
+        .secrets
+        .values()
+        .filter_map(|secret| match &secret.source {
+            BuildSecretSource::File(path) => Some(path.as_path()),
+            BuildSecretSource::Env(_) => None,
+        })
 }
 
 /// Why a context could not be sent.
@@ -238,13 +287,10 @@ mod tests {
     use crate::diagnostic::{SourceFile, Span};
 
     fn build(dockerfile: &str, context: &str) -> DockerfileBuild {
-        DockerfileBuild {
-            dockerfile: dockerfile.into(),
-            context: context.into(),
-            target: None,
-            args: [].into(),
-            span: Span::start_of(&SourceFile::new("service.yaml", "")),
-        }
+        let span = Span::start_of(&SourceFile::new("service.yaml", ""));
+        let mut build = DockerfileBuild::new(dockerfile.into(), span);
+        build.context = context.into();
+        build
     }
 
     fn write(root: &Path, files: &[(&str, &str)]) {
@@ -313,6 +359,26 @@ mod tests {
         );
         let context = Context::read(root.path(), &build("Dockerfile", ".")).unwrap();
         assert_eq!(listing(&context), ["Dockerfile", "target/", "target/y"]);
+    }
+
+    #[test]
+    fn a_file_with_a_secret_is_not_sent() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[("Dockerfile", "FROM scratch\n"), ("keys/token", "s3cret"), ("keys/b", "")],
+        );
+        let mut build = build("Dockerfile", "");
+        let secret = crate::stack::BuildSecret {
+            source: BuildSecretSource::File("keys/token".into()),
+            span: build.span.clone(),
+        };
+        build.secrets.insert("token".to_owned(), secret);
+        let context = Context::read(root.path(), &build).unwrap();
+        assert_eq!(listing(&context), ["Dockerfile", "keys/", "keys/b"]);
+        assert!(context.has("./keys/b") && context.has(".") && context.has("/keys/"));
+        assert!(!context.has("keys/token") && context.is_ignored("keys/token"));
+        assert!(!context.is_ignored("keys/c"));
     }
 
     #[test]

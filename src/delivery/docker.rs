@@ -1,0 +1,118 @@
+//! Docker engines: an image is loaded without the layers that the engine has.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bollard::errors::Error as DockerError;
+use oci_image::{Digest, StoredImage};
+
+use crate::image::progress::Task;
+use crate::image::{Engine, load_image};
+use crate::stack::ServiceName;
+
+use super::byte_stream::written_by;
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::delivery_error::DeliveryError;
+use super::docker_archive::write_docker_archive_of;
+use super::moved::Moved;
+use super::names::familiar;
+use super::source::{Opened, open};
+
+/// Images at the same time; the engine unpacks with all it has.
+const LOADS: usize = 2;
+
+/// Brings images into this machine's engine; what it has built itself is there.
+pub(super) async fn deliver(
+    images: &[Delivery],
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, DeliveredImage>, DeliveryError> {
+    let engine = context.engine()?;
+    each(images, LOADS, context, async |image, task| {
+        match &image.source {
+            Source::Engine { .. } => Ok(DeliveredImage::present()),
+            Source::Store { .. } => load(image, engine, context, task).await,
+        }
+    })
+    .await
+}
+
+/// Brings images into another engine.
+pub(super) async fn deliver_to(
+    engine: &Engine,
+    images: &[Delivery],
+    context: &DeliveryContext<'_>,
+) -> Result<BTreeMap<ServiceName, DeliveredImage>, DeliveryError> {
+    each(images, LOADS, context, async |image, task| {
+        if let Source::Engine { id, .. } = &image.source
+            && present_id(image, engine).await?.as_ref() == Some(id)
+        {
+            return Ok(DeliveredImage::present());
+        }
+        load(image, engine, context, task).await
+    })
+    .await
+}
+
+async fn load(
+    image: &Delivery,
+    engine: &Engine,
+    context: &DeliveryContext<'_>,
+    task: &Task<'_>,
+) -> Result<DeliveredImage, DeliveryError> {
+    let opened = open(image, context, task).await?;
+    if is_there(image, &opened.image, engine).await? {
+        return Ok(DeliveredImage::present());
+    }
+    let left_out = Arc::new(Mutex::new(BTreeSet::new()));
+    let diff_ids: Vec<Digest> = opened.image.layers().map(|(diff_id, _)| diff_id).collect();
+    let archive = |present: &BTreeSet<Digest>| {
+        // The engine may want the whole archive after all.
+        present.clone_into(&mut left_out.lock().unwrap_or_else(PoisonError::into_inner));
+        let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
+        let (name, present) = (familiar(&image.reference), present.clone());
+        written_by(move |writer| write_docker_archive_of(&layout, &stored, &name, &present, writer))
+    };
+    let progress = |message: &str| task.progress(message);
+    load_image(engine, &diff_ids, archive, &progress)
+        .await
+        .map_err(|source| DeliveryError::Load {
+            service: image.service.clone(),
+            source,
+        })?;
+    let left_out = left_out.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(DeliveredImage::moved(moved(&opened, &left_out)))
+}
+
+/// What is sent without these layers.
+fn moved(opened: &Opened, left_out: &BTreeSet<Digest>) -> Moved {
+    let layers = opened.image.layers();
+    layers
+        .filter(|(diff_id, _)| !left_out.contains(diff_id))
+        .fold(opened.whole(), |moved, (_, layer)| moved.and_layer(layer.size))
+}
+
+/// Whether the engine has this very image under its name. An engine that keeps images in containerd's store has other
+/// ids; there the layers tell.
+async fn is_there(
+    image: &Delivery,
+    stored: &StoredImage,
+    engine: &Engine,
+) -> Result<bool, DeliveryError> {
+    let found = match engine.docker().inspect_image(&familiar(&image.reference)).await {
+        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(false),
+        found => found.map_err(engine_error(image))?,
+    };
+    let layers = found.root_fs.and_then(|layers| layers.layers);
+    let diff_ids = stored.layers().map(|(diff_id, _)| diff_id.to_string());
+    Ok(found.id == Some(stored.id().to_string()) || layers.is_some_and(|found| diff_ids.eq(found)))
+}
+
+async fn present_id(image: &Delivery, engine: &Engine) -> Result<Option<String>, DeliveryError> {
+    let found = engine.image_id(&familiar(&image.reference)).await;
+    found.map_err(engine_error(image))
+}
+
+fn engine_error(image: &Delivery) -> impl FnOnce(DockerError) -> DeliveryError {
+    let action = format!("find {}", familiar(&image.reference));
+    move |source| DeliveryError::Engine { action, source }
+}

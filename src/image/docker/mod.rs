@@ -1,0 +1,29 @@
+//! The Docker engine: finding it, building Dockerfiles with it, loading images into it.
+
+mod archive;
+mod assembly;
+mod buildkit;
+mod classic;
+pub(crate) mod context;
+pub(crate) mod docker_config;
+pub(crate) mod dockerfile;
+mod dockerignore;
+mod endpoint;
+pub(crate) mod engine;
+mod failure;
+mod instructions;
+mod load;
+mod query;
+mod secrets;
+mod session;
+mod ssh;
+mod tls;
+mod trace;
+mod transport;
+
+pub use assembly::{Assembly, AssemblyError, LayerSource, assemble_with_engine};
+pub use endpoint::EngineAddress;
+pub use failure::DockerfileError;
+pub use load::{LoadError, layers_present, load_archive, load_image};
+pub use tls::{EngineTls, TlsError};
+pub use transport::Carrier;

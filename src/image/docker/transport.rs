@@ -1,0 +1,185 @@
+//! How requests reach an engine: one connection for each, over a socket, TCP, TLS or ssh.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bollard::errors::Error as DockerError;
+use bollard::BollardRequest;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::header::HOST;
+use http::uri::{PathAndQuery, Uri};
+use http::{HeaderValue, Response};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use super::endpoint::EngineAddress;
+use super::engine::EngineError;
+use super::ssh::{SshHost, Words};
+use super::tls;
+
+/// The port where an address names none.
+const PLAIN_PORT: u16 = 2375;
+const TLS_PORT: u16 = 2376;
+
+/// Carries requests to an engine.
+pub type Carrier = Arc<
+    dyn Fn(BollardRequest) -> BoxFuture<'static, Result<Response<Incoming>, DockerError>>
+        + Send
+        + Sync,
+>;
+
+/// Clones lead to the same engine.
+#[derive(Clone, Debug)]
+pub(super) struct Transport(Arc<Route>);
+
+#[derive(Debug)]
+enum Route {
+    Unix(PathBuf),
+    Tcp(String),
+    Tls {
+        authority: String,
+        name: ServerName<'static>,
+        config: Arc<ClientConfig>,
+    },
+    Ssh(SshHost),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+impl Transport {
+    /// Reads the address and the certificates; connects to nothing.
+    pub(super) fn to(address: &EngineAddress) -> Result<Self, EngineError> {
+        let unsupported = |reason| EngineError::Unsupported {
+            address: address.url.clone(),
+            origin: address.origin.clone(),
+            reason,
+        };
+        let Some((scheme, rest)) = address.url.split_once("://") else {
+            return Err(unsupported(
+                "its address is not of the form unix://, tcp:// or ssh://",
+            ));
+        };
+        let rest = rest.trim_end_matches('/');
+        let route = match (scheme, &address.tls) {
+            ("unix", _) => Route::Unix(rest.into()),
+            ("ssh", _) => Route::Ssh(
+                SshHost::parse(rest)
+                    .ok_or_else(|| unsupported("its address is not of the form ssh://user@host"))?,
+            ),
+            ("tcp" | "http", None) => Route::Tcp(with_port(rest, PLAIN_PORT)),
+            ("tcp" | "http" | "https", tls) => {
+                let tls = tls.clone().unwrap_or(tls::EngineTls {
+                    folder: None,
+                    verify: true,
+                });
+                let unusable = |source| EngineError::Tls {
+                    address: address.url.clone(),
+                    origin: address.origin.clone(),
+                    source,
+                };
+                let authority = with_port(rest, TLS_PORT);
+                Route::Tls {
+                    name: tls::server_name(&authority).map_err(unusable)?,
+                    config: tls::client_config(&tls).map_err(unusable)?,
+                    authority,
+                }
+            }
+            _ => {
+                return Err(unsupported(
+                    "its address is not of the form unix://, tcp:// or ssh://",
+                ));
+            }
+        };
+        Ok(Self(Arc::new(route)))
+    }
+
+    /// For bollard and for what bollard has no call for.
+    pub(super) fn carrier(self) -> Carrier {
+        Arc::new(move |request| {
+            let transport = self.clone();
+            async move { transport.send(request).await }.boxed()
+        })
+    }
+
+    async fn send(&self, mut request: BollardRequest) -> Result<Response<Incoming>, DockerError> {
+        let (stream, words) = self.connect().await?;
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+        if let Ok(host) = HeaderValue::from_str(self.host()) {
+            request.headers_mut().insert(HOST, host);
+        }
+        let answer = exchange(stream, request).await;
+        match (answer, words) {
+            (Err(error), Some(words)) => Err(match words.last().await {
+                Some(reason) => DockerError::IOError {
+                    err: io::Error::other(format!("ssh: {reason}")),
+                },
+                None => error,
+            }),
+            (answer, _) => answer,
+        }
+    }
+
+    fn host(&self) -> &str {
+        match &*self.0 {
+            Route::Tcp(authority) | Route::Tls { authority, .. } => authority,
+            Route::Unix(_) | Route::Ssh(_) => "docker",
+        }
+    }
+
+    async fn connect(&self) -> io::Result<(Box<dyn Stream>, Option<Words>)> {
+        Ok(match &*self.0 {
+            Route::Unix(path) => (Box::new(UnixStream::connect(path).await?), None),
+            Route::Tcp(authority) => (Box::new(tcp(authority).await?), None),
+            Route::Tls {
+                authority,
+                name,
+                config,
+            } => {
+                let connector = TlsConnector::from(Arc::clone(config));
+                let stream = tcp(authority).await?;
+                (Box::new(connector.connect(name.clone(), stream).await?), None)
+            }
+            Route::Ssh(host) => {
+                let (stream, words) = host.dial()?;
+                (Box::new(stream), Some(words))
+            }
+        })
+    }
+}
+
+async fn exchange(
+    stream: Box<dyn Stream>,
+    request: BollardRequest,
+) -> Result<Response<Incoming>, DockerError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the answer, or as the stream of an upgraded connection.
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender.send_request(request).await?)
+}
+
+async fn tcp(authority: &str) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(authority).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn with_port(authority: &str, port: u16) -> String {
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    if has_port {
+        authority.to_owned()
+    } else {
+        format!("{authority}:{port}")
+    }
+}
