@@ -13,7 +13,9 @@ use crate::commands::{
     status, up, validate,
 };
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::settings::{LogSettings, Place, ReportSettings, argument, kubernetes_minor};
+use crate::settings::{
+    BuildSettings, LogSettings, Place, ReportSettings, argument, kubernetes_minor,
+};
 use crate::ui::Terminal;
 
 /// A second Ctrl-C.
@@ -83,7 +85,7 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
         Command::Validate(arguments) => validate::validate(&place(&arguments.target)?, env),
         Command::Build(arguments) => {
             let place = place(&arguments.target)?;
-            let settings = build::BuildSettings::try_from(arguments)?;
+            let settings = BuildSettings::try_from(arguments)?;
             block_on(env, build::build(&place, &settings, env))
         }
         Command::Up(arguments) => {

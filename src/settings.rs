@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli;
+use crate::delivery::{Destination, InvalidDestination};
 use crate::diagnostic::{Code, Diagnostic, Problems, did_you_mean};
 use crate::stack::{self, EnvName, ServiceName, Stack};
 use crate::yaml::parse_duration;
@@ -37,6 +38,25 @@ pub struct LogSettings {
     pub since: Option<Duration>,
     /// The containers before the last restart.
     pub previous: bool,
+}
+
+/// How `build` works.
+#[derive(Clone, Debug, Default)]
+pub struct BuildSettings {
+    /// Where the images file goes.
+    pub images: Option<PathBuf>,
+    /// Whether the Docker engine puts images together.
+    pub with_docker: bool,
+    /// Where images go; none: to the Docker engine, if one answers.
+    pub to: Option<Destination>,
+    /// Whether the user wants to know why each image was built.
+    pub explain: bool,
+    /// Whether the lock files of Debian packages are written anew first.
+    pub update_packages: bool,
+    /// Where lists of what is in the images go.
+    pub sbom: Option<PathBuf>,
+    /// What signs them: a file, or `env:VARIABLE`.
+    pub key: Option<String>,
 }
 
 /// Files that reports are written to.
@@ -109,6 +129,22 @@ impl TryFrom<&cli::Logs> for LogSettings {
             tail: logs.tail,
             since,
             previous: logs.previous,
+        })
+    }
+}
+
+impl TryFrom<&cli::Build> for BuildSettings {
+    type Error = InvalidDestination;
+
+    fn try_from(build: &cli::Build) -> Result<Self, InvalidDestination> {
+        Ok(Self {
+            images: build.images.clone(),
+            with_docker: build.builder == cli::Builder::Docker,
+            to: build.to.as_deref().map(str::parse).transpose()?,
+            explain: build.explain,
+            update_packages: build.update_packages,
+            sbom: build.sbom.clone(),
+            key: build.sign.clone(),
         })
     }
 }

@@ -1,12 +1,12 @@
 //! `stackctl build`: the images that are missing, and where they are to go.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::delivery::{Destination, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::event::Event;
 use crate::image::{self, BuildReport};
-use crate::settings::Place;
+use crate::settings::{BuildSettings, Place};
 use crate::stack::Stack;
 
 use super::workshop::{Way, Workshop, is_external};
@@ -15,15 +15,13 @@ use super::{CommandError, Env, Outcome};
 /// The file of `--images` cannot be written.
 const UNWRITABLE: Code = Code::new("S0430");
 
-/// How `build` works.
-#[derive(Clone, Debug, Default)]
-pub struct BuildSettings {
-    /// Where the images file goes.
-    pub images: Option<PathBuf>,
-    /// Where images go; none: to the Docker engine, if one answers.
-    pub to: Option<Destination>,
-    /// Whether the lock files of Debian packages are written anew first.
-    pub update_packages: bool,
+/// What `build` did.
+#[derive(Debug)]
+pub struct Built {
+    /// The images.
+    pub report: BuildReport,
+    /// Whether the user wants to know why each was built.
+    pub explain: bool,
 }
 
 /// Builds the images of the chosen services.
@@ -58,7 +56,10 @@ pub async fn build(
     if let Some(file) = &settings.images {
         write_images(file, &report)?;
     }
-    Ok(Outcome::Built(report))
+    Ok(Outcome::Built(Built {
+        report,
+        explain: settings.explain,
+    }))
 }
 
 /// Refused before anything is built.
@@ -80,7 +81,7 @@ fn route(
     }
 }
 
-fn write_images(file: &std::path::Path, report: &BuildReport) -> Result<(), CommandError> {
+fn write_images(file: &Path, report: &BuildReport) -> Result<(), CommandError> {
     std::fs::write(file, report.to_json()).map_err(|error| CommandError {
         exit: Exit::Failed,
         diagnostics: vec![Diagnostic::error(

@@ -100,7 +100,10 @@ async fn in_registry(spec: &ImageSpec, way: &Way) -> Result<Option<BuiltImage>, 
     let Route::Registry(_) = way.route else {
         return Ok(None);
     };
-    let pinned = delivery::in_registry(&spec.reference).await?;
+    let Ok(reference) = spec.reference.parse() else {
+        return Ok(None);
+    };
+    let pinned = delivery::find_in_registry(&spec.service, &reference).await?;
     Ok(pinned.map(|pinned| BuiltImage::cached(pinned.to_string(), Held::Elsewhere)))
 }
 

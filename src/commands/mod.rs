@@ -28,7 +28,6 @@ use tokio_util::sync::CancellationToken;
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::EventSink;
 use crate::execute::delete::DeleteReport;
-use crate::image::BuildReport;
 use crate::plan::Plan;
 use crate::verify::SmokeReport;
 
@@ -54,7 +53,7 @@ pub enum Outcome {
     /// `init`
     Initialised(init::Initialised),
     /// `build`
-    Built(BuildReport),
+    Built(build::Built),
     /// `render` to stdout
     Rendered(String),
     /// `render` to files

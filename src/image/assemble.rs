@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use oci_image::{
-    BlobWriter, Descriptor, Digest, DigestWriter, ImageConfig, LayerError, LayerWriter, Manifest,
-    Platform, RunConfig, StoredImage, media_type,
+    Attributes, Compression, Descriptor, Digest, ImageConfig, LayerError, LayerSink, LayerWriter,
+    Manifest, Platform, RunConfig, StoredImage, media_type,
 };
 
 use crate::stack::{FilesBuild, NativeBuild};
@@ -26,6 +26,9 @@ pub(crate) const INPUTS_LABEL: &str = "stackctl.dev/inputs";
 pub(crate) const TITLE_LABEL: &str = "org.opencontainers.image.title";
 /// Where programs are looked for in an image that has more than one.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What every runtime and registry of the last years takes, and what is both smaller and faster than gzip.
+const COMPRESSION: Compression = Compression::Zstd;
 
 /// A compiled program that lands at `/NAME`.
 pub(crate) struct Binary {
@@ -188,7 +191,17 @@ fn write_entry<W: Write>(
     root: &Path,
 ) -> Result<(), LayerError> {
     match entry {
-        Entry::Folder { owner: _, mode } => writer.directory(path, *mode),
+        Entry::Folder { owner, mode } => {
+            let (uid, gid) = (u64::from(owner.0), u64::from(owner.1));
+            writer.directory(
+                path,
+                Attributes {
+                    mode: *mode,
+                    uid,
+                    gid,
+                },
+            )
+        }
         Entry::Text(text) => writer.file(path, 0o644, text.len() as u64, text.as_bytes()),
         Entry::Link(target) => writer.symlink(path, target),
         Entry::Copy { from } => {
@@ -212,24 +225,24 @@ pub(crate) fn write_layer(
     store: &Store,
     created: u64,
     what: &str,
-    write: impl FnOnce(&mut LayerWriter<DigestWriter<BlobWriter>>) -> Result<(), LayerError>,
+    write: impl FnOnce(&mut LayerWriter<LayerSink>) -> Result<(), LayerError>,
 ) -> Result<StoredLayer, BuildError> {
-    let mut writer = LayerWriter::new(DigestWriter::new(store.layout().writer()?), created);
+    let mut writer = LayerWriter::new(LayerSink::new(store.layout(), COMPRESSION)?, created);
     let failed = |source: LayerError| BuildError::Layer {
         what: what.to_owned(),
         source,
     };
     write(&mut writer).map_err(failed)?;
-    let finished = writer.finish().map_err(|source| {
+    let sink = writer.finish().map_err(|source| {
         failed(LayerError::Io {
-            path: String::new(),
+            path: what.to_owned(),
             source,
         })
     })?;
-    let (blob, diff_id, _) = finished.finish();
+    let stored = sink.finish()?;
     Ok(StoredLayer {
-        diff_id,
-        blob: blob.commit(media_type::LAYER)?,
+        diff_id: stored.diff_id,
+        blob: stored.descriptor,
         created_by: format!("stackctl build: {what}"),
     })
 }

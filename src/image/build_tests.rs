@@ -4,15 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use oci_image::{Compression, Index, media_type};
+use oci_image::{Decompressor, Index, media_type};
 use serde_json::json;
 use test_support::docker::{FakeDocker, FakeImage};
 use tokio_util::sync::CancellationToken;
 
 use super::build::{BuildContext, BuildOptions, build};
 use super::build_error::BuildError;
-use super::elf;
 use super::docker::engine::Engine;
+use super::elf;
 use super::report::{BuildOutcome, BuildReport, BuiltImage, Held};
 use super::spec::specs;
 use super::state_folder::StateFolder;
@@ -70,9 +70,7 @@ impl Scene {
         let store = self.store();
         let image = store.image(descriptor, &Target::host().platform).unwrap();
         let layers = image.manifest.layers.iter().map(|layer| {
-            let reader = Compression::of(&layer.media_type)
-                .unwrap()
-                .reader(store.layout().reader(layer).unwrap());
+            let reader = Decompressor::new(store.layout().reader(layer).unwrap(), 1 << 30);
             let mut archive = tar::Archive::new(reader.unwrap());
             let entries = archive.entries().unwrap();
             entries
@@ -362,6 +360,27 @@ async fn a_binary_does_not_depend_on_what_is_built_with_it() {
         output.stdout, b"true\n",
         "features are united over the whole stack"
     );
+}
+
+#[test]
+fn a_feature_that_another_service_switches_on_is_an_input() {
+    let scene = two_with_one_library();
+    let tags = || {
+        let specs = specs(&scene.stack, None).unwrap();
+        ["plain", "rich"].map(|name| specs[name].reference.clone())
+    };
+    let before = tags();
+    let file = scene.root.path().join("rich/Cargo.toml");
+    let manifest = fs::read_to_string(&file).unwrap();
+    fs::write(&file, manifest.clone() + "\n[lints]\n").unwrap();
+    assert_eq!(tags(), before, "lints are compiled into nothing");
+    fs::write(&file, manifest.replace("[\"rich\"]", "[]")).unwrap();
+    let after = tags();
+    assert_ne!(
+        after[0], before[0],
+        "`plain` is compiled without the feature now"
+    );
+    assert_ne!(after[1], before[1]);
 }
 
 /// `rich` switches on a feature of the library that `plain` uses, too.

@@ -326,10 +326,19 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
+    use super::super::features::Features;
     use super::super::test_stack::{cargo, command, dockerfile, stack, workspace, write};
     use super::*;
     use crate::diagnostic::{Exit, Explain};
     use crate::stack::Registry;
+
+    /// As `specs`, for lock files that name no real packages: cargo is not asked for features.
+    fn specs(
+        stack: &Stack,
+        only: Option<&[ServiceName]>,
+    ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
+        specs_with(stack, only, &|_, _, _, _| Ok(Features::default()))
+    }
 
     fn references(stack: &Stack) -> BTreeMap<String, String> {
         specs(stack, None)

@@ -9,8 +9,8 @@ use crate::diagnostic::{Code, Diagnostic};
 use crate::yaml::{Decoder, Node};
 
 use super::model::{
-    Build, BuildSecret, BuildSecretSource, CommandBuild, DockerfileBuild, EnvTemplate, Probes, Service, Volume,
-    WorkloadKind,
+    Build, BuildSecret, BuildSecretSource, CommandBuild, DockerfileBuild, EnvTemplate, Probes,
+    Service, Volume, WorkloadKind,
 };
 use super::native;
 use crate::name::ServiceName;

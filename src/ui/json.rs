@@ -30,7 +30,7 @@ pub(super) fn document(outcome: &Outcome) -> String {
             "checks": found.checks,
             "problems": [],
         }),
-        Outcome::Built(report) => return report.to_json(),
+        Outcome::Built(built) => return built.report.to_json(),
         Outcome::Planned(plan) => changes(plan),
         Outcome::Deployed(rolled_out) => changes(&rolled_out.plan),
         Outcome::Up(up) => {

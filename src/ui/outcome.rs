@@ -9,6 +9,7 @@ use crate::commands::status::Status;
 use crate::commands::{Outcome, RolledOut};
 use crate::diagnosis::{ServiceState, ServiceStatus};
 use crate::execute::delete::{DeleteReport, Kept};
+use crate::image::{BuildOutcome, BuildReport, BuiltImage, ChangeKind, Reason};
 use crate::plan::{Plan, Row};
 use crate::stack::ServiceName;
 
@@ -50,12 +51,50 @@ pub(super) fn text(outcome: &Outcome) -> Said {
             ]
             .join(", "),
         ),
+        Outcome::Built(built) if built.explain => data(reasons(&built.report)),
         Outcome::Built(_) | Outcome::Ended | Outcome::Smoked(_) => data(String::new()),
         Outcome::Planned(plan) => data(changes(plan)),
         Outcome::Deployed(rolled_out) => last("Finished", finished(rolled_out)),
         Outcome::Up(up) => last("Finished", format!("in {}", duration::show(up.elapsed))),
         Outcome::Status(status) => data(services(status, Timestamp::now())),
         Outcome::Deleted(report) => last("Finished", deleted(report)),
+    }
+}
+
+/// A line for each image, and under it the inputs that changed.
+fn reasons(report: &BuildReport) -> String {
+    let rows: Vec<Vec<String>> = report
+        .images
+        .iter()
+        .map(|(service, image)| vec![service.to_string(), reason(image).to_owned()])
+        .collect();
+    let mut text = String::new();
+    for (line, image) in columns(&rows).iter().zip(report.images.values()) {
+        text += &format!("{line}\n");
+        if let Some(Reason::Changed(changes)) = &image.reason {
+            for change in changes {
+                text += &format!("  {} {}\n", change.input, verb(change.change));
+            }
+        }
+    }
+    text
+}
+
+fn reason(image: &BuiltImage) -> &'static str {
+    match (&image.reason, image.outcome) {
+        (Some(Reason::First), _) => "built: for the first time here",
+        (Some(Reason::Changed(_)), _) => "built: its inputs changed",
+        (Some(Reason::Gone), _) => "built: its inputs are the same, but the image was gone",
+        (None, BuildOutcome::External) => "from a registry, as it is",
+        (None, BuildOutcome::Cached | BuildOutcome::Built) => "cached",
+    }
+}
+
+fn verb(change: ChangeKind) -> &'static str {
+    match change {
+        ChangeKind::Added => "added",
+        ChangeKind::Removed => "removed",
+        ChangeKind::Changed => "changed",
     }
 }
 

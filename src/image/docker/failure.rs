@@ -22,8 +22,24 @@ const SECRET: Code = Code::new("S0442");
 const AGENT: Code = Code::new("S0443");
 
 const KEYWORDS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Why there is no image of a Dockerfile.
@@ -167,8 +183,16 @@ fn target(scene: &Scene<'_>, message: &str) -> Option<Finding> {
 /// An image that a `FROM` or a `--from` names cannot be had.
 fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
     let unavailable = [
-        "pull access denied", "not found", "failed to resolve", "manifest unknown", "unauthorized", "no such host",
-        "dial tcp", "timeout", "denied", "invalid from flag",
+        "pull access denied",
+        "not found",
+        "failed to resolve",
+        "manifest unknown",
+        "unauthorized",
+        "no such host",
+        "dial tcp",
+        "timeout",
+        "denied",
+        "invalid from flag",
     ];
     let (instruction, image) = match &failure.at {
         At::Vertex(name) => {
@@ -190,7 +214,10 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
             })?
         }
     };
-    if !unavailable.iter().any(|words| failure.message.contains(words)) {
+    if !unavailable
+        .iter()
+        .any(|words| failure.message.contains(words))
+    {
         return None;
     }
     let place = scene.instructions.word(instruction, image);
@@ -206,7 +233,10 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
     let mut hints = stages;
     hints.push(image_hint(image, &failure.message));
     Some(Finding {
-        message: format!("the image `{image}` cannot be had: {}", brief(&failure.message)),
+        message: format!(
+            "the image `{image}` cannot be had: {}",
+            brief(&failure.message)
+        ),
         place,
         hints,
     })
@@ -215,8 +245,16 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
 fn image_hint(image: &str, message: &str) -> String {
     let registry = registry_of(image);
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    if says(&["dial tcp", "no such host", "timeout", "connection refused", "TLS handshake"]) {
-        format!("the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled")
+    if says(&[
+        "dial tcp",
+        "no such host",
+        "timeout",
+        "connection refused",
+        "TLS handshake",
+    ]) {
+        format!(
+            "the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled"
+        )
     } else if says(&["denied", "unauthorized", "authorization"]) {
         format!("is the name right? If it is private: `docker login {registry}`")
     } else {
@@ -280,12 +318,13 @@ fn command(instruction: &Instruction, failure: &Failure, place: Span) -> Finding
 }
 
 /// A source of `COPY` that is not in the context.
-fn missing_source(
-    scene: &Scene<'_>,
-    instruction: &Instruction,
-    message: &str,
-) -> Option<Finding> {
-    let absent = ["not found", "no such file", "does not exist", "no source files"];
+fn missing_source(scene: &Scene<'_>, instruction: &Instruction, message: &str) -> Option<Finding> {
+    let absent = [
+        "not found",
+        "no such file",
+        "does not exist",
+        "no source files",
+    ];
     if instruction.flag("from").is_some() || !absent.iter().any(|words| message.contains(words)) {
         return None;
     }
@@ -407,7 +446,10 @@ fn brief(message: &str) -> String {
         "failed to compute cache key: ",
         "failed to calculate checksum of ref ",
     ];
-    while let Some(rest) = WRAPPINGS.iter().find_map(|wrapping| text.strip_prefix(wrapping)) {
+    while let Some(rest) = WRAPPINGS
+        .iter()
+        .find_map(|wrapping| text.strip_prefix(wrapping))
+    {
         text = rest;
     }
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
