@@ -227,8 +227,9 @@ mod tests {
 
         #[test]
         fn a_tilde_makes_it_older_and_a_plus_newer(a in "[0-9][0-9a-c.]{0,6}") {
-            prop_assert!(version(&format!("{a}~x")) < version(&a));
-            prop_assert!(version(&format!("{a}+x")) > version(&a));
+            let (older, newer) = (format!("{a}~x"), format!("{a}+x"));
+            prop_assert!(version(&older) < version(&a));
+            prop_assert!(version(&newer) > version(&a));
         }
     }
 
