@@ -114,7 +114,12 @@ fn what_cannot_sign_is_refused_with_advice() {
             found.message
         );
         let shown = format!("{error:?} {found:?}");
-        assert!(!content.lines().any(|line| shown.contains(line)), "{label}");
+        assert!(
+            !content
+                .lines()
+                .any(|line| line.len() > 8 && shown.contains(line)),
+            "{label}"
+        );
     }
     assert!(Key::from_pem(b"", &place()).is_err());
     assert!(Key::from_pem(&[0xff, 0xfe], &place()).is_err());
