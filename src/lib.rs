@@ -42,3 +42,4 @@ pub mod ui;
 mod run;
 
 pub use run::run;
+#[cfg(test)]

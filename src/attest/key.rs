@@ -216,5 +216,4 @@ impl Explain for SignError {
 pub(crate) use tests::{test_key, verified};
 
 #[cfg(test)]
-#[path = "key_tests.rs"]
 mod tests;

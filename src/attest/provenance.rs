@@ -43,7 +43,7 @@ pub struct Provenance {
     /// Such as [`LOCAL_BUILDER`].
     pub builder: String,
     /// What differs between two runs; `None` where the document is to be reproducible.
-    pub run: Option<Run>,
+    pub invocation: Option<Invocation>,
 }
 
 /// What a user asked for.
@@ -74,7 +74,7 @@ pub struct Toolchain {
 
 /// One run of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Invocation {
     /// Names the run.
     pub id: String,
     /// In seconds since 1970.
@@ -153,7 +153,7 @@ impl Provenance {
                 "version": { "stackctl": env!("CARGO_PKG_VERSION") },
             },
         });
-        if let Some(run) = &self.run {
+        if let Some(run) = &self.invocation {
             details["metadata"] = json!({
                 "invocationId": run.id,
                 "startedOn": rfc3339(run.started),
@@ -230,7 +230,7 @@ pub(crate) fn provenance() -> Provenance {
         base: None,
         origin: super::origin::origin(),
         builder: LOCAL_BUILDER.into(),
-        run: None,
+        invocation: None,
     }
 }
 
@@ -312,7 +312,7 @@ mod tests {
             name: "docker.io/library/debian".into(),
             digest: Digest::of(b"abc"),
         });
-        provenance.run = Some(Run {
+        provenance.invocation = Some(Invocation {
             id: "run-1".into(),
             started: 0,
             finished: 60,

@@ -247,5 +247,4 @@ fn license(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "sbom_tests.rs"]
 mod tests;

@@ -9,6 +9,8 @@ use super::run::Span;
 const WIDTH: f64 = 1120.0;
 /// The column of names.
 const NAMES: f64 = 150.0;
+/// Right of the bars, for their frames.
+const EDGE: f64 = 2.0;
 /// Above the bars, for the times.
 const AXIS: f64 = 22.0;
 /// A character of the page's font at 12 pixels, generously.
@@ -40,6 +42,8 @@ pub(super) struct Chart<'a> {
     pub total: Duration,
     /// Whether there is a column of names.
     pub named: bool,
+    /// `marked` where some bars are on the critical path, else `plain`.
+    pub class: &'a str,
     /// Of one line, in pixels.
     pub line: f64,
 }
@@ -60,7 +64,8 @@ impl Chart<'_> {
 
     /// How many of `spans` ran at each time, as a filled curve.
     pub(super) fn concurrency(&self, spans: &[&Span]) -> String {
-        let levels = levels(spans);
+        // What is shorter than a pixel is how far apart two pipes are read.
+        let levels = levels(spans, self.total.div_f64(WIDTH));
         let most = levels
             .iter()
             .map(|(_, level)| *level)
@@ -79,7 +84,7 @@ impl Chart<'_> {
         put!(&mut svg, r#"<path class="load" d="{path}Z"/>"#);
         put!(
             &mut svg,
-            r#"<text class="level" x="{:.1}" y="{:.1}">{most}</text>"#,
+            r#"<text class="level" x="{:.1}" y="{:.1}">{most} at once</text>"#,
             self.left() + 4.0,
             y(most) + 12.0
         );
@@ -90,9 +95,10 @@ impl Chart<'_> {
     fn open(&self, svg: &mut String, height: f64) {
         put!(
             svg,
-            r#"<svg role="img" aria-labelledby="{id}" viewBox="0 0 {WIDTH:.0} {height:.0}" width="{WIDTH:.0}" height="{height:.0}"><title id="{id}">{}</title>"#,
+            r#"<svg class="{class}" role="img" aria-labelledby="{id}" viewBox="0 0 {WIDTH:.0} {height:.0}" width="{WIDTH:.0}" height="{height:.0}"><title id="{id}">{}</title>"#,
             Escaped(self.description),
             id = self.id,
+            class = self.class,
         );
     }
 
@@ -183,12 +189,12 @@ impl Chart<'_> {
         } else {
             0.0
         };
-        self.left() + part.min(1.0) * (WIDTH - self.left())
+        self.left() + part.min(1.0) * (WIDTH - EDGE - self.left())
     }
 }
 
-/// From when on how many run, in order.
-fn levels(spans: &[&Span]) -> Vec<(Duration, usize)> {
+/// From when on how many run, in order, without levels that are `shortest` or less.
+fn levels(spans: &[&Span], shortest: Duration) -> Vec<(Duration, usize)> {
     let starts = spans.iter().map(|span| (span.start, true));
     let ends = spans.iter().map(|span| (span.end, false));
     let mut edges: Vec<(Duration, bool)> = starts.chain(ends).collect();
@@ -197,9 +203,13 @@ fn levels(spans: &[&Span]) -> Vec<(Duration, usize)> {
     let mut levels: Vec<(Duration, usize)> = Vec::new();
     let mut level = 0_usize;
     for (at, is_start) in edges {
-        level = if is_start { level + 1 } else { level.saturating_sub(1) };
+        level = if is_start {
+            level + 1
+        } else {
+            level.saturating_sub(1)
+        };
         match levels.last_mut() {
-            Some(last) if last.0 == at => last.1 = level,
+            Some(last) if at - last.0 <= shortest => last.1 = level,
             _ => levels.push((at, level)),
         }
     }
@@ -288,7 +298,7 @@ mod tests {
         ];
         let spans: Vec<&Span> = spans.iter().collect();
         assert_eq!(
-            levels(&spans),
+            levels(&spans, Duration::ZERO),
             [
                 (ms(0), 1),
                 (ms(5), 2),
@@ -296,6 +306,10 @@ mod tests {
                 (ms(20), 0),
                 (ms(30), 0)
             ]
+        );
+        assert_eq!(
+            levels(&spans, ms(5)),
+            [(ms(0), 2), (ms(10), 1), (ms(20), 0), (ms(30), 0)]
         );
     }
 
@@ -306,6 +320,7 @@ mod tests {
             description: "",
             total: ms(100),
             named: true,
+            class: "",
             line: 20.0,
         };
         assert_eq!(chart.label_place("short", 150.0, 300.0).1, "start");

@@ -33,13 +33,15 @@ macro_rules! put {
 }
 pub(super) use put;
 
-/// `12 ms`, `1.23 s`, `3 min 20 s`.
+/// `12 ms`, `1.23 s`, `101.2 s`, `20 min 3 s`.
 pub(super) fn show(time: Duration) -> String {
     let milliseconds = time.as_millis();
     if milliseconds < 100 {
         format!("{milliseconds} ms")
     } else if time.as_secs() < 100 {
         format!("{:.2} s", time.as_secs_f64())
+    } else if time.as_secs() < 1000 {
+        format!("{:.1} s", time.as_secs_f64())
     } else {
         format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
     }
@@ -74,7 +76,8 @@ mod tests {
             (0, "0 ms"),
             (99, "99 ms"),
             (1234, "1.23 s"),
-            (200_000, "3 min 20 s"),
+            (200_000, "200.0 s"),
+            (1_203_000, "20 min 3 s"),
         ] {
             assert_eq!(show(Duration::from_millis(milliseconds)), text);
         }

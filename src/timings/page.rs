@@ -137,6 +137,7 @@ impl Page<'_> {
             description: "When each step of each service ran; the tables below say the same",
             total: self.run.total,
             named: true,
+            class: "marked",
             line: 24.0,
         };
         put!(
@@ -207,8 +208,9 @@ impl Page<'_> {
         let chart = Chart {
             id: "concurrency-chart",
             description: "How many units ran at the same time",
-            total: self.run.total,
+            total: end,
             named: false,
+            class: "plain",
             line: 0.0,
         };
         put!(
@@ -233,8 +235,10 @@ impl Page<'_> {
         let chart = Chart {
             id: "units-chart",
             description: "When each crate was compiled; the table below names the slowest",
-            total: self.run.total,
+            // The axis of a long run would leave them no room.
+            total: units.iter().map(|span| span.end).max().unwrap_or_default(),
             named: false,
+            class: "plain",
             line: 18.0,
         };
         put!(
@@ -277,5 +281,4 @@ fn percent(time: Duration, total: Duration) -> String {
 }
 
 #[cfg(test)]
-#[path = "page_tests.rs"]
 mod tests;

@@ -191,6 +191,26 @@ fn the_order_of_the_input_does_not_count() {
 }
 
 #[test]
+fn credentials_in_addresses_are_left_out() {
+    let mut contents = contents();
+    for source in [
+        "git+https://me:t0ken@example.com/a?token=t0ken#abc",
+        "git+ssh://t0ken@example.com/b#abc",
+        "sparse+https://t0ken@crates.example.com/",
+        "registry+https://me:t0ken@crates.example.com/index",
+    ] {
+        let name = format!("p{}", contents.cargo.len());
+        contents
+            .cargo
+            .push(cargo(&name, "1.0.0", Some(source), &[]));
+    }
+    contents.debian[0].url = Some("https://me:t0ken@mirror.example.com/libc6.deb".into());
+    let text = String::from_utf8(sbom(&counter(), &contents, CREATED).content).unwrap();
+    assert!(text.contains("crates.example.com") && text.contains("mirror.example.com"));
+    assert!(!text.contains("t0ken"));
+}
+
+#[test]
 fn licences_are_expressions_or_nothing() {
     for (text, expected) in [
         ("MIT", Some("MIT")),

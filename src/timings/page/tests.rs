@@ -59,9 +59,9 @@ fn the_page_says_what_was_measured() {
     ] {
         assert!(page.contains(text), "{text}");
     }
-    // From 100 to 5100 of 10100 ms, 970 pixels wide behind the names.
+    // From 100 to 5100 of 10100 ms, 968 pixels wide behind the names.
     assert!(page.contains(
-        r#"<rect class="s-compile" x="159.6" y="48.5" width="480.2" height="19.0" rx="2"/>"#
+        r#"<rect class="s-compile" x="159.6" y="48.5" width="479.2" height="19.0" rx="2"/>"#
     ));
     assert_eq!(page.matches(r#"<g class="bar critical">"#).count(), 5);
 }
