@@ -9,8 +9,10 @@ pub mod name;
 
 pub mod event;
 pub mod secret;
+pub mod timings;
 pub mod yaml;
 
+pub mod attest;
 pub mod stack;
 
 pub mod cluster;
@@ -40,3 +42,4 @@ pub mod ui;
 mod run;
 
 pub use run::run;
+#[cfg(test)]
