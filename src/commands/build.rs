@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::delivery::{Destination, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::event::Event;
-use crate::image::{self, BuildReport};
+use crate::image::{self, BuildReport, Store};
 use crate::settings::{BuildSettings, Place};
 use crate::stack::Stack;
 
@@ -33,7 +33,7 @@ pub async fn build(
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
-        image::update_packages(&stack, only, env.events.as_ref(), &env.cancel).await?;
+        image::update_packages(&stack, only, &Store::open()?, env.events.as_ref(), &env.cancel).await?;
     }
     let specs = image::specs(&stack, only)?;
     let wants_engine = match settings.to {

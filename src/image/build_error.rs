@@ -11,6 +11,7 @@ use crate::stack::ServiceName;
 use super::docker::DockerfileError;
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
+use super::packages_error::PackagesError;
 
 /// cargo failed.
 const CARGO: Code = Code::new("S0408");
@@ -128,6 +129,9 @@ pub enum BuildError {
     /// A file of the repository cannot be read.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// Debian packages could not be resolved, downloaded or unpacked.
+    #[error(transparent)]
+    Packages(PackagesError),
     /// A layer could not be written.
     #[error("failed to write the layer of {what}")]
     Layer {
@@ -172,6 +176,7 @@ impl Explain for BuildError {
         vec![match self {
             Self::Inputs(error) => return error.diagnostics(),
             Self::Input(error) => return vec![error.diagnostic()],
+            Self::Packages(error) => return vec![error.diagnostic()],
             Self::Store(error) => return error.diagnostics(),
             Self::Layer { source, .. } => error(MACHINE).caused_by(source),
             Self::NoEngine => error(ENGINE),

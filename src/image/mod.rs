@@ -25,6 +25,7 @@ mod lockfile;
 mod manifests;
 mod native;
 mod packages;
+mod packages_error;
 pub(crate) mod process;
 pub(crate) mod progress;
 mod report;

@@ -237,11 +237,11 @@ impl<'a> Making<'a> {
             };
             let packages = match &self.build.packages {
                 Some(wanted) => {
-                    Some(packages::layer(session, wanted, &target.platform, &self.task).await?)
+                    Some(packages::layer(session, wanted, &self.build.files, &target.platform, &self.task).await?)
                 }
                 None => None,
             };
-            let files = assemble::files(&session.context, &session.stack.root, &self.build.files)?;
+            let files = assemble::files(&session.context, &session.stack.root, &self.build.beside_packages())?;
             found.push((
                 target.platform,
                 Below {

@@ -38,7 +38,7 @@ pub(crate) fn entries(build: &FilesBuild, files: &Files) -> Result<Entries, Inpu
     let mut entries = Entries::new();
     for (path, folder) in &build.folders {
         let owner = folder.owner.as_ref().and_then(|name| build.users.get(name));
-        let owner = owner.map_or((0, 0), |user| (user.uid, user.gid));
+        let owner = owner.map_or((0, 0), |user| (user.uid, user.uid));
         entries.insert(
             parts(path),
             Entry::Folder {
@@ -88,7 +88,7 @@ fn passwd(users: &BTreeMap<String, User>) -> String {
     for (name, user) in users {
         text += &format!(
             "{name}:x:{}:{}:{name}:{}:/sbin/nologin\n",
-            user.uid, user.gid, user.home
+            user.uid, user.uid, user.home
         );
     }
     text + "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
@@ -97,7 +97,7 @@ fn passwd(users: &BTreeMap<String, User>) -> String {
 fn group(users: &BTreeMap<String, User>) -> String {
     let mut text = "root:x:0:\n".to_owned();
     for (name, user) in users {
-        text += &format!("{name}:x:{}:\n", user.gid);
+        text += &format!("{name}:x:{}:\n", user.uid);
     }
     text + "nogroup:x:65534:\n"
 }
@@ -128,7 +128,6 @@ mod tests {
         };
         let user = User {
             uid: 100,
-            gid: 101,
             home: "/data".to_owned(),
         };
         let folder = Folder {
@@ -151,21 +150,21 @@ mod tests {
             .map(|(path, entry)| (path.join("/"), entry))
             .collect();
         let copy = |from: &str| Entry::Copy { from: from.into() };
-        let passwd = "root:x:0:0:root:/root:/sbin/nologin\napp:x:100:101:app:/data:/sbin/nologin\n\
+        let passwd = "root:x:0:0:root:/root:/sbin/nologin\napp:x:100:100:app:/data:/sbin/nologin\n\
                       nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n";
         let expected = [
             ("app", Entry::Link("srv/www".into())),
             (
                 "data",
                 Entry::Folder {
-                    owner: (100, 101),
+                    owner: (100, 100),
                     mode: 0o700,
                 },
             ),
             ("etc/app.toml", copy("conf/app.toml")),
             (
                 "etc/group",
-                Entry::Text("root:x:0:\napp:x:101:\nnogroup:x:65534:\n".into()),
+                Entry::Text("root:x:0:\napp:x:100:\nnogroup:x:65534:\n".into()),
             ),
             ("etc/passwd", Entry::Text(passwd.into())),
             ("srv/www/css/a.css", copy("web/css/a.css")),

@@ -152,7 +152,7 @@ fn of_native(
         found.inputs.add("option", "base", base.digest.to_string());
     }
     if let Some(wanted) = &build.packages {
-        packages::add_inputs(&mut found.inputs, wanted, files)?;
+        packages::add_inputs(&mut found.inputs, wanted, &build.platforms, files)?;
     }
     for platform in &build.platforms {
         found.inputs.add("platform", &platform.to_string(), "");
@@ -210,7 +210,7 @@ fn add_files(found: &mut Gathered, build: &FilesBuild, files: &Files) -> Result<
             .extend(files.named(from, "the file", &copied.span)?);
     }
     for (name, user) in &build.users {
-        let line = format!("{}:{}:{}", user.uid, user.gid, user.home);
+        let line = format!("{}:{}", user.uid, user.home);
         found.inputs.add("user", name, line);
     }
     for (path, folder) in &build.folders {

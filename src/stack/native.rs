@@ -35,7 +35,7 @@ const OF_THE_IMAGE: &[&str] = &[
     "platforms",
 ];
 const OF_CARGO: &[&str] = &["bin", "bins", "profile", "features", "defaultFeatures"];
-const OF_PACKAGES: &[&str] = &["suite", "without", "only", "drop"];
+const OF_PACKAGES: &[&str] = &["suite", "without", "only", "drop", "applets", "unchecked"];
 
 /// Layers from the bottom up, and how the program in them runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +97,10 @@ pub struct PackagesBuild {
     pub only: BTreeMap<String, Vec<String>>,
     /// Patterns of paths that are taken of no package.
     pub drop: Vec<String>,
+    /// Programs of busybox that get a link.
+    pub applets: Vec<String>,
+    /// Patterns of programs and libraries that need not find what they link.
+    pub unchecked: Vec<String>,
     /// Debian's release.
     pub suite: String,
     /// The exact versions, relative to the repository: `services/NAME/packages.lock`.
@@ -127,13 +131,11 @@ pub struct Copied {
     pub span: Span,
 }
 
-/// A user and the group of the same name.
+/// A user and the group of the same name and number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
-    /// Of the user.
+    /// The number of both.
     pub uid: u32,
-    /// Of the group.
-    pub gid: u32,
     /// The home folder.
     pub home: String,
 }
@@ -197,6 +199,20 @@ impl CargoBuild {
         std::iter::once(&self.bin)
             .chain(&self.bins)
             .map(String::as_str)
+    }
+}
+
+impl NativeBuild {
+    /// What is laid over the packages: users, folders and links are part of their layer, where there is one.
+    #[must_use]
+    pub fn beside_packages(&self) -> FilesBuild {
+        match self.packages {
+            None => self.files.clone(),
+            Some(_) => FilesBuild {
+                copies: self.files.copies.clone(),
+                ..FilesBuild::default()
+            },
+        }
     }
 }
 
@@ -355,6 +371,8 @@ fn packages(
         without,
         only,
         drop: texts(node, "drop", decoder),
+        applets: texts(node, "applets", decoder),
+        unchecked: texts(node, "unchecked", decoder),
         suite: suite.unwrap_or_else(|| SUITE.to_owned()),
         lock: PathBuf::from(format!("services/{service}/packages.lock")),
         span: names.span.clone(),
@@ -476,25 +494,18 @@ fn root_or_below(decoder: &mut Decoder, node: &Node) -> Option<String> {
 }
 
 fn user(decoder: &mut Decoder, node: &Node) -> Option<User> {
-    if !decoder.keys(node, &["uid", "gid", "home"]) {
+    if !decoder.keys(node, &["uid", "home"]) {
         return None;
     }
-    let id = |decoder: &mut Decoder, node: &Node| {
-        let id = decoder.integer(node, 1..=u64::from(u32::MAX - 1))?;
-        u32::try_from(id).ok()
-    };
     let uid = decoder
         .required(node, "uid")
-        .and_then(|node| id(decoder, node))?;
-    let gid = match decoder.optional(node, "gid") {
-        Some(node) => id(decoder, node)?,
-        None => uid,
-    };
+        .and_then(|node| decoder.integer(node, 1..=u64::from(u32::MAX - 1)))?;
+    let uid = u32::try_from(uid).ok()?;
     let home = match decoder.optional(node, "home") {
         Some(node) => image_path(decoder, node)?,
         None => "/nonexistent".to_owned(),
     };
-    Some(User { uid, gid, home })
+    Some(User { uid, home })
 }
 
 fn folder(decoder: &mut Decoder, node: &Node) -> Option<Folder> {
@@ -558,7 +569,7 @@ fn run(node: &Node, files: &FilesBuild, decoder: &mut Decoder) -> RunOptions {
 fn run_as(node: &Node, files: &FilesBuild, decoder: &mut Decoder) -> Option<String> {
     let text = decoder.scalar_text(node)?;
     if let Some(user) = files.users.get(&text) {
-        return Some(format!("{}:{}", user.uid, user.gid));
+        return Some(format!("{0}:{0}", user.uid));
     }
     let (uid, gid) = text.split_once(':').unwrap_or((&text, &text));
     match (uid.parse::<u32>(), gid.parse::<u32>()) {
