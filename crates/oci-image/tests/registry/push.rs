@@ -314,7 +314,7 @@ async fn a_source_that_is_too_short_is_our_fault() {
         let source = std::error::Error::source(&error).unwrap().to_string();
         assert!(source.contains(cause), "{source}");
     }
-    assert_eq!(server.seen("PUT", "").len(), 2, "not tried again");
+    assert_eq!(server.seen("POST", "").len(), 2, "not tried again");
 }
 
 fn image(server: &Server, repository: &str) -> Bytes {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use oci_image::registry::{Client, Observer, Options, Retry, Timeouts, Transfer};
@@ -363,9 +364,14 @@ async fn answer(state: &Mutex<State>, request: Request<Body>) -> Response<Body> 
             let (parts, body) = response.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let start = body.slice(..bytes.min(body.len()));
-            let pieces = [Ok(start), Err(io::Error::other("cut by script"))];
             let length = body.len();
-            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            let end = futures_util::stream::once(async {
+                // what came before is on its way by then
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err(io::Error::other("cut by script"))
+            });
+            let start = futures_util::stream::iter([Ok(start)]);
+            let body = Body::from_stream(start.chain(end));
             let mut response = Response::from_parts(parts, body);
             response
                 .headers_mut()
