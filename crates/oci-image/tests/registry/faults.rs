@@ -139,7 +139,7 @@ async fn a_registry_without_tls_is_no_registry_with_it() {
         .manifest(&server.reference("a:1"))
         .await
         .unwrap_err();
-    assert_eq!(*error.kind(), ErrorKind::Tls);
+    assert_eq!(*error.kind(), ErrorKind::Tls, "{error:?}");
 }
 
 #[tokio::test]

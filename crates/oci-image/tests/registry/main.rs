@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod image;
 mod login;
 mod protocol;
 mod pull;
@@ -10,3 +11,4 @@ mod push;
 mod real;
 mod referrers;
 mod server;
+mod tls;
