@@ -22,8 +22,24 @@ const SECRET: Code = Code::new("S0442");
 const AGENT: Code = Code::new("S0443");
 
 const KEYWORDS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Why there is no image of a Dockerfile.
@@ -160,7 +176,7 @@ fn target(scene: &Scene<'_>, message: &str) -> Option<Finding> {
     Some(Finding {
         message: format!("there is no stage `{target}`"),
         place: scene.build.span.clone(),
-        hints: similar_stage(scene, target),
+        hints: stage_hint(scene, target),
     })
 }
 
@@ -177,17 +193,19 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
         "denied",
         "connection refused",
     ];
-    if !UNAVAILABLE.iter().any(|words| failure.message.contains(words)) {
+    if !UNAVAILABLE
+        .iter()
+        .any(|words| failure.message.contains(words))
+    {
         return None;
     }
     let (instruction, image) = pulled(scene.instructions, failure)?;
     let place = scene.instructions.word(instruction, image);
-    let stages = similar_stage(scene, image);
     if instruction.keyword != "FROM" && !image.contains(['/', ':', '@', '.']) {
         return Some(Finding {
             message: format!("there is neither a stage nor an image `{image}`"),
             place,
-            hints: stages,
+            hints: stage_hint(scene, image),
         });
     }
     Some(Finding {
@@ -196,7 +214,7 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
             brief(&failure.message)
         ),
         place,
-        hints: stages
+        hints: near_stage(scene, image)
             .into_iter()
             .chain([image_hint(image, &failure.message)])
             .collect(),
@@ -235,8 +253,16 @@ fn pulled<'a>(
 fn image_hint(image: &str, message: &str) -> String {
     let registry = registry_of(image);
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    if says(&["dial tcp", "no such host", "timeout", "connection refused", "TLS handshake"]) {
-        format!("the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled")
+    if says(&[
+        "dial tcp",
+        "no such host",
+        "timeout",
+        "connection refused",
+        "TLS handshake",
+    ]) {
+        format!(
+            "the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled"
+        )
     } else if says(&["denied", "unauthorized", "authorization"]) {
         format!("is the name right? If it is private: `docker login {registry}`")
     } else {
@@ -301,12 +327,13 @@ fn command(instruction: &Instruction, failure: &Failure, place: Span) -> Finding
 }
 
 /// A source of `COPY` that is not where it is copied from.
-fn missing_source(
-    scene: &Scene<'_>,
-    instruction: &Instruction,
-    message: &str,
-) -> Option<Finding> {
-    let absent = ["not found", "no such file", "does not exist", "no source files"];
+fn missing_source(scene: &Scene<'_>, instruction: &Instruction, message: &str) -> Option<Finding> {
+    let absent = [
+        "not found",
+        "no such file",
+        "does not exist",
+        "no source files",
+    ];
     if !absent.iter().any(|words| message.contains(words)) {
         return None;
     }
@@ -417,14 +444,20 @@ fn familiar(image: &str) -> String {
     format!("{registry}/{library}{path}{tag}")
 }
 
-fn similar_stage(scene: &Scene<'_>, name: &str) -> Vec<String> {
+/// The stage with a similar name, else all of them.
+fn stage_hint(scene: &Scene<'_>, name: &str) -> Vec<String> {
     let stages = scene.instructions.stages();
     let names: Vec<&str> = stages.iter().filter_map(|stage| stage.name).collect();
-    match did_you_mean(name, names.iter().copied()) {
-        Some(near) => vec![format!("did you mean the stage `{near}`?")],
-        None if names.is_empty() => Vec::new(),
-        None => vec![format!("its stages are {}", names.join(", "))],
+    match near_stage(scene, name) {
+        None if !names.is_empty() => vec![format!("its stages are {}", names.join(", "))],
+        near => near.into_iter().collect(),
     }
+}
+
+fn near_stage(scene: &Scene<'_>, name: &str) -> Option<String> {
+    let stages = scene.instructions.stages();
+    let near = did_you_mean(name, stages.iter().filter_map(|stage| stage.name))?;
+    Some(format!("did you mean the stage `{near}`?"))
 }
 
 /// Without the layers of wrapping that BuildKit puts before what happened.
@@ -438,7 +471,10 @@ fn brief(message: &str) -> String {
         "failed to compute cache key: ",
         "failed to calculate checksum of ref ",
     ];
-    while let Some(rest) = WRAPPINGS.iter().find_map(|wrapping| text.strip_prefix(wrapping)) {
+    while let Some(rest) = WRAPPINGS
+        .iter()
+        .find_map(|wrapping| text.strip_prefix(wrapping))
+    {
         text = rest;
     }
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
