@@ -3,6 +3,7 @@
 
 mod builders;
 mod cluster;
+mod docker;
 mod failures;
 mod lifecycle;
 mod seedling;

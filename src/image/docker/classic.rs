@@ -116,6 +116,8 @@ fn options(recipe: &Recipe) -> BuildImageOptions {
         .labels(&labels)
         .target(&recipe.target)
         .platform(&recipe.platform)
+        // Its cache does not tell platforms apart.
+        .nocache(!recipe.platform.is_empty())
         .rm(true)
         .forcerm(true)
         .version(BuilderVersion::BuilderV1);

@@ -372,3 +372,6 @@ impl Heard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bollard::errors::Error as DockerError;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
@@ -77,7 +79,7 @@ pub(super) fn client_config(tls: &EngineTls) -> Result<Arc<ClientConfig>, TlsErr
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
     };
-    let config = match identity(tls.folder.as_deref())? {
+    let mut config = match identity(tls.folder.as_deref())? {
         None => builder.with_no_client_auth(),
         Some((path, chain, key)) => {
             builder
@@ -88,6 +90,8 @@ pub(super) fn client_config(tls: &EngineTls) -> Result<Arc<ClientConfig>, TlsErr
                 })?
         }
     };
+    // Requests are few, and proxies that want client certificates often cannot resume sessions.
+    config.resumption = Resumption::disabled();
     Ok(Arc::new(config))
 }
 
@@ -185,16 +189,19 @@ fn explain_alert(alert: AlertDescription, file: &dyn Fn(&str) -> String) -> Opti
     }
 }
 
-/// The TLS error somewhere in the chain; an `io::Error` hides the one it wraps from `source`.
+/// The TLS error somewhere in the chain; an `io::Error` hides what it wraps from `source`, bollard's hides even the
+/// `io::Error`.
 fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(found) = error.downcast_ref::<rustls::Error>() {
             return Some(found);
         }
-        if let Some(inner) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref)
+        let io = match error.downcast_ref::<DockerError>() {
+            Some(DockerError::IOError { err }) => Some(err),
+            _ => error.downcast_ref::<io::Error>(),
+        };
+        if let Some(inner) = io.and_then(io::Error::get_ref)
             && let Some(found) = cause(inner)
         {
             return Some(found);

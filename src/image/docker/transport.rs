@@ -177,6 +177,7 @@ async fn tcp(authority: &str) -> io::Result<TcpStream> {
 }
 
 fn with_port(authority: &str, port: u16) -> String {
+    // The last part of `[::1]` is no port.
     let has_port = authority
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
@@ -184,5 +185,93 @@ fn with_port(authority: &str, port: u16) -> String {
         authority.to_owned()
     } else {
         format!("{authority}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::image::docker::engine::Engine;
+
+    /// An engine behind a program that stands in for ssh.
+    fn behind(folder: &tempfile::TempDir, script: &str) -> Engine {
+        let path = folder.path().join("ssh");
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut host = SshHost::parse("jo@build").unwrap();
+        host.program = path.display().to_string();
+        let transport = Transport(Arc::new(Route::Ssh(host)));
+        Engine::from_carrier(transport.carrier(), "ssh://jo@build")
+    }
+
+    #[tokio::test]
+    async fn an_engine_behind_ssh_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("record");
+        let script = format!(
+            "echo \"$@\" >{0}; read line; echo \"$line\" >>{0}\nprintf 'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nOK'\ncat >/dev/null",
+            record.display()
+        );
+        let engine = behind(&folder, &script);
+        assert_eq!(engine.docker().ping().await.unwrap(), "OK");
+        let record = fs::read_to_string(record).unwrap();
+        assert!(
+            record.contains("-l jo -- build docker system dial-stdio"),
+            "{record}"
+        );
+        assert!(record.contains("GET /_ping HTTP/1.1"), "{record}");
+    }
+
+    #[tokio::test]
+    async fn what_ssh_says_is_passed_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo 'jo@build: Permission denied (publickey).' >&2; exit 255";
+        let error = behind(&folder, script).docker().ping().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "ssh: jo@build: Permission denied (publickey)."
+        );
+    }
+
+    #[tokio::test]
+    async fn requests_name_the_path_alone_and_the_host() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let authority = listener.local_addr().unwrap().to_string();
+        let server = tokio::spawn(async move {
+            use tokio::io::{AsyncReadExt, AsyncWriteExt};
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut heard = Vec::new();
+            while !heard.ends_with(b"\r\n\r\n") {
+                heard.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8(heard).unwrap()
+        });
+        let transport = Transport(Arc::new(Route::Tcp(authority.clone())));
+        let request = http::Request::get("http://docker/info?a=b")
+            .body(bollard::body_full(Bytes::new()))
+            .unwrap();
+        transport.send(request).await.unwrap();
+        let heard = server.await.unwrap().to_ascii_lowercase();
+        assert!(heard.starts_with("get /info?a=b http/1.1\r\n"), "{heard}");
+        assert!(heard.contains(&format!("host: {authority}\r\n")), "{heard}");
+    }
+
+    #[test]
+    fn ports_are_added_where_there_are_none() {
+        for (authority, expected) in [
+            ("h", "h:2376"),
+            ("h:1", "h:1"),
+            ("[::1]", "[::1]:2376"),
+            ("[::1]:1", "[::1]:1"),
+        ] {
+            assert_eq!(with_port(authority, TLS_PORT), expected);
+        }
     }
 }
