@@ -42,4 +42,3 @@ pub mod ui;
 mod run;
 
 pub use run::run;
-#[cfg(test)]
