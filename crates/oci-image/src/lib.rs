@@ -1,21 +1,29 @@
-//! Container images as data: digests, configs, reproducible layers, docker archives.
+//! Container images: digests, configs, reproducible layers, docker archives, and the folders they are kept in.
 //!
-//! Nothing here opens a file or a socket; callers bring `Read` and `Write`.
+//! Only [`Layout`] opens files; everything else works on `Read` and `Write` that callers bring.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
+mod compress;
 mod config;
 mod digest;
 mod layer;
+mod layout;
 mod manifest;
 mod platform;
 mod reference;
+pub mod registry;
 
 pub use archive::{Image, Layer, write_docker_archive};
-pub use config::{ImageConfig, RunConfig};
+pub use compress::{Compression, Compressor, Decompressor, TooLong};
+pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use layer::{LayerError, LayerWriter};
+pub use layer::{Attributes, LayerError, LayerSink, LayerWriter, StoredLayer};
+pub use layout::{
+    BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
+    copy_image,
+};
 pub use manifest::{Descriptor, Index, Manifest, media_type};
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Reference};

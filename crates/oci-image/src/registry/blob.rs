@@ -1,0 +1,52 @@
+//! Whether a repository has a blob, and which repositories are known to.
+
+use http::Method;
+use http::header::CONTENT_LENGTH;
+
+use super::auth::Scope;
+use super::client::{Client, Repository};
+use super::error::{Action, ErrorKind, RegistryError};
+use super::link::same_origin;
+use super::transport::{Call, text};
+use crate::{Descriptor, Digest, Reference};
+
+impl Client {
+    /// Remembers that the repository of `place` has these blobs: whatever is pushed to another repository of the
+    /// same registry takes them from there. A claim that is wrong costs one request.
+    pub async fn saw(&self, place: &Reference, blobs: &[Digest]) -> Result<(), RegistryError> {
+        for digest in blobs {
+            let repository = self.repository(place, &Action::WriteBlob(*digest))?;
+            let known = self.whereabouts(&repository, *digest);
+            known.lock().await.insert(repository.name.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether the repository has the blob.
+    pub(super) async fn has_blob(
+        &self,
+        repository: &Repository,
+        blob: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        let url = repository
+            .host
+            .url(&repository.name, &format!("blobs/{}", blob.digest));
+        let action = Action::WriteBlob(blob.digest);
+        let call = Call::new(
+            repository,
+            &action,
+            (Method::HEAD, url),
+            &[200, 403, 404, 405],
+        )
+        .scope(Scope::push(&repository.name));
+        let answer = self.fetch(&call, 0).await?;
+        // An object store whose addresses are signed for GET alone refuses HEAD: that says nothing.
+        if answer.status == 403 && same_origin(&answer.url, &repository.host.origin) {
+            return Err(call.error(ErrorKind::Denied));
+        }
+        let size: Option<u64> = text(&answer.headers, CONTENT_LENGTH.as_str()).parse().ok();
+        // Some proxies write 0 where they do not know.
+        let fits = size.is_none_or(|size| size == 0 || size == blob.size);
+        Ok(answer.status == 200 && fits)
+    }
+}
