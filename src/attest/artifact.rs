@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use oci_image::{Descriptor, Manifest, media_type};
 use serde_json::json;
 
@@ -31,7 +32,7 @@ pub struct Blob {
     /// As the manifest names it.
     pub descriptor: Descriptor,
     /// All of it.
-    pub content: Vec<u8>,
+    pub content: Bytes,
 }
 
 impl Artifact {
@@ -78,6 +79,15 @@ impl Artifact {
         artifact
     }
 
+    /// The blobs as the registry client takes them.
+    #[must_use]
+    pub fn parts(&self) -> Vec<(Descriptor, Bytes)> {
+        let parts = self.blobs.iter();
+        parts
+            .map(|blob| (blob.descriptor.clone(), blob.content.clone()))
+            .collect()
+    }
+
     /// The manifest as a list of referrers names it.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {
@@ -113,7 +123,7 @@ impl Blob {
     pub(crate) fn new(media_type: &str, content: Vec<u8>) -> Self {
         Self {
             descriptor: Descriptor::of(media_type, &content),
-            content,
+            content: content.into(),
         }
     }
 }
@@ -165,7 +175,7 @@ mod tests {
         let contents: Vec<&[u8]> = artifact
             .blobs
             .iter()
-            .map(|blob| blob.content.as_slice())
+            .map(|blob| &blob.content[..])
             .collect();
         assert_eq!(contents, [b"{}".as_slice(), b"abc"]);
         assert_eq!(artifact.tag, None);

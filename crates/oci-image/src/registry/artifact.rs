@@ -1,7 +1,6 @@
 //! Artifacts that say something about an image: an SBOM, its provenance.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -71,22 +70,13 @@ impl Client {
     ) -> Result<Descriptor, RegistryError> {
         let mut contents = artifact.layers();
         contents.push(artifact.config());
-        for (media_type, content) in contents {
-            let blob = Descriptor::of(media_type, &content);
-            self.push_blob(place, &blob, Arc::new(content)).await?;
-        }
-        let document = Bytes::from(artifact.manifest(subject).to_json());
-        let place = without_version(place);
-        let pushed = self
-            .push_manifest(&place, media_type::MANIFEST, document)
-            .await?;
-        let mut entry = pushed.descriptor.clone();
-        entry.artifact_type = Some(artifact.artifact_type.clone());
-        entry.annotations = artifact.annotations.clone();
-        if !pushed.lists_referrers {
-            self.refer(&place, subject.digest, &entry).await?;
-        }
-        Ok(entry)
+        let blobs: Vec<(Descriptor, Bytes)> = contents
+            .into_iter()
+            .map(|(media_type, content)| (Descriptor::of(media_type, &content), content))
+            .collect();
+        let manifest = artifact.manifest(subject);
+        self.push_referrer(&without_version(place), &manifest, &blobs)
+            .await
     }
 }
 

@@ -20,6 +20,7 @@ mod manifests;
 mod options;
 mod platforms;
 mod progress;
+mod referrer;
 mod referrers;
 mod retry;
 mod said;

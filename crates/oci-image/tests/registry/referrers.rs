@@ -95,6 +95,42 @@ async fn an_artifact_is_a_manifest_with_a_subject() {
     );
 }
 
+/// As cosign's are: the signature is an annotation of the layer, and a tag names it.
+#[tokio::test]
+async fn a_manifest_made_elsewhere_is_tagged_and_listed() {
+    const SIGNATURE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
+    for has_referrers in [true, false] {
+        let server = Server::start().await;
+        server.set(|settings| settings.has_referrers = has_referrers);
+        let image = put_image(&server);
+        let config = Descriptor::of(media_type::CONFIG, b"{}");
+        let mut layer = Descriptor::of("x/payload", b"abc");
+        layer.annotations = [("signature".to_owned(), "MEUC".to_owned())].into();
+        let mut manifest = Manifest::image(config.clone(), vec![layer.clone()]);
+        manifest.artifact_type = Some(SIGNATURE.to_owned());
+        manifest.subject = Some(image.clone());
+        let tag = format!("sha256-{}.sig", image.digest.hex());
+        let place = server.reference("a:1").with_tag(&tag).unwrap();
+        let blobs = [
+            (config, Bytes::from_static(b"{}")),
+            (layer, Bytes::from_static(b"abc")),
+        ];
+        let entry = client()
+            .push_referrer(&place, &manifest, &blobs)
+            .await
+            .unwrap();
+        let stored = server.manifest("a", &tag).unwrap();
+        assert_eq!(stored, manifest.to_json());
+        let text = String::from_utf8_lossy(&stored);
+        assert!(text.contains(r#""annotations":{"signature":"MEUC"}"#));
+        let listed = client()
+            .referrers(&place, image.digest, Some(SIGNATURE))
+            .await
+            .unwrap();
+        assert_eq!(listed, [entry], "API: {has_referrers}");
+    }
+}
+
 #[tokio::test]
 async fn the_same_artifact_is_listed_once() {
     let server = Server::start().await;
