@@ -224,3 +224,6 @@ async fn download(
     }
     Ok(Compressed { path: target })
 }
+
+#[cfg(test)]
+mod tests;

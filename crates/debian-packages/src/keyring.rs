@@ -272,3 +272,6 @@ fn key_lives(created: u32, signature: &Signature, moment: Moment) -> bool {
     let lifetime = signature.key_expiration_time().map(|time| time.as_secs());
     created <= moment.now && !is_over(created, lifetime, moment.keys_valid_at)
 }
+
+#[cfg(test)]
+mod tests;
