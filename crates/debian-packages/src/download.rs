@@ -168,3 +168,6 @@ fn is_good(path: &Path, package: &LockedPackage) -> io::Result<bool> {
     }
     Ok(good)
 }
+
+#[cfg(test)]
+mod tests;

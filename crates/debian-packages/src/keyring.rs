@@ -48,12 +48,6 @@ pub enum KeyringError {
     },
 }
 
-/// A key that may sign, with the time for which that holds.
-pub(crate) enum SigningKey<'a> {
-    Primary(&'a SignedPublicKey),
-    Subkey(&'a SignedPublicSubKey),
-}
-
 /// When something was signed and when it is looked at, in seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
@@ -101,39 +95,20 @@ impl Keyring {
         Ok(Self { certificates })
     }
 
-    /// The keys that may have signed at this moment: of certificates that are
-    /// neither revoked nor expired, and bound to them for signing.
-    pub(crate) fn signing_keys(&self, moment: Moment) -> impl Iterator<Item = SigningKey<'_>> {
-        self.certificates
-            .iter()
-            .filter(move |certificate| primary_is_valid(certificate, moment))
-            .flat_map(move |certificate| {
-                let primary = signs_itself(certificate, moment).then_some(SigningKey::Primary(certificate));
-                let subkeys = certificate
-                    .public_subkeys
-                    .iter()
-                    .filter(move |subkey| subkey_is_valid(certificate, subkey, moment))
-                    .map(SigningKey::Subkey);
-                primary.into_iter().chain(subkeys)
-            })
-    }
-}
-
-impl SigningKey<'_> {
-    /// Whether `signature` over `data` was made by this key.
-    pub(crate) fn verifies(&self, signature: &Signature, data: &[u8]) -> bool {
-        let verdict = match self {
-            Self::Primary(key) => signature.verify(&key.primary_key, data),
-            Self::Subkey(key) => signature.verify(&key.key, data),
-        };
-        verdict.is_ok()
-    }
-
-    pub(crate) fn fingerprint(&self) -> String {
-        match self {
-            Self::Primary(key) => key.fingerprint().to_string(),
-            Self::Subkey(key) => key.fingerprint().to_string(),
-        }
+    /// The fingerprint of the key that made `signature` over `data`, where it may:
+    /// of a certificate that is neither revoked nor expired, and bound to it for signing.
+    pub(crate) fn signer(&self, signature: &Signature, data: &[u8], moment: Moment) -> Option<String> {
+        self.certificates.iter().find_map(|certificate| {
+            // Cheap first: most keys of a keyring did not make the signature.
+            let primary = signature.verify(&certificate.primary_key, data).is_ok();
+            if primary && signs_itself(certificate, moment) && primary_is_valid(certificate, moment) {
+                return Some(certificate.fingerprint().to_string());
+            }
+            let mut subkeys = certificate.public_subkeys.iter();
+            let subkey = subkeys.find(|subkey| signature.verify(&subkey.key, data).is_ok())?;
+            let valid = primary_is_valid(certificate, moment) && subkey_is_valid(certificate, subkey, moment);
+            valid.then(|| subkey.fingerprint().to_string())
+        })
     }
 }
 
@@ -272,3 +247,6 @@ fn key_lives(created: u32, signature: &Signature, moment: Moment) -> bool {
     let lifetime = signature.key_expiration_time().map(|time| time.as_secs());
     created <= moment.now && !is_over(created, lifetime, moment.keys_valid_at)
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ mod deb;
 mod deb822;
 mod download;
 mod elf;
+#[cfg(test)]
+mod fake;
 mod http;
 mod index;
 mod keyring;

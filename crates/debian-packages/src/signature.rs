@@ -72,13 +72,10 @@ pub(crate) fn verify(
         if !holds(signature, moment) {
             continue;
         }
-        let signer = keyring
-            .signing_keys(moment)
-            .find(|key| key.verifies(signature, signed.as_bytes()));
-        if let Some(signer) = signer {
+        if let Some(fingerprint) = keyring.signer(signature, signed.as_bytes(), moment) {
             return Ok(SignedText {
                 text: signed.replace("\r\n", "\n"),
-                fingerprint: signer.fingerprint(),
+                fingerprint,
             });
         }
     }

@@ -7,7 +7,7 @@ use tar::{Builder, Header};
 use super::*;
 
 /// An entry of a test package: path, type, mode, and content or target.
-pub(crate) type Raw<'a> = (&'a str, EntryType, u32, &'a str);
+pub(crate) type Raw<'a> = (&'a str, EntryType, u32, &'a [u8]);
 
 pub(crate) const FILE: EntryType = EntryType::Regular;
 pub(crate) const FOLDER: EntryType = EntryType::Directory;
@@ -20,10 +20,10 @@ pub(crate) fn tar(entries: &[Raw<'_>]) -> Vec<u8> {
     for &(path, kind, mode, text) in entries {
         let mut header = Header::new_gnu();
         let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
-        let content = if is_link { "" } else { text };
+        let content: &[u8] = if is_link { &[] } else { text };
         header.as_mut_bytes()[..path.len()].copy_from_slice(path.as_bytes());
         if is_link {
-            header.as_mut_bytes()[157..157 + text.len()].copy_from_slice(text.as_bytes());
+            header.as_mut_bytes()[157..157 + text.len()].copy_from_slice(text);
         }
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -31,7 +31,7 @@ pub(crate) fn tar(entries: &[Raw<'_>]) -> Vec<u8> {
         header.set_gid(8);
         header.set_size(content.len() as u64);
         header.set_cksum();
-        builder.append(&header, content.as_bytes()).unwrap();
+        builder.append(&header, content).unwrap();
     }
     builder.into_inner().unwrap()
 }
@@ -50,7 +50,7 @@ pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// A whole package with these control fields.
 pub(crate) fn deb(control: &str, entries: &[Raw<'_>]) -> Vec<u8> {
-    let control = tar(&[("./control", FILE, 0o644, &format!("{control}\n"))]);
+    let control = tar(&[("./control", FILE, 0o644, format!("{control}\n").as_bytes())]);
     let members: [(&str, &[u8]); 3] = [
         ("debian-binary", b"2.0\n"),
         ("control.tar", &control),
@@ -94,11 +94,11 @@ fn entries_keep_modes_owners_and_links() {
     let package = deb(
         CONTROL,
         &[
-            ("./", FOLDER, 0o755, ""),
-            ("./usr/", FOLDER, 0o755, ""),
-            ("./usr/su", FILE, 0o4755, "hi"),
-            ("./usr/link", LINK, 0o777, "/etc/x"),
-            ("./usr/hard", HARD, 0o4755, "./usr/su"),
+            ("./", FOLDER, 0o755, b""),
+            ("./usr/", FOLDER, 0o755, b""),
+            ("./usr/su", FILE, 0o4755, b"hi"),
+            ("./usr/link", LINK, 0o777, b"/etc/x"),
+            ("./usr/hard", HARD, 0o4755, b"./usr/su"),
         ],
     );
     assert_eq!(
@@ -110,13 +110,13 @@ fn entries_keep_modes_owners_and_links() {
 
 #[test]
 fn a_hard_link_has_its_content_though_the_file_is_left_out() {
-    let package = deb(CONTROL, &[("./a", FILE, 0o644, "text"), ("./b", HARD, 0o644, "./a")]);
+    let package = deb(CONTROL, &[("./a", FILE, 0o644, b"text"), ("./b", HARD, 0o644, b"./a")]);
     assert_eq!(listing(&package, &|path| path == "b"), ["644 7:8 b 4 text"]);
 }
 
 #[test]
 fn all_compressions_that_debian_has_used() {
-    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL)]), tar(&[("a", FILE, 0o644, "text")]));
+    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]), tar(&[("a", FILE, 0o644, b"text")]));
     let xz = |bytes: &[u8]| {
         let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
         encoder.write_all(bytes).unwrap();
@@ -152,12 +152,12 @@ fn all_compressions_that_debian_has_used() {
 #[test]
 fn paths_that_lead_out_of_the_image_are_refused() {
     for path in ["../etc/passwd", "./../x", "/etc/passwd", "./a/../../b", "./a//b", "./a/./b", "./a\nb"] {
-        let package = deb(CONTROL, &[(path, FILE, 0o644, "x")]);
+        let package = deb(CONTROL, &[(path, FILE, 0o644, b"x")]);
         assert!(matches!(entries(&package, &|_| true), Err(DebError::Path(_))), "{path:?}");
     }
-    let package = deb(CONTROL, &[("./a", HARD, 0o644, "../../etc/shadow")]);
+    let package = deb(CONTROL, &[("./a", HARD, 0o644, b"../../etc/shadow")]);
     assert!(matches!(entries(&package, &|_| true), Err(DebError::Path(_))));
-    let mut package = deb(CONTROL, &[("./a?b", LINK, 0o777, "x")]);
+    let mut package = deb(CONTROL, &[("./a?b", LINK, 0o777, b"x")]);
     let at = package.windows(5).position(|window| window == b"./a?b").unwrap();
     package[at + 3] = 0xff;
     assert!(entries(&package, &|_| true).is_err(), "not UTF-8 (and a wrong checksum)");
@@ -166,22 +166,22 @@ fn paths_that_lead_out_of_the_image_are_refused() {
 #[test]
 fn entries_that_are_no_files_are_refused() {
     for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::GNUSparse] {
-        let package = deb(CONTROL, &[("./dev/x", kind, 0o644, "")]);
+        let package = deb(CONTROL, &[("./dev/x", kind, 0o644, b"")]);
         let refused = entries(&package, &|_| true);
         assert!(matches!(refused, Err(DebError::Kind { .. } | DebError::Read { .. })), "{kind:?}");
     }
-    let twice = deb(CONTROL, &[("./a", FILE, 0o644, "1"), ("./a", FILE, 0o644, "2")]);
+    let twice = deb(CONTROL, &[("./a", FILE, 0o644, b"1"), ("./a", FILE, 0o644, b"2")]);
     assert!(matches!(entries(&twice, &|_| true), Err(DebError::Twice(_))));
-    let dangling = deb(CONTROL, &[("./a", HARD, 0o644, "./gone")]);
+    let dangling = deb(CONTROL, &[("./a", HARD, 0o644, b"./gone")]);
     assert!(matches!(entries(&dangling, &|_| true), Err(DebError::HardLink { .. })));
-    let before = deb(CONTROL, &[("./a", HARD, 0o644, "./b"), ("./b", FILE, 0o644, "")]);
+    let before = deb(CONTROL, &[("./a", HARD, 0o644, b"./b"), ("./b", FILE, 0o644, b"")]);
     assert!(matches!(entries(&before, &|_| true), Err(DebError::HardLink { .. })));
 }
 
 #[test]
 fn what_is_no_package_file() {
-    let good = deb(CONTROL, &[("./a", FILE, 0o644, "text")]);
-    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL)]), tar(&[]));
+    let good = deb(CONTROL, &[("./a", FILE, 0o644, b"text")]);
+    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]), tar(&[]));
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("empty", vec![]),
         ("text", b"<html>404</html>".to_vec()),
@@ -217,7 +217,7 @@ fn what_unpacks_to_too_much_is_stopped() {
 
 #[test]
 fn damage_anywhere_is_an_error_or_harmless() {
-    let good = deb(CONTROL, &[("./usr/", FOLDER, 0o755, ""), ("./usr/a", FILE, 0o644, "text")]);
+    let good = deb(CONTROL, &[("./usr/", FOLDER, 0o755, b""), ("./usr/a", FILE, 0o644, b"text")]);
     for position in (0..good.len()).step_by(7) {
         let mut damaged = good.clone();
         damaged[position] ^= 0x55;

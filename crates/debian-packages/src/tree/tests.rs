@@ -69,8 +69,8 @@ fn owned(names: &[&str]) -> Vec<String> {
 #[test]
 fn old_folders_of_the_root_become_links() {
     let tree = Fixture::new()
-        .with("a", "", &[("./bin/", FOLDER, 0o755, ""), ("./bin/sh", FILE, 0o755, "#!"), ("./lib64/", FOLDER, 0o755, "")])
-        .with("b", "", &[("./usr/bin/x", FILE, 0o755, "x"), ("./lib", LINK, 0o777, "usr/lib"), ("./usr/lib/y", FILE, 0o644, "y")])
+        .with("a", "", &[("./bin/", FOLDER, 0o755, b""), ("./bin/sh", FILE, 0o755, b"#!"), ("./lib64/", FOLDER, 0o755, b"")])
+        .with("b", "", &[("./usr/bin/x", FILE, 0o755, b"x"), ("./lib", LINK, 0o777, b"usr/lib"), ("./usr/lib/y", FILE, 0o644, b"y")])
         .tree();
     assert_eq!(paths(&tree), ["usr/bin/sh", "usr/bin/x", "usr/lib/y"]);
     let target = |path: &str| match &tree.get(path)?.kind {
@@ -86,12 +86,12 @@ fn old_folders_of_the_root_become_links() {
 #[test]
 fn documentation_is_left_out_and_licences_stay() {
     let entries: &[Raw<'_>] = &[
-        ("./usr/share/doc/a/copyright", FILE, 0o644, "c"),
-        ("./usr/share/doc/a/changelog.gz", FILE, 0o644, "c"),
-        ("./usr/share/man/man1/a.1.gz", FILE, 0o644, "c"),
-        ("./lib/systemd/system/a.service", FILE, 0o644, "c"),
-        ("./usr/bin/a", FILE, 0o755, "c"),
-        ("./usr/bin/b", FILE, 0o755, "c"),
+        ("./usr/share/doc/a/copyright", FILE, 0o644, b"c"),
+        ("./usr/share/doc/a/changelog.gz", FILE, 0o644, b"c"),
+        ("./usr/share/man/man1/a.1.gz", FILE, 0o644, b"c"),
+        ("./lib/systemd/system/a.service", FILE, 0o644, b"c"),
+        ("./usr/bin/a", FILE, 0o755, b"c"),
+        ("./usr/bin/b", FILE, 0o755, b"c"),
     ];
     let fixture = Fixture::new().with("a", "", entries);
     assert_eq!(paths(&fixture.tree()), ["usr/bin/a", "usr/bin/b", "usr/share/doc/a/copyright"]);
@@ -108,8 +108,8 @@ fn documentation_is_left_out_and_licences_stay() {
 
 #[test]
 fn the_same_file_of_two_packages() {
-    let one: &[Raw<'_>] = &[("./usr/f", FILE, 0o644, "one")];
-    let two: &[Raw<'_>] = &[("./usr/f", FILE, 0o644, "two")];
+    let one: &[Raw<'_>] = &[("./usr/f", FILE, 0o644, b"one")];
+    let two: &[Raw<'_>] = &[("./usr/f", FILE, 0o644, b"two")];
     let refused = Fixture::new().with("a", "", one).with("b", "", two).build(&TreeOptions::default());
     assert!(matches!(refused, Err(TreeError::Conflict { path, one, other })
         if (path.as_str(), one.as_str(), other.as_str()) == ("usr/f", "a", "b")));
@@ -121,7 +121,7 @@ fn the_same_file_of_two_packages() {
     assert_eq!(text(&older, "usr/f"), "one");
     let unrelated = Fixture::new().with("a", "", one).with("b", "Replaces: a (<< 1:1)", two);
     assert!(unrelated.build(&TreeOptions::default()).is_err());
-    let folder: &[Raw<'_>] = &[("./usr/f/", FOLDER, 0o755, "")];
+    let folder: &[Raw<'_>] = &[("./usr/f/", FOLDER, 0o755, b"")];
     let kinds = Fixture::new().with("a", "", one).with("b", "Replaces: a", folder);
     assert!(matches!(kinds.build(&TreeOptions::default()), Err(TreeError::Conflict { .. })));
 }
@@ -129,15 +129,15 @@ fn the_same_file_of_two_packages() {
 #[test]
 fn nothing_is_written_through_a_link() {
     let fixture = Fixture::new()
-        .with("a", "", &[("./srv", LINK, 0o777, "/etc")])
-        .with("b", "", &[("./srv/shadow", FILE, 0o644, "x")]);
+        .with("a", "", &[("./srv", LINK, 0o777, b"/etc")])
+        .with("b", "", &[("./srv/shadow", FILE, 0o644, b"x")]);
     let refused = fixture.build(&TreeOptions::default()).unwrap_err();
     assert!(matches!(refused, TreeError::NotAFolder { above, .. } if above.as_str() == "srv"));
 }
 
 #[test]
 fn the_database_that_scanners_read() {
-    let entries: &[Raw<'_>] = &[("./bin/", FOLDER, 0o755, ""), ("./bin/x", FILE, 0o755, "x"), ("./usr/share/man/x", FILE, 0o644, "x")];
+    let entries: &[Raw<'_>] = &[("./bin/", FOLDER, 0o755, b""), ("./bin/x", FILE, 0o755, b"x"), ("./usr/share/man/x", FILE, 0o644, b"x")];
     let tree = Fixture::new()
         .with("liba", "Architecture: amd64\nMulti-Arch: same\nDescription: a\n b", entries)
         .with("b", "Architecture: all", &[])
@@ -167,8 +167,8 @@ fn what_is_declared_is_there() {
         ..TreeOptions::default()
     };
     let tree = Fixture::new()
-        .with("redis", "", &[("./etc/redis/redis.conf", FILE, 0o600, "port 2"), ("./bin/cat", FILE, 0o755, "c")])
-        .with("busybox-static", "", &[("./bin/busybox", FILE, 0o755, "..\0cat\0sh\0vi\0")])
+        .with("redis", "", &[("./etc/redis/redis.conf", FILE, 0o600, b"port 2"), ("./bin/cat", FILE, 0o755, b"c")])
+        .with("busybox-static", "", &[("./bin/busybox", FILE, 0o755, b"..\0cat\0sh\0vi\0")])
         .build(&options)
         .unwrap();
     assert_eq!(text(&tree, "etc/redis/redis.conf"), "port 1");
@@ -184,7 +184,7 @@ fn what_is_declared_is_there() {
 
 #[test]
 fn declarations_that_contradict_packages_are_refused() {
-    let fixture = Fixture::new().with("a", "", &[("./usr/f", FILE, 0o644, "x"), ("./bin/busybox", FILE, 0o755, "\0sh\0")]);
+    let fixture = Fixture::new().with("a", "", &[("./usr/f", FILE, 0o644, b"x"), ("./bin/busybox", FILE, 0o755, b"\0sh\0")]);
     let link = |path: &str| TreeOptions {
         links: BTreeMap::from([(path.to_owned(), "x".to_owned())]),
         ..TreeOptions::default()
@@ -199,7 +199,7 @@ fn declarations_that_contradict_packages_are_refused() {
 
 #[test]
 fn setuid_bits_stay_unless_they_are_not_wanted() {
-    let fixture = Fixture::new().with("a", "", &[("./usr/su", FILE, 0o4755, "x"), ("./var/mail/", FOLDER, 0o2775, "")]);
+    let fixture = Fixture::new().with("a", "", &[("./usr/su", FILE, 0o4755, b"x"), ("./var/mail/", FOLDER, 0o2775, b"")]);
     assert_eq!(fixture.tree().get("usr/su").unwrap().mode, 0o4755);
     let options = TreeOptions { keep_setuid: false, ..TreeOptions::default() };
     let tree = fixture.build(&options).unwrap();
@@ -207,22 +207,17 @@ fn setuid_bits_stay_unless_they_are_not_wanted() {
     assert_eq!(tree.get("var/mail").unwrap().mode, 0o2775, "folders are not run");
 }
 
-/// Text of an ELF file: test packages are made from text, and its bytes are all below 128.
-fn elf(loader: Option<&str>, libraries: &[&str], runpath: Option<&str>) -> String {
-    String::from_utf8(program(loader, libraries, runpath)).unwrap()
-}
-
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 #[test]
 fn libraries_must_be_there() {
-    let (app, library) = (elf(Some(LOADER), &["libz.so.1", "libpq.so.5"], None), elf(None, &[], None));
+    let (app, library) = (program(Some(LOADER), &["libz.so.1", "libpq.so.5"], None), program(None, &[], None));
     let libc: &[Raw<'_>] = &[
-        ("./lib64/ld-linux-x86-64.so.2", LINK, 0o777, "/lib/x86_64-linux-gnu/ld.so"),
+        ("./lib64/ld-linux-x86-64.so.2", LINK, 0o777, b"/lib/x86_64-linux-gnu/ld.so"),
         ("./lib/x86_64-linux-gnu/ld.so", FILE, 0o755, &library),
     ];
     let zlib: &[Raw<'_>] = &[
-        ("./lib/x86_64-linux-gnu/libz.so.1", LINK, 0o777, "libz.so.1.2"),
+        ("./lib/x86_64-linux-gnu/libz.so.1", LINK, 0o777, b"libz.so.1.2"),
         ("./lib/x86_64-linux-gnu/libz.so.1.2", FILE, 0o644, &library),
     ];
     let pq: &[Raw<'_>] = &[("./usr/lib/x86_64-linux-gnu/libpq.so.5", FILE, 0o644, &library)];
@@ -247,9 +242,9 @@ fn libraries_must_be_there() {
 
 #[test]
 fn a_program_may_bring_its_own_folder_of_libraries() {
-    let library = elf(None, &[], None);
+    let library = program(None, &[], None);
     let in_folder = |runpath| {
-        let app = elf(None, &["libown.so"], runpath);
+        let app = program(None, &["libown.so"], runpath);
         let entries: &[Raw<'_>] = &[("./opt/app/bin/app", FILE, 0o755, &app), ("./opt/app/lib/libown.so", FILE, 0o644, &library)];
         Fixture::new().with("app", "", entries).build(&TreeOptions::default())
     };
@@ -301,11 +296,11 @@ fn entries_come_in_the_order_of_a_layer_and_hard_links_after_their_file() {
         "a",
         "",
         &[
-            ("./usr/z", FILE, 0o755, "hello"),
-            ("./usr/b", HARD, 0o755, "./usr/z"),
-            ("./usr/empty", FILE, 0o644, ""),
-            ("./usr/void", FILE, 0o644, ""),
-            ("./usr/a-b", LINK, 0o777, "z"),
+            ("./usr/z", FILE, 0o755, b"hello"),
+            ("./usr/b", HARD, 0o755, b"./usr/z"),
+            ("./usr/empty", FILE, 0o644, b""),
+            ("./usr/void", FILE, 0o644, b""),
+            ("./usr/a-b", LINK, 0o777, b"z"),
         ],
     );
     let record = || {
