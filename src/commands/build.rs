@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use oci_image::{InvalidReference, Platform, Reference};
+
 use crate::cluster::Cluster;
-use crate::delivery::{self, ClusterFacts, DeliveryContext, Route};
+use crate::delivery::{self, ClusterFacts, Delivery, DeliveryContext, Route, Source};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{
     self, BuildContext, BuildOptions, BuildOutcome, BuildReport, BuiltImage, Engine, ImageSpec,
@@ -17,6 +19,8 @@ use super::{CommandError, Env, Outcome};
 
 /// The file of `--images` cannot be written.
 const UNWRITABLE: Code = Code::new("S0430");
+/// An images file names an image that no registry could have.
+const NO_REFERENCE: Code = Code::new("S0534");
 
 /// Builds the images of the chosen services.
 pub async fn build(
@@ -138,12 +142,38 @@ pub(super) async fn deliver_images(
     if way.route == Route::SharedEngine {
         return Ok(());
     }
+    let images = deliveries(built)?;
     let context = DeliveryContext {
-        engine: &way.engine,
+        engine: Some(&way.engine),
         cluster: &way.facts,
         events: env.events.as_ref(),
         cancel: &env.cancel,
     };
-    delivery::deliver(built, &way.route, &context).await?;
+    delivery::deliver(&images, &way.route, &context).await?;
     Ok(())
+}
+
+/// The images of `built` that are in the engine.
+fn deliveries(built: &BuildReport) -> Result<Vec<Delivery>, CommandError> {
+    let ours = built.images.iter().filter(|(_, image)| image.outcome != BuildOutcome::External);
+    ours.map(|(service, image)| {
+        Ok(Delivery {
+            service: service.clone(),
+            reference: reference(&image.reference)?,
+            source: Source::Engine {
+                reference: image.reference.clone(),
+                id: image.id.clone().unwrap_or_default(),
+            },
+            platform: Platform::linux("amd64"),
+        })
+    })
+    .collect()
+}
+
+/// Made by us from a checked prefix and name; an images file may hold something else.
+pub(super) fn reference(text: &str) -> Result<Reference, CommandError> {
+    text.parse().map_err(|error: InvalidReference| CommandError {
+        exit: Exit::BadInput,
+        diagnostics: vec![Diagnostic::error(NO_REFERENCE, error.to_string())],
+    })
 }

@@ -9,7 +9,7 @@ use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{BuildOutcome, BuildReport, BuiltImage, ImageSpec};
 use crate::settings::Place;
 
-use super::build::{Way, deliver_images, is_external, way};
+use super::build::{Way, deliver_images, is_external, reference, way};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{Request, dry_run, roll_out};
@@ -106,7 +106,10 @@ async fn deliver_built(
 /// Whether an image that is not on this machine is where the cluster pulls from.
 async fn is_pushed(spec: &ImageSpec, way: &Way) -> Result<bool, CommandError> {
     match way.route {
-        Route::Registry(_) => Ok(delivery::is_in_registry(&spec.reference, &way.engine).await?),
+        Route::Registry(_) => {
+            let reference = reference(&spec.reference)?;
+            Ok(delivery::find_in_registry(&spec.service, &reference).await?.is_some())
+        }
         _ => Ok(false),
     }
 }

@@ -13,7 +13,7 @@ use crate::stack::ServiceName;
 use super::byte_stream::written_by;
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::write_docker_archive_of;
+use super::docker_archive::{ArchiveImage, write_docker_archive};
 use super::moved::Moved;
 use super::names::familiar;
 use super::source::{Opened, open};
@@ -70,7 +70,14 @@ async fn load(
         present.clone_into(&mut left_out.lock().unwrap_or_else(PoisonError::into_inner));
         let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
         let (name, present) = (familiar(&image.reference), present.clone());
-        written_by(move |writer| write_docker_archive_of(&layout, &stored, &name, &present, writer))
+        written_by(move |writer| {
+            let image = ArchiveImage {
+                layout: &layout,
+                image: &stored,
+                name: &name,
+            };
+            write_docker_archive(&[image], &present, writer)
+        })
     };
     let progress = |message: &str| task.progress(message);
     load_image(engine, &diff_ids, archive, &progress)

@@ -125,7 +125,7 @@ impl Sent {
             "Layer already exists" => self.present += 1,
             status if status.starts_with("Mounted from") => self.present += 1,
             "Pushing" => {
-                let size = detail.and_then(|detail| detail.total?.try_into().ok());
+                let size: Option<u64> = detail.and_then(|detail| detail.total?.try_into().ok());
                 self.sizes.extend(size);
             }
             _ => {}
