@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
+mod compress;
 mod config;
 mod digest;
 mod layer;
@@ -15,9 +16,10 @@ mod reference;
 pub mod registry;
 
 pub use archive::{Image, Layer, write_docker_archive};
+pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use layer::{LayerError, LayerWriter};
+pub use layer::{Attributes, LayerError, LayerSink, LayerWriter, StoredLayer};
 pub use layout::{
     BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
     copy_image,

@@ -121,7 +121,7 @@ pub enum LayoutError {
         /// Of the index or manifest.
         digest: Digest,
         /// What was looked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What is there.
         available: Vec<Platform>,
     },

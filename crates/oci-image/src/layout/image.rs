@@ -50,7 +50,7 @@ impl Layout {
             }
             None => Err(LayoutError::Platform {
                 digest: image.digest,
-                wanted: platform.clone(),
+                wanted: Box::new(platform.clone()),
                 available,
             }),
         }
