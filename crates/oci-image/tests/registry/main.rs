@@ -1,0 +1,12 @@
+//! The registry client against a registry that does as it is told, faults included.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod faults;
+mod login;
+mod protocol;
+mod pull;
+mod push;
+mod real;
+mod referrers;
+mod server;
