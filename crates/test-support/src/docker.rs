@@ -1,20 +1,40 @@
 //! A Docker engine for tests: the few endpoints that stackctl uses, over memory instead of a socket.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::io::Read;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, Request, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use bollard::errors::Error as DockerError;
+use bollard::moby::buildkit::secrets::v1::GetSecretRequest;
+use bollard::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::transport::{Channel, Endpoint};
+
+/// Carries requests to the engine.
+pub type Carrier = Arc<
+    dyn Fn(
+            BollardRequest,
+        )
+            -> Pin<Box<dyn Future<Output = Result<hyper::Response<Incoming>, DockerError>> + Send>>
+        + Send
+        + Sync,
+>;
 
 /// What the engine has and what was asked of it; clones share it.
 #[derive(Clone, Default)]
@@ -27,6 +47,14 @@ struct Inner {
     build_answers: Vec<Value>,
     during_builds: Option<Box<dyn Fn() + Send>>,
     push_error: Option<String>,
+    load_error: Option<String>,
+    loads: Vec<Vec<String>>,
+    containerd: bool,
+    buildkit: bool,
+    sessions: BTreeMap<String, Channel>,
+    offered: Vec<String>,
+    wanted_secrets: Vec<String>,
+    secrets: Vec<Result<Vec<u8>, String>>,
     requests: Vec<String>,
     contexts: Vec<Vec<String>>,
     logins: Vec<String>,
@@ -41,19 +69,17 @@ pub struct FakeImage {
     pub labels: BTreeMap<String, String>,
     /// Paths in its layers.
     pub files: Vec<String>,
+    /// Digests of its layers, lowest first.
+    pub layers: Vec<String>,
 }
 
 impl FakeDocker {
     /// A client of this engine.
     #[must_use]
     pub fn client(&self) -> Docker {
-        let router = self.router();
-        let transport = move |request: BollardRequest| {
-            let router = router.clone();
-            async move { in_memory(router, request).await }
-        };
+        let carrier = self.carrier();
         Docker::connect_with_custom_transport(
-            transport,
+            move |request: BollardRequest| carrier(request),
             Some("http://fake"),
             30,
             API_DEFAULT_VERSION,
@@ -61,9 +87,64 @@ impl FakeDocker {
         .expect("a custom transport has nothing to connect to")
     }
 
+    /// The way to this engine, for clients of its own making.
+    #[must_use]
+    pub fn carrier(&self) -> Carrier {
+        let router = self.router();
+        Arc::new(move |request| {
+            let router = router.clone();
+            Box::pin(async move { in_memory(router, request).await })
+        })
+    }
+
+    /// Answers the requests of one connection.
+    pub async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+        serve(self.router(), stream).await;
+    }
+
+    /// Makes it an engine with BuildKit, whose builds ask their session for these secrets first.
+    pub fn with_buildkit(&self, wanted_secrets: &[&str]) {
+        let mut inner = self.inner();
+        inner.buildkit = true;
+        inner.wanted_secrets = wanted_secrets.iter().map(|&id| id.to_owned()).collect();
+    }
+
+    /// The methods that sessions offered so far.
+    #[must_use]
+    pub fn offered(&self) -> Vec<String> {
+        self.inner().offered.clone()
+    }
+
+    /// What sessions answered when they were asked for secrets.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Result<Vec<u8>, String>> {
+        self.inner().secrets.clone()
+    }
+
+    /// Makes it an engine that keeps images as containerd does: an archive must be complete.
+    pub fn with_containerd(&self) {
+        self.inner().containerd = true;
+    }
+
+    /// Makes loads fail.
+    pub fn refuse_loads(&self, message: &str) {
+        self.inner().load_error = Some(message.to_owned());
+    }
+
+    /// The paths in each loaded archive so far.
+    #[must_use]
+    pub fn loads(&self) -> Vec<Vec<String>> {
+        self.inner().loads.clone()
+    }
+
     /// Gives the engine an image.
     pub fn add_image(&self, reference: &str, image: FakeImage) {
         self.inner().images.insert(reference.to_owned(), image);
+    }
+
+    /// Takes an image away.
+    pub fn remove_image(&self, reference: &str) {
+        self.inner().images.remove(reference);
     }
 
     /// The images by reference.
@@ -117,8 +198,9 @@ impl FakeDocker {
 
     fn router(&self) -> Router {
         Router::new()
-            .route("/_ping", get(|| async { "OK" }))
-            .route("/info", get(|| async { Json(json!({"Name": "fake"})) }))
+            .route("/_ping", get(ping))
+            .route("/info", get(info))
+            .route("/session", post(session))
             .route("/images/json", get(list))
             .route("/images/load", post(load))
             .route("/build", post(build))
@@ -131,20 +213,75 @@ impl FakeDocker {
 async fn in_memory(
     router: Router,
     request: BollardRequest,
-) -> Result<hyper::Response<hyper::body::Incoming>, bollard::errors::Error> {
+) -> Result<hyper::Response<Incoming>, DockerError> {
     let (near, far) = tokio::io::duplex(64 * 1024);
-    tokio::spawn(async move {
-        let service = TowerToHyperService::new(router);
-        // The client may go away first; its own result tells.
-        hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(far), service)
-            .await
-            .ok();
-    });
+    tokio::spawn(serve(router, far));
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender.send_request(request).await?)
+}
+
+async fn serve(router: Router, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
+    let service = TowerToHyperService::new(router);
+    // The client may go away first; its own result tells.
+    hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await
+        .ok();
+}
+
+async fn ping(State(docker): State<FakeDocker>) -> Response {
+    let headers = match docker.inner().buildkit {
+        true => [("Builder-Version", "2"), ("Api-Version", "1.43")],
+        false => [("Builder-Version", "1"), ("Api-Version", "1.38")],
+    };
+    (headers, "OK").into_response()
+}
+
+async fn info(State(docker): State<FakeDocker>) -> Json<Value> {
+    let status = match docker.inner().containerd {
+        true => json!([["driver-type", "io.containerd.snapshotter.v1"]]),
+        false => json!([["Backing Filesystem", "extfs"]]),
+    };
+    Json(json!({"Name": "fake", "DriverStatus": status}))
+}
+
+/// Keeps the connection as a channel on which the client is the server.
+async fn session(
+    State(docker): State<FakeDocker>,
+    headers: HeaderMap,
+    mut request: Request,
+) -> Response {
+    docker.note("POST /session");
+    let methods = headers.get_all("x-docker-expose-session-grpc-method");
+    let methods = methods.iter().filter_map(|method| method.to_str().ok());
+    docker.inner().offered.extend(methods.map(str::to_owned));
+    let id = headers["x-docker-expose-session-uuid"].to_str();
+    let id = id.unwrap_or_default().to_owned();
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(connection) = upgrade.await
+            && let Some(channel) = channel(connection).await
+        {
+            docker.inner().sessions.insert(id, channel);
+        }
+    });
+    let headers = [("Connection", "Upgrade"), ("Upgrade", "h2c")];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+async fn channel(connection: Upgraded) -> Option<Channel> {
+    let once = Arc::new(Mutex::new(Some(connection)));
+    let connector = tower::service_fn(move |_: Uri| {
+        let connection = once.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { connection.ok_or_else(|| std::io::Error::other("the session is over")) }
+    });
+    Endpoint::from_static("http://session")
+        .connect_with_connector(connector)
+        .await
+        .ok()
 }
 
 async fn list(State(docker): State<FakeDocker>) -> Json<Value> {
@@ -166,6 +303,11 @@ async fn list(State(docker): State<FakeDocker>) -> Json<Value> {
 async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
     docker.note("POST /images/load");
     let files = files(&body);
+    docker.inner().loads.push(files.keys().cloned().collect());
+    let refused = docker.inner().load_error.clone();
+    if let Some(message) = refused {
+        return Json(json!({"errorDetail": {"message": message}, "error": message})).into_response();
+    }
     let parse = |name: &str| -> Value {
         files
             .get(name)
@@ -173,34 +315,52 @@ async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
             .unwrap_or_default()
     };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let texts = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().map(text).collect()
+    };
     let manifest = parse("manifest.json");
     let config_name = text(&manifest[0]["Config"]);
     let config = parse(&config_name);
-    let layers = manifest[0]["Layers"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
+    let layers = texts(&manifest[0]["Layers"]);
+    let digests = texts(&config["rootfs"]["diff_ids"]);
+    let missing = layers
+        .iter()
+        .position(|layer| !files.contains_key(layer))
+        .filter(|place| !docker.has_layers(&digests[..=*place]));
+    if let Some(place) = missing {
+        let message = format!("open {}: no such file or directory", layers[place]);
+        return Json(json!({"errorDetail": {"message": message}, "error": message})).into_response();
+    }
     let image = FakeImage {
         id: format!("sha256:{}", config_name.trim_end_matches(".json")),
         labels: serde_json::from_value(config["config"]["Labels"].clone()).unwrap_or_default(),
         files: layers
             .iter()
-            .filter_map(|layer| files.get(&text(layer)))
+            .filter_map(|layer| files.get(layer))
             .flat_map(|layer| self::files(layer).into_keys())
             .collect(),
+        layers: digests,
     };
-    let tags = manifest[0]["RepoTags"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    for tag in &tags {
-        docker.add_image(&text(tag), image.clone());
+    for tag in texts(&manifest[0]["RepoTags"]) {
+        docker.add_image(&tag, image.clone());
     }
-    Json(json!({"stream": "Loaded image\n"})).into_response()
+    let progress = json!({
+        "status": "Loading layer", "progressDetail": {"current": 1_000_000, "total": 2_000_000},
+        "progress": "[=>  ]", "id": "a",
+    });
+    Body::from(format!("{progress}\n{}\n", json!({"stream": "Loaded image\n"}))).into_response()
 }
 
-async fn build(State(docker): State<FakeDocker>, uri: Uri, body: Bytes) -> Response {
+async fn build(
+    State(docker): State<FakeDocker>,
+    Query(query): Query<BTreeMap<String, String>>,
+    uri: Uri,
+    body: Bytes,
+) -> Response {
     docker.note(&format!("POST {}", relative(&uri)));
+    if query.get("version").is_some_and(|version| version == "2") {
+        docker.ask_session(&query["session"]).await;
+    }
     let mut inner = docker.inner();
     inner.contexts.push(files(&body).into_keys().collect());
     if let Some(action) = &inner.during_builds {
@@ -268,11 +428,50 @@ impl FakeDocker {
         self.inner().requests.push(request.to_owned());
     }
 
+    /// An image of the engine lies on the same layers; containerd does not look for one.
+    fn has_layers(&self, digests: &[String]) -> bool {
+        let inner = self.inner();
+        let starts = |image: &FakeImage| image.layers.starts_with(digests);
+        !inner.containerd && inner.images.values().any(starts)
+    }
+
+    async fn ask_session(&self, id: &str) {
+        let wanted = self.inner().wanted_secrets.clone();
+        for secret in wanted {
+            let answer = match self.session(id).await {
+                None => Err("no session".to_owned()),
+                Some(channel) => SecretsClient::new(channel)
+                    .get_secret(GetSecretRequest {
+                        id: secret,
+                        ..GetSecretRequest::default()
+                    })
+                    .await
+                    .map(|answer| answer.into_inner().data)
+                    .map_err(|status| status.code().to_string()),
+            };
+            self.inner().secrets.push(answer);
+        }
+    }
+
+    /// A client may start its build before its session is up.
+    async fn session(&self, id: &str) -> Option<Channel> {
+        for _ in 0..200 {
+            if let Some(channel) = self.inner().sessions.get(id) {
+                return Some(channel.clone());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        None
+    }
+
     fn inspect(&self, name: &str) -> Response {
         let inner = self.inner();
         let by_id = || inner.images.values().find(|image| image.id == name);
         match inner.images.get(name).or_else(by_id) {
-            Some(image) => Json(json!({"Id": image.id})).into_response(),
+            Some(image) => {
+                let root = json!({"Type": "layers", "Layers": image.layers});
+                Json(json!({"Id": image.id, "RootFS": root})).into_response()
+            }
             None => error(StatusCode::NOT_FOUND, &format!("No such image: {name}")),
         }
     }

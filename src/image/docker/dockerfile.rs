@@ -369,3 +369,6 @@ impl Heard<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -166,49 +166,69 @@ fn target(scene: &Scene<'_>, message: &str) -> Option<Finding> {
 
 /// An image that a `FROM` or a `--from` names cannot be had.
 fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
-    let unavailable = [
-        "pull access denied", "not found", "failed to resolve", "manifest unknown", "unauthorized", "no such host",
-        "dial tcp", "timeout", "denied", "invalid from flag",
+    const UNAVAILABLE: [&str; 9] = [
+        "not found",
+        "failed to resolve",
+        "manifest unknown",
+        "unauthorized",
+        "no such host",
+        "dial tcp",
+        "timeout",
+        "denied",
+        "connection refused",
     ];
-    let (instruction, image) = match &failure.at {
-        At::Vertex(name) => {
-            let wanted = name.strip_prefix("[internal] load metadata for ")?;
-            scene.instructions.iter().find_map(|found| {
-                let image = named_image(found).filter(|image| familiar(image) == wanted)?;
-                Some((found, image))
-            })?
-        }
-        At::Step(number) => {
-            let found = scene.instructions.step(*number)?;
-            (found, named_image(found)?)
-        }
-        At::Nowhere => {
-            let text = &failure.message;
-            scene.instructions.iter().find_map(|found| {
-                let image = named_image(found).filter(|image| text.contains(&familiar(image)))?;
-                Some((found, image))
-            })?
-        }
-    };
-    if !unavailable.iter().any(|words| failure.message.contains(words)) {
+    if !UNAVAILABLE.iter().any(|words| failure.message.contains(words)) {
         return None;
     }
+    let (instruction, image) = pulled(scene.instructions, failure)?;
     let place = scene.instructions.word(instruction, image);
     let stages = similar_stage(scene, image);
-    let is_name = !image.contains(['/', ':', '@', '.']);
-    if instruction.keyword != "FROM" && is_name {
+    if instruction.keyword != "FROM" && !image.contains(['/', ':', '@', '.']) {
         return Some(Finding {
             message: format!("there is neither a stage nor an image `{image}`"),
             place,
             hints: stages,
         });
     }
-    let mut hints = stages;
-    hints.push(image_hint(image, &failure.message));
     Some(Finding {
-        message: format!("the image `{image}` cannot be had: {}", brief(&failure.message)),
+        message: format!(
+            "the image `{image}` cannot be had: {}",
+            brief(&failure.message)
+        ),
         place,
-        hints,
+        hints: stages
+            .into_iter()
+            .chain([image_hint(image, &failure.message)])
+            .collect(),
+    })
+}
+
+/// The instruction that wants an image, and the image; BuildKit names only the latter.
+fn pulled<'a>(
+    instructions: &'a Instructions,
+    failure: &Failure,
+) -> Option<(&'a Instruction, &'a str)> {
+    let stages = instructions.stages();
+    let image = |found: &'a Instruction| {
+        let image = named_image(found)?;
+        let is_stage = stages.iter().any(|stage| stage.name == Some(image))
+            || image.chars().all(|c| c.is_ascii_digit());
+        (!is_stage).then_some((found, image))
+    };
+    let vertex = match &failure.at {
+        At::Step(number) => return image(instructions.step(*number)?),
+        At::Vertex(name) => name.as_str(),
+        At::Nowhere => "",
+    };
+    instructions.iter().filter_map(image).find(|(_, image)| {
+        let full = familiar(image);
+        let request = full.split_once('/').and_then(|(_, path)| {
+            let (name, tag) = path.rsplit_once(':')?;
+            Some(format!("/{name}/manifests/{tag}"))
+        });
+        vertex.contains(&full)
+            || failure.message.contains(&full)
+            || request.is_some_and(|request| failure.message.contains(&request))
     })
 }
 
@@ -254,7 +274,8 @@ fn command(instruction: &Instruction, failure: &Failure, place: Span) -> Finding
     let pattern = CODE.get_or_init(|| regex(r"(?:exit code|non-zero code): (\d+)"));
     let message = &failure.message;
     let mut hints = Vec::new();
-    if message.contains("/bin/sh") && message.contains("no such file") {
+    let no_shell = |text: &String| text.contains("/bin/sh") && text.contains("no such file");
+    if no_shell(message) || failure.tail.last().is_some_and(no_shell) {
         hints.push(
             "the image has no shell: write the command as a list, `RUN [\"program\", \"argument\"]`"
                 .to_owned(),
@@ -279,17 +300,27 @@ fn command(instruction: &Instruction, failure: &Failure, place: Span) -> Finding
     }
 }
 
-/// A source of `COPY` that is not in the context.
+/// A source of `COPY` that is not where it is copied from.
 fn missing_source(
     scene: &Scene<'_>,
     instruction: &Instruction,
     message: &str,
 ) -> Option<Finding> {
     let absent = ["not found", "no such file", "does not exist", "no source files"];
-    if instruction.flag("from").is_some() || !absent.iter().any(|words| message.contains(words)) {
+    if !absent.iter().any(|words| message.contains(words)) {
         return None;
     }
     let sources = sources(instruction);
+    if let Some(from) = instruction.flag("from") {
+        let missing = sources
+            .iter()
+            .find(|source| message.contains(inside(source)))?;
+        return Some(Finding {
+            message: format!("`{missing}` is not in `{from}`"),
+            place: scene.instructions.word(instruction, missing),
+            hints: Vec::new(),
+        });
+    }
     let missing = sources.iter().find(|source| {
         let plain = !source.contains(['$', '*', '?', '[']) && !source.contains("://");
         plain && !scene.context.has(source)
