@@ -222,3 +222,6 @@ impl Write for Cancelled {
         self.file.flush()
     }
 }
+
+#[cfg(test)]
+mod tests;

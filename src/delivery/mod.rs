@@ -26,6 +26,8 @@ mod registry_fault;
 mod route;
 mod saved;
 mod source;
+#[cfg(test)]
+mod test_images;
 mod tool;
 
 pub use deliver::{

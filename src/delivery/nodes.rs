@@ -313,3 +313,6 @@ impl Transfer<'_> {
 fn is_disk_full(ran: &Ran) -> bool {
     ran.stderr.contains("no space left on device")
 }
+
+#[cfg(test)]
+mod tests;
