@@ -86,6 +86,7 @@ struct ChannelWriter(Sender<io::Result<Bytes>>);
 
 impl Write for ChannelWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let buffer = &buffer[..buffer.len().min(CHUNK)];
         self.0
             .blocking_send(Ok(Bytes::copy_from_slice(buffer)))
             .map_err(|_| io::ErrorKind::BrokenPipe)?;

@@ -159,8 +159,10 @@ impl FakeNode {
             let manifest = document("manifest.json")?;
             let name = format!("docker.io/{}", text(&manifest[0]["RepoTags"][0]));
             let config = digest(&files[text(&manifest[0]["Config"])]);
-            self.images.insert(config.clone(), "sha256:converted".into());
-            self.images.insert(name, "sha256:converted".into());
+            // containerd makes a manifest of its own for what is no OCI image.
+            let converted = digest(&files["manifest.json"]);
+            self.images.insert(config, converted.clone());
+            self.images.insert(name, converted);
             return Ok("done".into());
         }
         let index = document("index.json")?;
