@@ -90,8 +90,8 @@ impl Client {
     }
 }
 
-/// The repository alone: an artifact has no tag.
-fn without_version(place: &Reference) -> Reference {
+/// The repository alone: what is written there has no tag.
+pub(super) fn without_version(place: &Reference) -> Reference {
     let name = format!("{}/{}", place.registry(), place.repository());
     name.parse().expect("a part of a reference is one")
 }

@@ -2,11 +2,8 @@
 
 use crate::{Descriptor, Index, Platform};
 
-/// What ARM processors run, newest first; each runs those after it.
-const ARM_VARIANTS: [&str; 4] = ["v8", "v7", "v6", "v5"];
-
-/// The image of `index` for `platform`: the same variant first, then one that also runs there. Where an entry says
-/// no platform and is the only one, it is taken.
+/// The image of `index` for `platform`: the very same first, then one with the same variant under another name, then
+/// any that runs there. Where an entry says no platform and is the only one, it is taken.
 #[must_use]
 pub fn select_platform<'a>(index: &'a Index, platform: &Platform) -> Option<&'a Descriptor> {
     let best = index
@@ -24,31 +21,13 @@ pub fn select_platform<'a>(index: &'a Index, platform: &Platform) -> Option<&'a 
     }
 }
 
-/// 0 for the variant that was asked for, more for older ones; `None` where it does not run.
-fn rank(offered: &Platform, wanted: &Platform) -> Option<usize> {
-    if offered.os != wanted.os || offered.architecture != wanted.architecture {
-        return None;
-    }
-    let (offered, wanted) = (variant(offered), variant(wanted));
-    if offered == wanted {
-        return Some(0);
-    }
-    let place = |variant: &str| ARM_VARIANTS.iter().position(|known| *known == variant);
-    // arm64 and amd64 have variants that need a newer processor; there only the very one fits.
-    match (place(wanted), place(offered)) {
-        (Some(wanted), Some(offered)) => offered.checked_sub(wanted),
-        _ => None,
-    }
-}
-
-/// The variant, or the one that is meant where none is written (containerd's rule).
-fn variant(platform: &Platform) -> &str {
-    match (&platform.variant, platform.architecture.as_str()) {
-        (Some(variant), _) if !variant.is_empty() => variant,
-        (_, "arm64") => "v8",
-        (_, "arm") => "v7",
-        (_, "amd64") => "v1",
-        _ => "",
+/// The smaller, the better; `None` where it does not run.
+fn rank(offered: &Platform, wanted: &Platform) -> Option<u8> {
+    match (offered.runs_on(wanted), wanted.runs_on(offered)) {
+        (true, _) if offered == wanted => Some(0),
+        (true, true) => Some(1),
+        (true, false) => Some(2),
+        (false, _) => None,
     }
 }
 
@@ -71,10 +50,10 @@ mod tests {
         let many: &[Option<&str>] = &[
             Some("unknown/unknown"),
             Some("linux/arm/v5"),
-            Some("linux/arm/v6"),
+            Some("linux/arm/v7"),
             Some("linux/arm64"),
             Some("linux/amd64/v3"),
-            Some("linux/amd64"),
+            Some("linux/amd64/v1"),
             None,
         ];
         for (offered, wanted, found) in [
@@ -82,13 +61,13 @@ mod tests {
             (many, "linux/amd64/v3", Some(4)),
             (many, "linux/arm64", Some(3)),
             (many, "linux/arm64/v8", Some(3)),
-            (many, "linux/arm/v7", Some(2)),
+            (many, "linux/arm", Some(2)),
             (many, "linux/arm/v5", Some(1)),
+            (many, "linux/arm/v6", None),
             (many, "linux/s390x", None),
             (many, "windows/amd64", None),
             (&[None], "linux/amd64", Some(0)),
             (&[Some("linux/arm64")], "linux/amd64", None),
-            (&[Some("linux/amd64/v3")], "linux/amd64", None),
             (&[None, None], "linux/amd64", None),
             (&[], "linux/amd64", None),
         ] {

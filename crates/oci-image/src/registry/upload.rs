@@ -1,6 +1,7 @@
 //! Blobs to a registry: not at all where it has them, from another of its repositories, or sent; and gone on with
 //! after a cut.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::header::{CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
@@ -53,9 +54,7 @@ impl Client {
             source,
             meter: Arc::new(Meter::new(Arc::clone(&self.observer), blob)),
         };
-        let others = known.iter().filter(|name| **name != upload.repository.name);
-        let others: Vec<String> = others.take(MOUNTS).cloned().collect();
-        let outcome = upload.run(&others).await?;
+        let outcome = upload.run(&mut known).await?;
         known.insert(upload.repository.name.clone());
         upload.meter.ended(outcome);
         Ok(outcome)
@@ -94,16 +93,21 @@ struct Course {
 }
 
 impl Upload<'_> {
-    async fn run(&self, others: &[String]) -> Result<Outcome, RegistryError> {
+    async fn run(&self, known: &mut BTreeSet<String>) -> Result<Outcome, RegistryError> {
         if self.client.has_blob(&self.repository, self.blob).await? {
             return Ok(Outcome::Existing);
         }
+        known.remove(&self.repository.name);
         let mut session = None;
-        for other in others {
-            match self.mount(other).await? {
+        for _ in 0..MOUNTS {
+            let Some(other) = known.first().cloned().filter(|_| session.is_none()) else {
+                break;
+            };
+            match self.mount(&other).await? {
                 Mount::Done => return Ok(Outcome::Mounted),
                 Mount::Declined(started) => session = started,
             }
+            known.remove(&other);
         }
         self.transfer(session).await?;
         Ok(Outcome::Uploaded)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod image;
 mod login;
 mod protocol;
 mod pull;
