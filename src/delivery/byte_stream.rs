@@ -1,15 +1,17 @@
-//! From code that writes to what is sent: blocking writers on a thread of their own, their bytes as a stream.
+//! Between code that blocks, on threads of its own, and streams: what a writer writes is sent, what comes is read.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
-use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::image::progress::Task;
 
 use super::moved::Bytes as Size;
+use super::source::blocking;
 
 const CHUNK: usize = 256 * 1024;
 /// Chunks between the thread and the receiver.
@@ -39,10 +41,52 @@ where
     }))
 }
 
+/// Gives `read` the bytes of a stream as they come; it runs on a thread for blocking work and may end early.
+pub(super) async fn read_by<T: Send + 'static>(
+    mut stream: impl Stream<Item = io::Result<Bytes>> + Unpin,
+    read: impl FnOnce(&mut dyn Read) -> T + Send + 'static,
+) -> T {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let reading = blocking(move || {
+        read(&mut ChannelReader {
+            receiver,
+            rest: Bytes::new(),
+        })
+    });
+    let sending = async move {
+        while let Some(chunk) = stream.next().await {
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::join!(sending, reading).1
+}
+
+struct ChannelReader {
+    receiver: Receiver<io::Result<Bytes>>,
+    rest: Bytes,
+}
+
+impl Read for ChannelReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.receiver.blocking_recv() {
+                None => return Ok(0),
+                Some(chunk) => self.rest = chunk?,
+            }
+        }
+        let length = buffer.len().min(self.rest.len());
+        self.rest.copy_to_slice(&mut buffer[..length]);
+        Ok(length)
+    }
+}
+
 struct ChannelWriter(Sender<io::Result<Bytes>>);
 
 impl Write for ChannelWriter {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let buffer = &buffer[..buffer.len().min(CHUNK)];
         self.0
             .blocking_send(Ok(Bytes::copy_from_slice(buffer)))
             .map_err(|_| io::ErrorKind::BrokenPipe)?;
@@ -88,7 +132,7 @@ impl<'a> Meter<'a> {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{StreamExt, TryStreamExt};
+    use futures_util::TryStreamExt;
 
     use super::*;
 
@@ -115,6 +159,27 @@ mod tests {
             found.push(chunk.map_err(|error| error.to_string()));
         }
         assert_eq!(found, [Err("torn".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_read_to_its_end_or_its_error() {
+        let chunks = |last| {
+            let chunks = [Ok(Bytes::from_static(b"ab")), Ok(Bytes::new()), last];
+            stream::iter(chunks)
+        };
+        let read = |stream| {
+            read_by(stream, |reader| {
+                let mut content = String::new();
+                let result = reader.read_to_string(&mut content);
+                result.map_err(|error| error.to_string()).map(|_| content)
+            })
+        };
+        let whole = read(chunks(Ok(Bytes::from_static(b"c")))).await;
+        assert_eq!(whole, Ok("abc".to_owned()));
+        let torn = read(chunks(Err(io::Error::other("torn")))).await;
+        assert_eq!(torn, Err("torn".to_owned()));
+        let endless = stream::repeat_with(|| Ok(Bytes::from_static(&[0; 1024])));
+        assert_eq!(read_by(endless, |_| "early").await, "early");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::stack::ServiceName;
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
 use super::route::{ClusterFacts, EngineFacts, Route};
-use super::{docker, files, minikube, nodes, registry};
+use super::{archive_file, docker, layout_folder, minikube, nodes, registry};
 
 /// An image that is to be somewhere else.
 #[derive(Clone, Debug)]
@@ -121,8 +121,8 @@ pub async fn deliver(
     let images = match route {
         Route::SharedEngine | Route::Engine => docker::deliver(images, context).await?,
         Route::Registry(_) => registry::deliver(images, context).await?,
-        Route::OciLayout(folder) => files::deliver_layout(images, folder, context).await?,
-        Route::Archive(file) => files::deliver_archive(images, file, context).await?,
+        Route::OciLayout(folder) => layout_folder::deliver(images, folder, context).await?,
+        Route::Archive(file) => archive_file::deliver(images, file, context).await?,
         Route::Minikube { profile } => minikube::deliver(images, profile, context).await?,
         Route::Kind { .. } | Route::K3d { .. } => nodes::deliver(images, route, context).await?,
     };

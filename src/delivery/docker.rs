@@ -13,7 +13,7 @@ use crate::stack::ServiceName;
 use super::byte_stream::written_by;
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::write_docker_archive_of;
+use super::docker_archive::{ArchiveImage, write_docker_archive};
 use super::moved::Moved;
 use super::names::familiar;
 use super::source::{Opened, open};
@@ -70,7 +70,14 @@ async fn load(
         present.clone_into(&mut left_out.lock().unwrap_or_else(PoisonError::into_inner));
         let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
         let (name, present) = (familiar(&image.reference), present.clone());
-        written_by(move |writer| write_docker_archive_of(&layout, &stored, &name, &present, writer))
+        written_by(move |writer| {
+            let image = ArchiveImage {
+                layout: &layout,
+                image: &stored,
+                name: &name,
+            };
+            write_docker_archive(&[image], &present, writer)
+        })
     };
     let progress = |message: &str| task.progress(message);
     load_image(engine, &diff_ids, archive, &progress)
@@ -115,4 +122,55 @@ async fn present_id(image: &Delivery, engine: &Engine) -> Result<Option<String>,
 fn engine_error(image: &Delivery) -> impl FnOnce(DockerError) -> DeliveryError {
     let action = format!("find {}", familiar(&image.reference));
     move |source| DeliveryError::Engine { action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use test_support::docker::FakeDocker;
+
+    use super::*;
+    use crate::delivery::Delivered;
+    use crate::delivery::test_images::{TestContext, TestStore};
+
+    #[tokio::test]
+    async fn an_image_is_loaded_once() {
+        let (fake, store) = (FakeDocker::default(), TestStore::new());
+        let context = TestContext::with_engine(fake.client());
+        let images = [store.delivery("", "a", &["base", "binary"])];
+        let delivered = deliver(&images, &context.context()).await.unwrap();
+        let Delivered::Moved(moved) = delivered["a"].outcome else {
+            panic!("{delivered:?}");
+        };
+        assert_eq!((moved.layers, moved.bytes), (2, moved.of));
+        let loaded = &fake.images()["seedling/a:1"];
+        let id = store.image("a", &["base", "binary"]).id();
+        assert_eq!(loaded.id, id.to_string());
+        assert_eq!(loaded.files, ["base", "binary"]);
+        let again = deliver(&images, &context.context()).await.unwrap();
+        assert_eq!(again["a"].outcome, Delivered::Present);
+        let loads = fake.requests().into_iter().filter(|line| line.contains("/load"));
+        assert_eq!(loads.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_built_is_there() {
+        let fake = FakeDocker::default();
+        let context = TestContext::with_engine(fake.client());
+        let mut image = TestStore::new().delivery("", "a", &["base"]);
+        image.source = Source::Engine {
+            reference: "seedling/a:1".into(),
+            id: "sha256:1".into(),
+        };
+        let delivered = deliver(&[image], &context.context()).await.unwrap();
+        assert_eq!(delivered["a"].outcome, Delivered::Present);
+        assert!(fake.requests().is_empty());
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_there_is_no_way() {
+        let context = TestContext::default();
+        let image = [TestStore::new().delivery("", "a", &["base"])];
+        let error = deliver(&image, &context.context()).await.unwrap_err();
+        assert!(matches!(error, DeliveryError::NoEngine), "{error}");
+    }
 }

@@ -72,3 +72,59 @@ impl Copy {
         Ok(Some(moved))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::delivery::Delivered;
+    use crate::delivery::test_images::{TestContext, TestStore};
+
+    #[tokio::test]
+    async fn images_are_copied_once() {
+        let (store, context) = (TestStore::new(), TestContext::default());
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("out");
+        let images = [store.delivery("", "a", &["base", "binary"])];
+        let delivered = deliver(&images, &to, &context.context()).await.unwrap();
+        let Delivered::Moved(moved) = delivered["a"].outcome else {
+            panic!("{delivered:?}");
+        };
+        assert_eq!((moved.layers, moved.bytes), (2, moved.of));
+        let layout = Layout::open(&to).unwrap();
+        let found = layout.resolve("docker.io/seedling/a:1").unwrap().unwrap();
+        layout.verify(&found).unwrap();
+        let again = deliver(&images, &to, &context.context()).await.unwrap();
+        assert_eq!(again["a"].outcome, Delivered::Present);
+
+        let changed = [store.delivery("", "a", &["base", "new binary"])];
+        let delivered = deliver(&changed, &to, &context.context()).await.unwrap();
+        let Delivered::Moved(moved) = delivered["a"].outcome else {
+            panic!("{delivered:?}");
+        };
+        assert_eq!(moved.layers, 1);
+    }
+
+    #[tokio::test]
+    async fn a_folder_of_somebody_else_is_left_alone() {
+        let (store, context) = (TestStore::new(), TestContext::default());
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "x").unwrap();
+        let images = [store.delivery("", "a", &["base"])];
+        let error = deliver(&images, folder.path(), &context.context())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(
+                error,
+                DeliveryError::Layout {
+                    source: LayoutError::Foreign(_),
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

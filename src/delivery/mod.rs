@@ -1,14 +1,45 @@
 //! Delivery: how built images get to where the cluster finds them.
 //!
-//! [`route`] decides before anything is applied; [`deliver`] moves what is not there.
+//! [`route`] and [`Destination`] decide where to before anything is applied; [`deliver`] moves what is not there.
 
+mod archive_file;
+mod byte_stream;
+mod credentials;
+mod ctr;
 mod deliver;
 mod delivery_error;
+mod destination;
+mod docker;
+mod docker_archive;
+mod exec;
+mod insecure;
+mod layout_folder;
+mod minikube;
+mod moved;
+mod names;
+mod node_archive;
+mod nodes;
 mod push;
+mod push_failure;
+mod registry;
+mod registry_fault;
 mod route;
+mod saved;
+mod source;
+#[cfg(test)]
+mod test_images;
 mod tool;
 
-pub use deliver::{Delivered, DeliveryContext, DeliveryReport, deliver, engine_facts};
-pub use delivery_error::{DeliveryError, PushFailure};
-pub use push::is_in_registry;
-pub use route::{ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, route};
+pub use deliver::{
+    Delivered, DeliveredImage, Delivery, DeliveryContext, DeliveryReport, Source, deliver,
+    engine_facts,
+};
+pub use delivery_error::DeliveryError;
+pub use destination::{Destination, InvalidDestination, NoRegistry};
+pub use moved::Moved;
+pub use push_failure::PushFailure;
+pub use registry::find_in_registry;
+pub use route::{
+    ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, check_visible, route,
+};
+pub use saved::SavedError;

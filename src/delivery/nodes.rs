@@ -21,9 +21,10 @@ use super::byte_stream::{Meter, written_by};
 use super::ctr::{self, NodeContent};
 use super::deliver::{Delivered, DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::write_docker_archive_of;
+use super::docker_archive::{ArchiveImage, write_docker_archive};
 use super::exec::{self, ExecError, Ran};
 use super::moved::Moved;
+use super::names::familiar;
 use super::node_archive::write_node_archive;
 use super::route::Route;
 use super::source::{Opened, open};
@@ -274,9 +275,15 @@ impl Transfer<'_> {
     /// As every containerd reads it, uncompressed.
     async fn complete(&self) -> Result<Ran, DeliveryError> {
         let (layout, image) = (self.opened.layout.clone(), Arc::clone(&self.opened.image));
-        let name = self.name.to_owned();
-        let archive =
-            written_by(move |writer| write_docker_archive_of(&layout, &image, &name, writer));
+        let name = familiar(&self.image.reference);
+        let archive = written_by(move |writer| {
+            let image = ArchiveImage {
+                layout: &layout,
+                image: &image,
+                name: &name,
+            };
+            write_docker_archive(&[image], &BTreeSet::new(), writer)
+        });
         self.import(archive, self.opened.whole().of).await
     }
 
@@ -306,3 +313,6 @@ impl Transfer<'_> {
 fn is_disk_full(ran: &Ran) -> bool {
     ran.stderr.contains("no space left on device")
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,18 +36,13 @@ impl Push<'_> {
     /// Pushes what the registry does not have, and asks for the digest that it has got there.
     pub(super) async fn run(&self, config: &DockerConfig) -> Result<DeliveredImage, DeliveryError> {
         let login = config.credentials(self.reference.registry()).await?;
-        let delivered = match self.digest(login.clone()).await {
-            Ok(Some(digest)) => {
-                return Ok(DeliveredImage::present().pinned(self.reference.pinned(digest)));
-            }
-            Ok(None) => DeliveredImage::moved(self.push(login.clone()).await?),
-            Err(error) => return Err(error),
-        };
-        Ok(match self.digest(login).await? {
-            Some(digest) => delivered.pinned(self.reference.pinned(digest)),
-            // The registry let it in and does not show it: pods find out by the tag.
-            None => delivered,
-        })
+        if let Some(found) = self.find(login.clone()).await? {
+            return Ok(found);
+        }
+        let moved = DeliveredImage::moved(self.push(login.clone()).await?);
+        // A registry that does not show what it let in: pods find out by the tag.
+        let pinned = self.find(login).await?.and_then(|found| found.pinned);
+        Ok(DeliveredImage { pinned, ..moved })
     }
 
     async fn push(&self, login: Option<DockerCredentials>) -> Result<Moved, DeliveryError> {
@@ -73,12 +68,22 @@ impl Push<'_> {
         })
     }
 
-    /// What the registry has under the tag. A tag is the digest of an image's inputs: one that is there need not be
-    /// pushed.
-    async fn digest(&self, login: Option<DockerCredentials>) -> Result<Option<Digest>, DeliveryError> {
+    /// What the registry has. A tag is the digest of an image's inputs: one that is there need not be pushed.
+    async fn find(
+        &self,
+        login: Option<DockerCredentials>,
+    ) -> Result<Option<DeliveredImage>, DeliveryError> {
         let name = familiar(self.reference);
         match self.docker.inspect_registry_image(&name, login).await {
-            Ok(found) => Ok(found.descriptor.digest.and_then(|digest| digest.parse().ok())),
+            Ok(found) => {
+                let digest: Option<Digest> =
+                    found.descriptor.digest.and_then(|digest| digest.parse().ok());
+                let pinned = digest.map(|digest| self.reference.pinned(digest));
+                Ok(Some(DeliveredImage {
+                    pinned,
+                    ..DeliveredImage::present()
+                }))
+            }
             Err(DockerError::DockerResponseServerError { message, .. })
                 if !PushFailure::of(&message).is_hopeless() =>
             {
@@ -125,7 +130,7 @@ impl Sent {
             "Layer already exists" => self.present += 1,
             status if status.starts_with("Mounted from") => self.present += 1,
             "Pushing" => {
-                let size = detail.and_then(|detail| detail.total?.try_into().ok());
+                let size: Option<u64> = detail.and_then(|detail| detail.total?.try_into().ok());
                 self.sizes.extend(size);
             }
             _ => {}
@@ -149,7 +154,7 @@ impl std::fmt::Display for Sent {
 mod tests {
     use std::fs;
 
-    use test_support::docker::{FakeDocker, FakeImage};
+    use test_support::docker::{FakeDocker, FakeImage, REGISTRY_DIGEST};
 
     use super::*;
     use crate::delivery::Delivered;
@@ -181,10 +186,13 @@ mod tests {
     #[tokio::test]
     async fn an_image_is_pushed_once() {
         let fake = with_image();
-        let Delivered::Moved(moved) = push(&fake, "{}").await.unwrap().outcome else {
+        let delivered = push(&fake, "{}").await.unwrap();
+        let Delivered::Moved(moved) = delivered.outcome else {
             panic!("it was not there");
         };
         assert_eq!(moved.layers, 1);
+        let pinned = delivered.pinned.map(|reference| reference.to_string());
+        assert_eq!(pinned, Some(format!("{REFERENCE}@{REGISTRY_DIGEST}")));
         assert_eq!(fake.pushed(), [REFERENCE]);
         let again = push(&fake, "{}").await.unwrap();
         assert_eq!(again.outcome, Delivered::Present);

@@ -313,3 +313,6 @@ fn fault(service: &ServiceName) -> impl FnOnce(RegistryError) -> DeliveryError {
     let service = service.clone();
     move |source| DeliveryError::Registry { service, source }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,14 @@ use std::sync::Arc;
 use futures_util::TryStreamExt;
 use oci_image::{Layout, StoredImage};
 use tempfile::TempDir;
-use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::image::progress::Task;
 
-use super::byte_stream::Meter;
+use super::byte_stream::{Meter, read_by};
 use super::deliver::{Delivery, DeliveryContext, Source};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
 use super::saved::{SavedError, import_saved};
-
-/// Between the engine and the thread that reads what it sends.
-const PIPE: usize = 256 * 1024;
 
 /// An image whose blobs can be read.
 pub(super) struct Opened {
@@ -90,26 +86,15 @@ async fn save(
         .export_image(reference)
         .map_err(io::Error::other)
         .inspect_ok(|chunk| meter.add(chunk.len()));
-    let (mut chunks, reader) = tokio::io::duplex(PIPE);
-    let read = blocking(move || read_saved(SyncIoBridge::new(reader)));
-    let copy = async move {
-        let mut archive = StreamReader::new(Box::pin(archive));
-        tokio::io::copy_buf(&mut archive, &mut chunks).await
-    };
-    let (copied, opened) = tokio::join!(copy, read);
-    let source = match (copied, opened) {
-        // A reader that ended early has the reason.
-        (Err(error), _) if error.kind() != io::ErrorKind::BrokenPipe => SavedError::Read(error),
-        (_, Err(error)) => error,
-        (_, Ok(opened)) => return Ok(opened),
-    };
-    Err(DeliveryError::Saved {
-        service: image.service.clone(),
-        source,
-    })
+    read_by(Box::pin(archive), read_saved)
+        .await
+        .map_err(|source| DeliveryError::Saved {
+            service: image.service.clone(),
+            source,
+        })
 }
 
-fn read_saved(reader: impl Read) -> Result<Opened, SavedError> {
+fn read_saved(reader: &mut dyn Read) -> Result<Opened, SavedError> {
     let folder = tempfile::tempdir().map_err(SavedError::Read)?;
     let layout = Layout::open(folder.path())?;
     let image = import_saved(&layout, reader)?;

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 use crate::image::process::{self, ProcessError};
 use crate::image::progress::{Tail, Task};
 
+use super::archive_file;
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source};
 use super::delivery_error::DeliveryError;
-use super::files;
 use super::moved::Moved;
 use super::names::{familiar, is_on_every_node};
 use super::route::Route;
@@ -43,8 +43,9 @@ pub(super) async fn load(
         ));
     }
     let opened = open(image, context, task).await?;
-    let file = files::temporary_archive(&opened, &familiar(&image.reference)).await?;
-    let (tool, arguments) = command(route, &Cargo::File(file.path()));
+    let name = familiar(&image.reference);
+    let (file, opened) = archive_file::temporary(opened, name, context.cancel).await?;
+    let (tool, arguments) = command(route, &Cargo::File(&file));
     run(tool, &arguments, task, context.cancel).await?;
     Ok(DeliveredImage::moved(opened.all()))
 }

@@ -36,6 +36,10 @@ pub type Carrier = Arc<
         + Sync,
 >;
 
+/// The digest of everything in the registry that the engine pushes to.
+pub const REGISTRY_DIGEST: &str =
+    "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
 /// What the engine has and what was asked of it; clones share it.
 #[derive(Clone, Default)]
 pub struct FakeDocker(Arc<Mutex<Inner>>);
@@ -511,7 +515,7 @@ impl FakeDocker {
 
     fn distribution(&self, name: &str) -> Response {
         if self.inner().pushed.contains_key(name) {
-            let descriptor = json!({"mediaType": "m", "digest": "sha256:0", "size": 1});
+            let descriptor = json!({"mediaType": "m", "digest": REGISTRY_DIGEST, "size": 1});
             return Json(json!({"Descriptor": descriptor, "Platforms": []})).into_response();
         }
         let refused = self.inner().push_error.clone();
