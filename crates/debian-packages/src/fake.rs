@@ -261,6 +261,7 @@ impl FakeArchive {
             architecture: "amd64".to_owned(),
             packages: packages.iter().map(|&name| name.to_owned()).collect(),
             exclude: Default::default(),
+            without_dependencies: Default::default(),
         }
     }
 

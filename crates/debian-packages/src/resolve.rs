@@ -43,6 +43,8 @@ pub(crate) struct Wanted<'a> {
     /// Names, also of the form `name=version`.
     pub(crate) packages: &'a [String],
     pub(crate) exclude: &'a BTreeSet<String>,
+    /// Packages whose dependencies are not followed.
+    pub(crate) alone: &'a BTreeSet<String>,
 }
 
 /// The packages that were found, and what was left out.
@@ -58,6 +60,7 @@ pub(crate) struct Resolution {
 pub(crate) fn resolve(packages: &dyn Packages, wanted: Wanted<'_>) -> Result<Resolution, ResolveError> {
     let mut solver = Solver {
         options: Options::new(packages, wanted.exclude),
+        alone: wanted.alone,
         steps: 0,
         first_failure: None,
     };
@@ -105,6 +108,7 @@ enum Stop {
 
 struct Solver<'a> {
     options: Options<'a>,
+    alone: &'a BTreeSet<String>,
     steps: u32,
     /// Of the preferred choices: what a reader expects to be told.
     first_failure: Option<(Failure, State)>,
@@ -121,14 +125,14 @@ impl Solver<'_> {
             let last = candidates.pop();
             for candidate in candidates {
                 let mut branch = state.clone();
-                branch.take(candidate, &open);
+                branch.take(candidate, &open, self.alone);
                 match self.solve(branch) {
                     Err(Stop::DeadEnd) => self.count_step(&open, &state)?,
                     other => return other,
                 }
             }
             match last {
-                Some(candidate) => state.take(candidate, &open),
+                Some(candidate) => state.take(candidate, &open, self.alone),
                 None => {
                     let failure = Failure::new(open, conflict);
                     return Err(self.dead_end(failure, state));
@@ -164,19 +168,21 @@ enum Candidate {
 }
 
 impl State {
-    fn take(&mut self, candidate: Candidate, open: &Open) {
+    fn take(&mut self, candidate: Candidate, open: &Open, alone: &BTreeSet<String>) {
         match candidate {
             Candidate::LeftOut(name) => {
                 let by = open.by.clone().unwrap_or_default();
                 self.left_out.entry(name).or_default().insert(by);
             }
             Candidate::Package(package) => {
-                for group in &package.depends {
-                    self.open.push_back(Open {
-                        group: group.clone(),
-                        by: Some(package.name.clone()),
-                    });
-                }
+                let depends = match alone.contains(&package.name) {
+                    true => &[][..],
+                    false => &package.depends,
+                };
+                self.open.extend(depends.iter().map(|group| Open {
+                    group: group.clone(),
+                    by: Some(package.name.clone()),
+                }));
                 self.by.insert(package.name.clone(), open.by.clone());
                 self.chosen.insert(package.name.clone(), package);
             }

@@ -3,7 +3,7 @@
 //! Run by hand with `cargo test -p debian-packages --release --test debian -- --ignored --nocapture`;
 //! `DEBIAN_TEST_CACHE` names a folder that is kept between runs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::time::Instant;
 
@@ -21,19 +21,23 @@ struct Image {
 }
 
 /// What only maintainer scripts and init systems need.
-const NEVER: [&str; 12] = [
+const NEVER: [&str; 9] = [
     "adduser",
-    "awk",
     "debconf",
+    "dpkg",
     "init-system-helpers",
-    "logrotate",
     "lsb-base",
-    "mawk",
-    "passwd",
     "perl",
-    "perl-base",
-    "sysvinit-utils",
-    "ucf",
+    "readline-common",
+    "sensible-utils",
+    "tar",
+];
+
+/// Of which single files are taken.
+const PARTS: [(&str, &[&str]); 3] = [
+    ("base-files", &["/etc/os-release", "/usr/lib/os-release", "/etc/debian_version"]),
+    ("libc-bin", &["/usr/lib/locale"]),
+    ("util-linux", &["/usr/bin/flock"]),
 ];
 
 const IMAGES: [Image; 4] = [
@@ -41,16 +45,17 @@ const IMAGES: [Image; 4] = [
         name: "redis",
         packages: &["redis-server", "redis-sentinel"],
         exclude: &[],
-        drop: &["/etc/redis", "/usr/share/lua"],
+        drop: &["/etc/default", "/etc/logrotate.d", "/etc/redis", "/usr/share/lua"],
     },
     Image {
         name: "postgres",
-        packages: &["postgresql-15"],
-        exclude: &["libllvm14", "postgresql-common", "postgresql-client-common", "locales", "ssl-cert"],
+        packages: &["postgresql-15", "postgresql-client-15"],
+        exclude: &["libllvm14", "locales", "postgresql-client-common", "postgresql-common", "ssl-cert"],
         drop: &[
             "/usr/lib/postgresql/15/lib/bitcode",
             "/usr/lib/postgresql/15/lib/llvmjit*",
             "/usr/lib/postgresql/15/lib/pgxs",
+            "/usr/sbin",
             "/usr/share/postgresql/15/man",
             "/usr/share/zoneinfo/posix",
             "/usr/share/zoneinfo/right",
@@ -60,13 +65,25 @@ const IMAGES: [Image; 4] = [
         name: "haproxy",
         packages: &["haproxy"],
         exclude: &[],
-        drop: &["/etc/logrotate.d", "/etc/rsyslog.d"],
+        drop: &["/etc/default", "/etc/logrotate.d", "/etc/rsyslog.d", "/usr/share/vim"],
     },
     Image {
         name: "prometheus",
         packages: &["prometheus"],
-        exclude: &[],
-        drop: &["/etc/logrotate.d"],
+        exclude: &[
+            "fonts-glyphicons-halflings",
+            "libjs-bootstrap",
+            "libjs-bootstrap4",
+            "libjs-eonasdan-bootstrap-datetimepicker",
+            "libjs-jquery",
+            "libjs-jquery-hotkeys",
+            "libjs-moment",
+            "libjs-moment-timezone",
+            "libjs-mustache",
+            "libjs-popper.js",
+            "libjs-rickshaw",
+        ],
+        drop: &["/etc/default", "/etc/logrotate.d", "/usr/bin/promtool"],
     },
 ];
 
@@ -75,23 +92,21 @@ fn owned(names: &[&str]) -> Vec<String> {
 }
 
 fn request(image: &Image, architecture: &str) -> Request {
-    let extra = ["base-files", "busybox-static", "util-linux"];
-    let exclude: BTreeSet<String> = NEVER.iter().chain(image.exclude).map(|&name| name.to_owned()).collect();
+    let set = |names: &[&str]| -> BTreeSet<String> { owned(names).into_iter().collect() };
+    let parts = PARTS.map(|(name, _)| name);
     Request {
         sources: Source::debian("bookworm"),
         architecture: architecture.to_owned(),
-        packages: owned(&[image.packages, &extra].concat()),
-        exclude,
+        packages: owned(&[image.packages, &["busybox-static"], &parts].concat()),
+        exclude: set(&[&NEVER[..], image.exclude].concat()),
+        without_dependencies: set(&parts),
     }
 }
 
 fn options(image: &Image) -> TreeOptions {
     TreeOptions {
         drop: owned(image.drop),
-        only: BTreeMap::from([
-            ("util-linux".to_owned(), owned(&["/usr/bin/flock"])),
-            ("base-files".to_owned(), owned(&["/etc/os-release", "/usr/lib/os-release", "/etc/debian_version"])),
-        ]),
+        only: PARTS.map(|(name, paths)| (name.to_owned(), owned(paths))).into(),
         accounts: Accounts {
             users: vec![Account {
                 name: "app".to_owned(),

@@ -43,6 +43,7 @@ fn try_resolve(archive: &Archive, packages: &[&str], exclude: &[&str]) -> Result
     let wanted = Wanted {
         packages: &packages,
         exclude: &exclude,
+        alone: &BTreeSet::new(),
     };
     resolve(archive, wanted)
 }
@@ -156,6 +157,21 @@ fn what_is_excluded_is_recorded_and_not_replaced() {
         chosen(&archive, &["one", "two"], &["sysusers", "debconf", "perl"]),
         "lib 1, one 1, systemd 1, two 1, -debconf (one), -perl (one two)"
     );
+}
+
+#[test]
+fn a_package_may_come_without_what_it_depends_on() {
+    let archive = Archive::new(&[
+        "Package: tools\nVersion: 1\nDepends: mount, pam\n\nPackage: pam\nVersion: 1\n\n\
+         Package: mount\nVersion: 1\n\nPackage: app\nVersion: 1\nDepends: tools, pam",
+    ]);
+    let wanted = Wanted {
+        packages: &["app".to_owned()],
+        exclude: &BTreeSet::new(),
+        alone: &BTreeSet::from(["tools".to_owned()]),
+    };
+    let names: Vec<_> = resolve(&archive, wanted).unwrap().packages.into_keys().collect();
+    assert_eq!(names, ["app", "pam", "tools"], "what others need stays");
 }
 
 #[test]
