@@ -1,10 +1,14 @@
 //! The image configuration (OCI image spec, `config.md`; Docker 20.10 reads the same).
 
-use std::collections::BTreeMap;
+mod file;
 
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Platform};
+
+pub use file::{ConfigFile, InvalidConfig};
 
 /// How a container of the image runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,12 +17,41 @@ pub struct RunConfig {
     pub user: String,
     /// Program and fixed arguments.
     pub entrypoint: Vec<String>,
+    /// Arguments that who starts the container may replace; the program, where there is no entrypoint.
+    pub cmd: Vec<String>,
     /// Environment variables.
     pub env: BTreeMap<String, String>,
     /// Such as `org.opencontainers.image.title`.
     pub labels: BTreeMap<String, String>,
     /// Where the program starts; empty: `/`.
     pub working_dir: String,
+    /// What asks the program to end, such as `SIGINT`; empty: `SIGTERM`.
+    pub stop_signal: String,
+    /// `PORT/PROTOCOL`, for information.
+    pub exposed_ports: BTreeSet<String>,
+    /// Folders that are to lie on volumes.
+    pub volumes: BTreeSet<String>,
+}
+
+/// A step in the making of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// When, as RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// The command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub author: Option<String>,
+    /// Free text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// It changed the configuration only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub empty_layer: bool,
 }
 
 /// Everything about an image but its layers' content. The same value gives the same bytes.
@@ -36,23 +69,40 @@ impl ImageConfig {
     /// The JSON document for an image of these layers: (digest of the uncompressed tar, what made it).
     #[must_use]
     pub fn to_json(&self, layers: &[(Digest, &str)]) -> Vec<u8> {
+        self.document(&[], &[], layers)
+    }
+
+    /// The JSON document for an image of these layers on those of `base`. What of the base's run configuration is to
+    /// hold here too is in `self` already.
+    #[must_use]
+    pub fn to_json_on(&self, base: &ConfigFile, layers: &[(Digest, &str)]) -> Vec<u8> {
+        self.document(&base.diff_ids, &base.history, layers)
+    }
+
+    fn document(
+        &self,
+        base_layers: &[Digest],
+        base_history: &[History],
+        layers: &[(Digest, &str)],
+    ) -> Vec<u8> {
         let created = rfc3339(self.created);
+        let own_history = layers.iter().map(|(_, created_by)| History {
+            created: Some(created.clone()),
+            created_by: Some((*created_by).to_owned()),
+            ..History::default()
+        });
+        let own_layers = layers.iter().map(|(diff_id, _)| *diff_id);
         let document = Document {
             architecture: &self.platform.architecture,
             config: Run::from(&self.run),
             created: &created,
-            history: layers
-                .iter()
-                .map(|(_, created_by)| History {
-                    created: &created,
-                    created_by,
-                })
-                .collect(),
+            history: base_history.iter().cloned().chain(own_history).collect(),
             os: &self.platform.os,
             rootfs: RootFs {
-                diff_ids: layers.iter().map(|(diff_id, _)| *diff_id).collect(),
+                diff_ids: base_layers.iter().copied().chain(own_layers).collect(),
                 kind: "layers",
             },
+            variant: self.platform.variant.as_deref(),
         };
         serde_json::to_vec(&document).expect("strings, lists and maps with string keys")
     }
@@ -63,46 +113,62 @@ struct Document<'a> {
     architecture: &'a str,
     config: Run<'a>,
     created: &'a str,
-    history: Vec<History<'a>>,
+    history: Vec<History>,
     os: &'a str,
     rootfs: RootFs,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Run<'a> {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    entrypoint: Vec<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    cmd: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    entrypoint: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     env: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    exposed_ports: BTreeMap<&'a str, Nothing>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: &'a BTreeMap<String, String>,
     #[serde(skip_serializing_if = "str::is_empty")]
+    stop_signal: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
     user: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    volumes: BTreeMap<&'a str, Nothing>,
     #[serde(skip_serializing_if = "str::is_empty")]
     working_dir: &'a str,
 }
 
+/// Sets are objects with empty values, as Go writes `map[string]struct{}`.
+#[derive(Serialize)]
+struct Nothing {}
+
 impl<'a> From<&'a RunConfig> for Run<'a> {
     fn from(run: &'a RunConfig) -> Self {
         Self {
-            entrypoint: run.entrypoint.iter().map(String::as_str).collect(),
+            cmd: &run.cmd,
+            entrypoint: &run.entrypoint,
             env: run
                 .env
                 .iter()
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
+            exposed_ports: as_object(&run.exposed_ports),
             labels: &run.labels,
+            stop_signal: &run.stop_signal,
             user: &run.user,
+            volumes: as_object(&run.volumes),
             working_dir: &run.working_dir,
         }
     }
 }
 
-#[derive(Serialize)]
-struct History<'a> {
-    created: &'a str,
-    created_by: &'a str,
+fn as_object(set: &BTreeSet<String>) -> BTreeMap<&str, Nothing> {
+    set.iter().map(|name| (name.as_str(), Nothing {})).collect()
 }
 
 #[derive(Serialize)]
@@ -156,7 +222,7 @@ mod tests {
                 entrypoint: vec!["/birthday".into()],
                 env: [("A".into(), "b=c".into())].into(),
                 labels: [("org.opencontainers.image.title".into(), "birthday".into())].into(),
-                working_dir: String::new(),
+                ..RunConfig::default()
             },
         };
         let json: serde_json::Value =
@@ -180,5 +246,54 @@ mod tests {
                 },
             })
         );
+    }
+
+    #[test]
+    fn an_image_on_another_has_its_layers_first_and_reads_back() {
+        let base = ConfigFile::parse(
+            br#"{"architecture":"arm64","os":"linux","created":"2024-01-01T00:00:00Z",
+                "history":[{"created_by":"ADD /"},{"created_by":"ENV A","empty_layer":true}],
+                "rootfs":{"type":"layers",
+                "diff_ids":["sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"]}}"#,
+        )
+        .unwrap();
+        let config = ImageConfig {
+            platform: "linux/arm64/v8".parse().unwrap(),
+            created: 1,
+            run: RunConfig {
+                cmd: vec!["serve".into()],
+                stop_signal: "SIGINT".into(),
+                exposed_ports: ["8080/tcp".into()].into(),
+                volumes: ["/data".into()].into(),
+                working_dir: "/srv".into(),
+                ..RunConfig::default()
+            },
+        };
+        let bytes = config.to_json_on(&base, &[(Digest::of(b""), "stackctl")]);
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(
+            text.contains(concat!(
+                r#""config":{"Cmd":["serve"],"ExposedPorts":{"8080/tcp":{}},"StopSignal":"SIGINT","#,
+                r#""Volumes":{"/data":{}},"WorkingDir":"/srv"}"#
+            )),
+            "{text}"
+        );
+        let read = ConfigFile::parse(&bytes).unwrap();
+        assert_eq!(read.diff_ids, [Digest::of(b"abc"), Digest::of(b"")]);
+        let steps: Vec<_> = read
+            .history
+            .iter()
+            .map(|step| (step.created_by.as_deref(), step.empty_layer))
+            .collect();
+        assert_eq!(
+            steps,
+            [
+                (Some("ADD /"), false),
+                (Some("ENV A"), true),
+                (Some("stackctl"), false)
+            ]
+        );
+        assert_eq!(read.run, config.run);
+        assert_eq!(read.platform, config.platform);
     }
 }

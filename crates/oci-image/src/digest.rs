@@ -22,6 +22,10 @@ impl Digest {
         Self(Sha256::digest(content).into())
     }
 
+    pub(crate) fn from_hasher(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
+    }
+
     /// The 64 hexadecimal digits without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {
@@ -93,7 +97,7 @@ impl<W: Write> DigestWriter<W> {
 
     /// The writer below, the digest and the number of bytes.
     pub fn finish(self) -> (W, Digest, u64) {
-        (self.inner, Digest(self.hasher.finalize().into()), self.size)
+        (self.inner, Digest::from_hasher(self.hasher), self.size)
     }
 }
 

@@ -1,8 +1,13 @@
 //! Layers: tar archives whose bytes depend on nothing but what was put in.
 
+mod sink;
+
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 
 use tar::{Builder, EntryType, Header};
+
+pub use sink::{LayerSink, StoredLayer};
 
 /// Why an entry cannot become part of a layer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +22,30 @@ pub enum LayerError {
         path: String,
         /// The entry before it.
         previous: String,
+    },
+    /// Only folders hold other entries.
+    #[error("`{path}` cannot lie in `{parent}`, which is no folder")]
+    Parent {
+        /// The entry.
+        path: String,
+        /// What it would lie in.
+        parent: String,
+    },
+    /// A hard link is another name of a file that the layer holds already.
+    #[error("the hard link `{path}` names `{target}`, which is no file before it in the layer")]
+    HardLink {
+        /// The entry.
+        path: String,
+        /// What it names.
+        target: String,
+    },
+    /// A mode has twelve bits.
+    #[error("`{path}` has the mode {mode:o}, more than 7777")]
+    Mode {
+        /// The entry.
+        path: String,
+        /// As given.
+        mode: u32,
     },
     /// A file's content did not have the announced size.
     #[error("the content of `{path}` is {actual} bytes long, not {announced}")]
@@ -39,11 +68,39 @@ pub enum LayerError {
     },
 }
 
-/// Writes entries in ascending order of their paths: one time, numeric owner 0, no names, no extras.
+/// Who may do what with an entry. A mode alone is one of root's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permissions, with set-user-ID, set-group-ID and sticky: up to 0o7777.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u64,
+    /// The group.
+    pub gid: u64,
+}
+
+impl From<u32> for Attributes {
+    fn from(mode: u32) -> Self {
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+        }
+    }
+}
+
+/// Writes entries in ascending order of their paths: one time, numeric owners, no names, no extras.
 pub struct LayerWriter<W: Write> {
     tar: Builder<W>,
     modified: u64,
-    previous: Option<String>,
+    previous: Option<Previous>,
+    /// What a hard link may name.
+    files: HashSet<String>,
+}
+
+struct Previous {
+    path: String,
+    is_folder: bool,
 }
 
 impl<W: Write> LayerWriter<W> {
@@ -53,13 +110,18 @@ impl<W: Write> LayerWriter<W> {
             tar: Builder::new(inner),
             modified,
             previous: None,
+            files: HashSet::new(),
         }
     }
 
     /// Adds a folder.
-    pub fn directory(&mut self, path: &str, mode: u32) -> Result<(), LayerError> {
-        self.enter(path)?;
-        let mut header = self.header(EntryType::Directory, mode, 0);
+    pub fn directory(
+        &mut self,
+        path: &str,
+        attributes: impl Into<Attributes>,
+    ) -> Result<(), LayerError> {
+        self.enter(path, true)?;
+        let mut header = self.header(path, EntryType::Directory, attributes.into())?;
         self.tar
             .append_data(&mut header, format!("{path}/"), io::empty())
             .map_err(|source| io_error(path, source))
@@ -69,12 +131,13 @@ impl<W: Write> LayerWriter<W> {
     pub fn file(
         &mut self,
         path: &str,
-        mode: u32,
+        attributes: impl Into<Attributes>,
         size: u64,
         content: impl Read,
     ) -> Result<(), LayerError> {
-        self.enter(path)?;
-        let mut header = self.header(EntryType::Regular, mode, size);
+        self.enter(path, false)?;
+        let mut header = self.header(path, EntryType::Regular, attributes.into())?;
+        header.set_size(size);
         // The tar crate copies whatever comes: a file that grows meanwhile would break the archive.
         let mut counted = Counted {
             inner: content.take(size),
@@ -88,21 +151,52 @@ impl<W: Write> LayerWriter<W> {
             .read(&mut [0])
             .map_err(|source| io_error(path, source))? as u64;
         let actual = counted.count + surplus;
-        if actual == size {
-            Ok(())
-        } else {
-            Err(LayerError::Size {
+        if actual != size {
+            return Err(LayerError::Size {
                 path: path.to_owned(),
                 announced: size,
                 actual,
-            })
+            });
         }
+        self.files.insert(path.to_owned());
+        Ok(())
     }
 
     /// Adds a symbolic link; `target` is stored as it is.
     pub fn symlink(&mut self, path: &str, target: &str) -> Result<(), LayerError> {
-        self.enter(path)?;
-        let mut header = self.header(EntryType::Symlink, 0o777, 0);
+        self.symlink_of(path, target, 0o777)
+    }
+
+    /// Adds a symbolic link with an owner. Its mode means nothing to Linux.
+    pub fn symlink_of(
+        &mut self,
+        path: &str,
+        target: &str,
+        attributes: impl Into<Attributes>,
+    ) -> Result<(), LayerError> {
+        self.enter(path, false)?;
+        let mut header = self.header(path, EntryType::Symlink, attributes.into())?;
+        self.tar
+            .append_link(&mut header, path, target)
+            .map_err(|source| io_error(path, source))
+    }
+
+    /// Adds another name for the file `target`, which must be in the layer already. It has no attributes of its own:
+    /// give those of the file.
+    pub fn hard_link(
+        &mut self,
+        path: &str,
+        target: &str,
+        attributes: impl Into<Attributes>,
+    ) -> Result<(), LayerError> {
+        if !self.files.contains(target) {
+            return Err(LayerError::HardLink {
+                path: path.to_owned(),
+                target: target.to_owned(),
+            });
+        }
+        self.enter(path, false)?;
+        let mut header = self.header(path, EntryType::Link, attributes.into())?;
         self.tar
             .append_link(&mut header, path, target)
             .map_err(|source| io_error(path, source))
@@ -113,32 +207,57 @@ impl<W: Write> LayerWriter<W> {
         self.tar.into_inner()
     }
 
-    fn enter(&mut self, path: &str) -> Result<(), LayerError> {
+    fn enter(&mut self, path: &str, is_folder: bool) -> Result<(), LayerError> {
         let inside = |part: &str| !part.is_empty() && part != "." && part != "..";
         if !path.split('/').all(inside) || path.contains('\0') {
             return Err(LayerError::Path(path.to_owned()));
         }
-        if let Some(previous) = &self.previous
-            && ordered(path).le(ordered(previous))
-        {
-            return Err(LayerError::Order {
-                path: path.to_owned(),
-                previous: previous.clone(),
-            });
+        if let Some(previous) = &self.previous {
+            if ordered(path).le(ordered(&previous.path)) {
+                return Err(LayerError::Order {
+                    path: path.to_owned(),
+                    previous: previous.path.clone(),
+                });
+            }
+            // In this order what is in a folder comes right after it.
+            let below = |parent: &str| {
+                path.strip_prefix(parent)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            if !previous.is_folder && below(&previous.path) {
+                return Err(LayerError::Parent {
+                    path: path.to_owned(),
+                    parent: previous.path.clone(),
+                });
+            }
         }
-        self.previous = Some(path.to_owned());
+        self.previous = Some(Previous {
+            path: path.to_owned(),
+            is_folder,
+        });
         Ok(())
     }
 
-    fn header(&self, kind: EntryType, mode: u32, size: u64) -> Header {
+    fn header(
+        &self,
+        path: &str,
+        kind: EntryType,
+        attributes: Attributes,
+    ) -> Result<Header, LayerError> {
+        if attributes.mode > 0o7777 {
+            return Err(LayerError::Mode {
+                path: path.to_owned(),
+                mode: attributes.mode,
+            });
+        }
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
+        header.set_mode(attributes.mode);
+        header.set_uid(attributes.uid);
+        header.set_gid(attributes.gid);
         header.set_mtime(self.modified);
-        header.set_size(size);
-        header
+        header.set_size(0);
+        Ok(header)
     }
 }
 
@@ -264,5 +383,58 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[test]
+    fn packages_bring_owners_special_bits_and_hard_links() {
+        let games = |mode| Attributes {
+            mode,
+            uid: 5,
+            gid: 60,
+        };
+        let mut layer = LayerWriter::new(Vec::new(), 0);
+        layer.directory("tmp", 0o1777).unwrap();
+        layer.directory("usr", 0o755).unwrap();
+        layer
+            .file("usr/chess", games(0o2755), 1, &b"x"[..])
+            .unwrap();
+        layer
+            .hard_link("usr/mate", "usr/chess", games(0o2755))
+            .unwrap();
+        layer.symlink_of("usr/tic", "tac", games(0o777)).unwrap();
+        let large = Attributes {
+            mode: 0o4755,
+            uid: 3_000_000_000,
+            gid: 0,
+        };
+        layer.file("usr/x", large, 0, io::empty()).unwrap();
+        assert_eq!(
+            listing(&layer.finish().unwrap()),
+            [
+                "Directory 1777 0:0 0 0 tmp/",
+                "Directory 755 0:0 0 0 usr/",
+                "Regular 2755 5:60 0 1 usr/chess",
+                "Link 2755 5:60 0 0 usr/mate -> usr/chess",
+                "Symlink 777 5:60 0 0 usr/tic -> tac",
+                "Regular 4755 3000000000:0 0 0 usr/x",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_no_engine_could_unpack_is_refused() {
+        let mut layer = LayerWriter::new(Vec::new(), 0);
+        layer.file("a", 0o644, 0, io::empty()).unwrap();
+        let refused = layer.file("a/b", 0o644, 0, io::empty()).unwrap_err();
+        assert!(matches!(refused, LayerError::Parent { .. }), "{refused}");
+        layer.symlink("b", "/etc").unwrap();
+        let refused = layer.directory("b/c", 0o755).unwrap_err();
+        assert!(matches!(refused, LayerError::Parent { .. }), "{refused}");
+        for target in ["b", "z", "c", "/a", "../a"] {
+            let refused = layer.hard_link("c", target, 0o644).unwrap_err();
+            assert!(matches!(refused, LayerError::HardLink { .. }), "{target}");
+        }
+        let refused = layer.directory("c", 0o40755).unwrap_err();
+        assert!(matches!(refused, LayerError::Mode { .. }), "{refused}");
     }
 }

@@ -1,21 +1,30 @@
-//! Container images as data: digests, configs, reproducible layers, docker archives.
+//! Container images: digests, configs, reproducible layers, docker archives, and the folders they are kept in.
 //!
-//! Nothing here opens a file or a socket; callers bring `Read` and `Write`.
+//! Only [`Layout`] opens files; everything else works on `Read` and `Write` that callers bring.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod archive;
+mod compress;
 mod config;
 mod digest;
+mod image;
 mod layer;
+mod layout;
 mod manifest;
 mod platform;
 mod reference;
 
-pub use archive::{Image, Layer, write_docker_archive};
-pub use config::{ImageConfig, RunConfig};
+pub use archive::{ArchiveError, read_docker_archive, write_docker_archive, write_oci_archive};
+pub use compress::{Compression, Compressor, Decompressor, TooLong};
+pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use layer::{LayerError, LayerWriter};
+pub use image::{Image, Layer, write_image_archive};
+pub use layer::{Attributes, LayerError, LayerSink, LayerWriter, StoredLayer};
+pub use layout::{
+    BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
+    copy_image,
+};
 pub use manifest::{Descriptor, Index, Manifest, media_type};
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Reference};

@@ -118,6 +118,12 @@ impl Descriptor {
         }
     }
 
+    /// Whether it is a manifest.
+    #[must_use]
+    pub fn is_manifest(&self) -> bool {
+        [media_type::MANIFEST, media_type::DOCKER_MANIFEST].contains(&self.media_type.as_str())
+    }
+
     /// Whether it is a list of manifests.
     #[must_use]
     pub fn is_index(&self) -> bool {

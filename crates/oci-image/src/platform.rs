@@ -32,6 +32,22 @@ impl Platform {
             variant: None,
         }
     }
+
+    /// Whether an image for this platform is one for `wanted`: the variants every processor of the family has need not
+    /// be named, and who names no variant takes any.
+    #[must_use]
+    pub fn runs_on(&self, wanted: &Self) -> bool {
+        (&self.os, &self.architecture) == (&wanted.os, &wanted.architecture)
+            && (wanted.variant.is_none() || self.own_variant() == wanted.own_variant())
+    }
+
+    fn own_variant(&self) -> Option<&str> {
+        match (self.architecture.as_str(), self.variant.as_deref()) {
+            ("amd64", Some("v1")) | ("arm64", Some("v8")) => None,
+            ("arm", None) => Some("v7"),
+            (_, variant) => variant,
+        }
+    }
 }
 
 impl fmt::Display for Platform {
@@ -74,6 +90,29 @@ impl FromStr for Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variants_that_every_processor_has_need_no_name() {
+        let platform = |text: &str| text.parse::<Platform>().unwrap();
+        for (image, wanted, runs) in [
+            ("linux/amd64", "linux/amd64", true),
+            ("linux/amd64/v1", "linux/amd64", true),
+            ("linux/amd64", "linux/amd64/v1", true),
+            ("linux/amd64", "linux/amd64/v3", false),
+            ("linux/arm64/v8", "linux/arm64", true),
+            ("linux/arm64", "linux/arm64/v8", true),
+            ("linux/arm", "linux/arm/v7", true),
+            ("linux/arm/v6", "linux/arm/v7", false),
+            ("linux/arm64", "linux/amd64", false),
+            ("windows/amd64", "linux/amd64", false),
+        ] {
+            assert_eq!(
+                platform(image).runs_on(&platform(wanted)),
+                runs,
+                "{image} {wanted}"
+            );
+        }
+    }
 
     #[test]
     fn text_and_platform_are_the_same_thing() {
