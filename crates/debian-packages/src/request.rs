@@ -44,7 +44,9 @@ pub enum RequestError {
     #[error("`{0}` is both asked for and excluded")]
     Excluded(String),
     /// The index says something that a lock cannot hold.
-    #[error("the index names `{path}` as the file of `{package}`, which is not a path in an archive")]
+    #[error(
+        "the index names `{path}` as the file of `{package}`, which is not a path in an archive"
+    )]
     Path {
         /// The package.
         package: String,
@@ -78,8 +80,14 @@ pub async fn resolve(
     fetcher: &Fetcher,
     progress: &Progress<'_>,
 ) -> Result<Lock, RequestError> {
-    let names = request.packages.iter().map(|name| name.split('=').next().unwrap_or(name));
-    if let Some(both) = names.into_iter().find(|&name| request.exclude.contains(name)) {
+    let names = request
+        .packages
+        .iter()
+        .map(|name| name.split('=').next().unwrap_or(name));
+    if let Some(both) = names
+        .into_iter()
+        .find(|&name| request.exclude.contains(name))
+    {
         return Err(RequestError::Excluded(both.to_owned()));
     }
     let suites = suites(fetcher, &request.sources, &request.architecture, progress).await?;
@@ -131,12 +139,20 @@ impl Packages for Universe {
     /// Security updates win, then the order of the sources.
     fn rank(&self, package: &Package) -> usize {
         let suite = &self.suites[package.origin];
-        let behind = if suite.name.contains("-security") { 0 } else { self.suites.len() };
+        let behind = if suite.name.contains("-security") {
+            0
+        } else {
+            self.suites.len()
+        };
         behind + package.origin
     }
 }
 
-fn lock(request: &Request, universe: &Universe, resolution: Resolution) -> Result<Lock, RequestError> {
+fn lock(
+    request: &Request,
+    universe: &Universe,
+    resolution: Resolution,
+) -> Result<Lock, RequestError> {
     let suites = universe.suites.iter().map(|suite| LockedSuite {
         uri: suite.uri.clone(),
         name: suite.name.clone(),

@@ -19,8 +19,8 @@ use crate::package::Package;
 use crate::relation::{Group, Relation};
 
 use choice::Options;
-pub use failure::ResolveError;
 use failure::Failure;
+pub use failure::ResolveError;
 
 /// Enough for everything in Debian; without it a hopeless request could take for ever.
 const MOST_STEPS: u32 = 20_000;
@@ -57,7 +57,10 @@ pub(crate) struct Resolution {
 }
 
 /// Finds what `wanted` needs.
-pub(crate) fn resolve(packages: &dyn Packages, wanted: Wanted<'_>) -> Result<Resolution, ResolveError> {
+pub(crate) fn resolve(
+    packages: &dyn Packages,
+    wanted: Wanted<'_>,
+) -> Result<Resolution, ResolveError> {
     let mut solver = Solver {
         options: Options::new(packages, wanted.exclude),
         alone: wanted.alone,
@@ -191,17 +194,26 @@ impl State {
 }
 
 fn satisfied(state: &State, group: &Group) -> bool {
-    group.0.iter().any(|relation| chosen_satisfies(state, relation))
+    group
+        .0
+        .iter()
+        .any(|relation| chosen_satisfies(state, relation))
 }
 
 fn chosen_satisfies(state: &State, relation: &Relation) -> bool {
     let own = state.chosen.get(&relation.name);
     own.is_some_and(|package| package.is(relation))
-        || state.chosen.values().any(|package| package.provides(relation))
+        || state
+            .chosen
+            .values()
+            .any(|package| package.provides(relation))
 }
 
 /// Removes what cannot stand beside what is chosen; returns the first pair that clashes.
-fn keep_possible(candidates: &mut Vec<Candidate>, state: &State) -> Option<(Arc<Package>, Arc<Package>)> {
+fn keep_possible(
+    candidates: &mut Vec<Candidate>,
+    state: &State,
+) -> Option<(Arc<Package>, Arc<Package>)> {
     let mut first = None;
     candidates.retain(|candidate| {
         let Candidate::Package(package) = candidate else {
