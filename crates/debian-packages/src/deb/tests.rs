@@ -39,9 +39,9 @@ pub(crate) fn tar(entries: &[Raw<'_>]) -> Vec<u8> {
 pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut file = MAGIC.to_vec();
     for (name, content) in members {
-        write!(
+        writeln!(
             file,
-            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
             0,
             0,
             0,
@@ -182,8 +182,7 @@ fn all_compressions_that_debian_has_used() {
     assert!(
         matches!(entries(&odd, &|_| true), Err(DebError::Compression(name)) if name == "data.tar.bz2")
     );
-    let whole = package(".xz", &xz);
-    let mut damaged = whole.clone();
+    let mut damaged = package(".xz", &xz);
     let last = damaged.len() - 60;
     damaged[last] ^= 1;
     assert!(matches!(
