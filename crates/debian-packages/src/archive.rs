@@ -83,9 +83,12 @@ pub(crate) async fn suites(
     progress: &Progress<'_>,
 ) -> Result<Vec<Suite>, ArchiveError> {
     let keyrings = keyrings(sources)?;
-    let places = sources
-        .iter()
-        .flat_map(|source| source.suites.iter().map(move |suite| (source, suite.as_str())));
+    let places = sources.iter().flat_map(|source| {
+        source
+            .suites
+            .iter()
+            .map(move |suite| (source, suite.as_str()))
+    });
     let suites = places.enumerate().map(|(origin, place)| {
         let keyring = &keyrings[place.0.keyring.as_path()];
         suite(fetcher, place, (origin, architecture), keyring, progress)
@@ -149,7 +152,10 @@ async fn release(
     if let Some(seen) = seen
         && seen.date > release.date
     {
-        tracing::debug!(suite, "the mirror delivers an older index than was seen before");
+        tracing::debug!(
+            suite,
+            "the mirror delivers an older index than was seen before"
+        );
         return Ok(seen);
     }
     let temporary = fetcher.cache.temporary().map_err(FetchError::from)?;
@@ -179,7 +185,9 @@ async fn index(
         Index::build(&cache, &file.digest, (&file.path, &packages.path))?;
         Index::open(&cache, &file.digest, origin)
     });
-    let index = built.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
+    let index = built
+        .await
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
     index.ok_or_else(|| {
         let gone = std::io::Error::other("it was removed at once");
         IndexError::from(failed("read", Path::new("the cached index"))(gone)).into()
@@ -211,7 +219,9 @@ async fn download(
     let by_hash = format!("{folder}/by-hash/SHA256/{}", file.digest.hex());
     let target = fetcher.cache.temporary()?.path().to_owned();
     let get = async |path: &str| {
-        let url = fetcher.mirrors.url(&source.uri, &format!("dists/{suite}/{path}"));
+        let url = fetcher
+            .mirrors
+            .url(&source.uri, &format!("dists/{suite}/{path}"));
         let place = (&fetcher.cache, target.clone());
         fetcher.http.verified(&url, expected, place, &|_| ()).await
     };

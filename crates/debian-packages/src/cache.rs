@@ -61,7 +61,9 @@ impl Cache {
 
     /// The parsed form of the index with this hash; the number is the form's version.
     pub(crate) fn index(&self, digest: &Digest) -> PathBuf {
-        self.root.join("indices").join(format!("{}.1", digest.hex()))
+        self.root
+            .join("indices")
+            .join(format!("{}.1", digest.hex()))
     }
 
     /// The newest `InRelease` that was seen of a suite.
@@ -112,7 +114,9 @@ fn remove_older(folder: &Path, age: Duration) -> u64 {
     };
     let is_old = |metadata: &fs::Metadata| {
         let modified = metadata.modified().ok();
-        modified.and_then(|time| time.elapsed().ok()).is_some_and(|elapsed| elapsed > age)
+        modified
+            .and_then(|time| time.elapsed().ok())
+            .is_some_and(|elapsed| elapsed > age)
     };
     let removed = entries.flatten().filter_map(|entry| {
         let metadata = entry.metadata().ok().filter(is_old)?;
@@ -137,7 +141,12 @@ mod tests {
         fs::write(&abandoned, "").unwrap();
         let long_ago = SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
         for path in [&old, &abandoned] {
-            File::options().append(true).open(path).unwrap().set_modified(long_ago).unwrap();
+            File::options()
+                .append(true)
+                .open(path)
+                .unwrap()
+                .set_modified(long_ago)
+                .unwrap();
         }
         assert_eq!(cache.prune(Duration::from_secs(3600)), 5);
         assert!(!old.exists() && new.exists());

@@ -64,7 +64,10 @@ impl Content {
         Ok(match self {
             Self::Bytes(bytes) => Box::new(&bytes[..]),
             Self::Path(path) => Box::new(File::open(path)?),
-            Self::Spooled(spooled) => Box::new(SpooledReader { spooled, position: 0 }),
+            Self::Spooled(spooled) => Box::new(SpooledReader {
+                spooled,
+                position: 0,
+            }),
         })
     }
 
@@ -115,7 +118,9 @@ impl Content {
                 if offset.saturating_add(length as u64) > spooled.size {
                     return Ok(None);
                 }
-                spooled.file.read_exact_at(&mut bytes, spooled.offset + offset)
+                spooled
+                    .file
+                    .read_exact_at(&mut bytes, spooled.offset + offset)
             }
         };
         match result {
@@ -134,7 +139,9 @@ struct SpooledReader<'a> {
 impl Read for SpooledReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let rest = self.spooled.size - self.position;
-        let length = buffer.len().min(usize::try_from(rest).unwrap_or(usize::MAX));
+        let length = buffer
+            .len()
+            .min(usize::try_from(rest).unwrap_or(usize::MAX));
         let offset = self.spooled.offset + self.position;
         let read = self.spooled.file.read_at(&mut buffer[..length], offset)?;
         self.position += read as u64;
@@ -168,11 +175,15 @@ mod tests {
         let mut spool = Spool::new(tempfile::tempfile().unwrap());
         let one = spool.append(&mut &b"hello rest"[..], 5).unwrap();
         let two = spool.append(&mut &b"world"[..], 5).unwrap();
-        assert_eq!((all(&one), all(&two)), (b"hello".to_vec(), b"world".to_vec()));
+        assert_eq!(
+            (all(&one), all(&two)),
+            (b"hello".to_vec(), b"world".to_vec())
+        );
         assert_eq!(two.part(1, 3).unwrap(), Some(b"orl".to_vec()));
         assert_eq!(one.part(3, 3).unwrap(), None, "not into the next file");
         assert_eq!(one.start(9).unwrap(), b"hello");
-        assert_eq!(one.identity(), one.clone().identity());
+        let linked = one.clone();
+        assert_eq!(one.identity(), linked.identity());
         assert_ne!(one.identity(), two.identity());
         assert!(one.equals(&Content::Bytes(b"hello"[..].into())).unwrap());
         assert!(!one.equals(&two).unwrap());

@@ -50,8 +50,13 @@ pub(crate) struct Entry {
 pub(crate) enum EntryKind {
     Directory,
     /// Hard links have the same content.
-    File { size: u64, content: Content },
-    Symlink { target: String },
+    File {
+        size: u64,
+        content: Content,
+    },
+    Symlink {
+        target: String,
+    },
 }
 
 /// Why a file is not a package that can be used.
@@ -113,7 +118,9 @@ impl Deb {
         let read = |source| read_error("the file", source);
         let mut file = File::open(path).map_err(read)?;
         let members = members(&mut file)?;
-        let mut files = members.into_iter().filter(|member| !member.name.starts_with('_'));
+        let mut files = members
+            .into_iter()
+            .filter(|member| !member.name.starts_with('_'));
         let version = files.next().filter(|member| member.name == "debian-binary");
         let version = version.ok_or(DebError::Format("it does not begin with `debian-binary`"))?;
         let mut text = String::new();
@@ -125,7 +132,9 @@ impl Deb {
             return Err(DebError::Format("its format is not 2.x"));
         }
         let mut next = |prefix: &str, missing| {
-            let member = files.next().filter(|member| member.name.starts_with(prefix));
+            let member = files
+                .next()
+                .filter(|member| member.name.starts_with(prefix));
             member.ok_or(DebError::Format(missing))
         };
         let control = next("control.tar", "`control.tar` does not follow")?;
@@ -237,7 +246,10 @@ impl Deb {
 
     fn unpacked(&self, member: &Member, longest: u64) -> Result<Box<dyn Read>, DebError> {
         let packed = BufReader::with_capacity(1 << 16, part(&self.file, member)?);
-        let extension = member.name.split_once(".tar").map_or("", |(_, extension)| extension);
+        let extension = member
+            .name
+            .split_once(".tar")
+            .map_or("", |(_, extension)| extension);
         let unpacked: Box<dyn Read> = match extension {
             "" => Box::new(packed),
             ".xz" => Box::new(liblzma::read::XzDecoder::new_multi_decoder(packed)),
@@ -297,7 +309,10 @@ fn kind<R: Read>(entry: &mut tar::Entry<'_, R>, path: &str) -> Result<RawKind, D
 fn inner_path(bytes: &[u8]) -> Result<Option<String>, DebError> {
     let refused = || DebError::Path(String::from_utf8_lossy(bytes).into_owned());
     let text = std::str::from_utf8(bytes).map_err(|_| refused())?;
-    let path = text.strip_prefix("./").unwrap_or(text).trim_end_matches('/');
+    let path = text
+        .strip_prefix("./")
+        .unwrap_or(text)
+        .trim_end_matches('/');
     if matches!(text, "." | "./") {
         return Ok(None);
     }
@@ -328,7 +343,8 @@ fn members(file: &mut File) -> Result<Vec<Member>, DebError> {
         }
         file.seek(SeekFrom::Start(position)).map_err(read)?;
         file.read_exact(&mut header).map_err(read)?;
-        let member = member(&header, position + HEADER).ok_or(DebError::Format("a member has no valid header"))?;
+        let member = member(&header, position + HEADER)
+            .ok_or(DebError::Format("a member has no valid header"))?;
         let end = member.offset.saturating_add(member.size);
         if end > length {
             return Err(DebError::Format("it is cut off"));

@@ -28,7 +28,9 @@ pub(crate) fn fields(paragraph: &str) -> Result<Vec<Field<'_>>, InvalidParagraph
             continue;
         }
         if line.starts_with([' ', '\t']) {
-            let field = fields.last_mut().ok_or(InvalidParagraph { line: index + 1 })?;
+            let field = fields
+                .last_mut()
+                .ok_or(InvalidParagraph { line: index + 1 })?;
             field.value = &paragraph[value_start..end];
             continue;
         }
@@ -67,7 +69,10 @@ mod tests {
         let text = "Package: redis\nDescription: short\n long\n .\n more\nSize:12\n\n";
         let fields = fields(text).unwrap();
         assert_eq!(value(&fields, "package"), Some("redis"));
-        assert_eq!(value(&fields, "Description"), Some("short\n long\n .\n more"));
+        assert_eq!(
+            value(&fields, "Description"),
+            Some("short\n long\n .\n more")
+        );
         assert_eq!(value(&fields, "Size"), Some("12"));
         assert_eq!(value(&fields, "Depends"), None);
         assert_eq!(fields.len(), 3);
@@ -77,7 +82,11 @@ mod tests {
     fn a_value_may_begin_on_the_next_line() {
         let text = "SHA256:\n aa 1 x\n bb 2 y\nEnd: 1";
         let fields = fields(text).unwrap();
-        let lines: Vec<_> = value(&fields, "SHA256").unwrap().lines().map(str::trim).collect();
+        let lines: Vec<_> = value(&fields, "SHA256")
+            .unwrap()
+            .lines()
+            .map(str::trim)
+            .collect();
         assert_eq!(lines, ["aa 1 x", "bb 2 y"]);
     }
 

@@ -65,7 +65,9 @@ impl DownloadError {
             Self::Fetch {
                 source: FetchError::Mismatch { .. },
                 ..
-            } => Some("the mirror or a proxy on the way changes files, or the lock file was edited"),
+            } => {
+                Some("the mirror or a proxy on the way changes files, or the lock file was edited")
+            }
             Self::Fetch { .. } => None,
         }
     }

@@ -139,18 +139,29 @@ impl<'a> Elf<'a> {
             return Ok(None);
         };
         let word = self.word();
-        let [offset, address, length] = if self.machine.wide { [8, 16, 32] } else { [4, 8, 16] };
-        let segments = table.chunks_exact(self.segment_size.max(1)).map(|header| Segment {
-            kind: self.number(header, 0, 4),
-            offset: self.number(header, offset, word),
-            address: self.number(header, address, word),
-            size: self.number(header, length, word),
-        });
+        let [offset, address, length] = if self.machine.wide {
+            [8, 16, 32]
+        } else {
+            [4, 8, 16]
+        };
+        let segments = table
+            .chunks_exact(self.segment_size.max(1))
+            .map(|header| Segment {
+                kind: self.number(header, 0, 4),
+                offset: self.number(header, offset, word),
+                address: self.number(header, address, word),
+                size: self.number(header, length, word),
+            });
         Ok(Some(segments.collect()))
     }
 
     /// False where the section makes no sense.
-    fn read_dynamic(&self, dynamic: &Segment, segments: &[Segment], needs: &mut Needs) -> io::Result<bool> {
+    fn read_dynamic(
+        &self,
+        dynamic: &Segment,
+        segments: &[Segment],
+        needs: &mut Needs,
+    ) -> io::Result<bool> {
         let Some(table) = self.table(dynamic.offset, dynamic.size)? else {
             return Ok(false);
         };
@@ -160,13 +171,19 @@ impl<'a> Elf<'a> {
             .map(|entry| (self.number(entry, 0, word), self.number(entry, word, word)))
             .take_while(|(tag, _)| *tag != 0)
             .collect();
-        let value = |wanted| entries.iter().find(|(tag, _)| *tag == wanted).map(|(_, value)| *value);
+        let value = |wanted| {
+            entries
+                .iter()
+                .find(|(tag, _)| *tag == wanted)
+                .map(|(_, value)| *value)
+        };
         let Some(address) = value(DT_STRTAB) else {
             return Ok(entries.iter().all(|(tag, _)| *tag != DT_NEEDED));
         };
         let place = segments.iter().find_map(|segment| {
             let inside = address.checked_sub(segment.address)?;
-            (segment.kind == PT_LOAD && inside < segment.size).then(|| segment.offset.saturating_add(inside))
+            (segment.kind == PT_LOAD && inside < segment.size)
+                .then(|| segment.offset.saturating_add(inside))
         });
         let (Some(place), Some(size)) = (place, value(DT_STRSZ)) else {
             return Ok(false);
@@ -182,7 +199,11 @@ impl<'a> Elf<'a> {
         // RPATH is passed over where there is a RUNPATH.
         let search = value(DT_RUNPATH).or_else(|| value(DT_RPATH));
         let search = search.map_or_else(String::new, |offset| text(&names, offset));
-        needs.search = search.split(':').filter(|s| !s.is_empty()).map(str::to_owned).collect();
+        needs.search = search
+            .split(':')
+            .filter(|s| !s.is_empty())
+            .map(str::to_owned)
+            .collect();
         Ok(true)
     }
 
@@ -211,7 +232,10 @@ impl<'a> Elf<'a> {
 fn text(bytes: &[u8], offset: u64) -> String {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let rest = bytes.get(start..).unwrap_or_default();
-    let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+    let end = rest
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(rest.len());
     String::from_utf8_lossy(&rest[..end]).into_owned()
 }
 
@@ -220,7 +244,11 @@ pub(crate) mod tests {
     use super::*;
 
     /// A little-endian 64-bit file for x86-64 with these needs, as a linker would write it.
-    pub(crate) fn program(loader: Option<&str>, libraries: &[&str], runpath: Option<&str>) -> Vec<u8> {
+    pub(crate) fn program(
+        loader: Option<&str>,
+        libraries: &[&str],
+        runpath: Option<&str>,
+    ) -> Vec<u8> {
         let mut names = vec![0];
         let mut dynamic = Vec::new();
         let mut add = |tag: u64, text: &str| {
@@ -239,7 +267,11 @@ pub(crate) mod tests {
         let interp_at = 64 + 3 * 56;
         let names_at = interp_at + interp.len() as u64;
         let dynamic_at = names_at + names.len() as u64;
-        dynamic.extend([(DT_STRTAB, BASE + names_at), (DT_STRSZ, names.len() as u64), (0, 0)]);
+        dynamic.extend([
+            (DT_STRTAB, BASE + names_at),
+            (DT_STRSZ, names.len() as u64),
+            (0, 0),
+        ]);
         let total = dynamic_at + dynamic.len() as u64 * 16;
         let mut file = b"\x7fELF\x02\x01\x01".to_vec();
         file.resize(16, 0);
@@ -253,7 +285,12 @@ pub(crate) mod tests {
         file.resize(64, 0);
         let segments = [
             (PT_LOAD, 0, BASE, total),
-            (PT_DYNAMIC, dynamic_at, BASE + dynamic_at, dynamic.len() as u64 * 16),
+            (
+                PT_DYNAMIC,
+                dynamic_at,
+                BASE + dynamic_at,
+                dynamic.len() as u64 * 16,
+            ),
             (PT_INTERP, interp_at, BASE + interp_at, interp.len() as u64),
         ];
         for (kind, offset, address, size) in segments {
@@ -278,7 +315,11 @@ pub(crate) mod tests {
 
     #[test]
     fn loader_libraries_and_folders() {
-        let file = program(Some("/lib64/ld.so"), &["libc.so.6", "libz.so.1"], Some("$ORIGIN/../lib:/opt"));
+        let file = program(
+            Some("/lib64/ld.so"),
+            &["libc.so.6", "libz.so.1"],
+            Some("$ORIGIN/../lib:/opt"),
+        );
         let needs = of(&file).unwrap();
         assert_eq!(needs.loader.as_deref(), Some("/lib64/ld.so"));
         assert_eq!(needs.libraries, ["libc.so.6", "libz.so.1"]);
@@ -293,7 +334,10 @@ pub(crate) mod tests {
         let content = Content::Path("/proc/self/exe".into());
         assert!(is_elf(&content).unwrap());
         let needs = needs(&content).unwrap().unwrap();
-        assert!(needs.libraries.iter().all(|name| name.contains(".so")), "{needs:?}");
+        assert!(
+            needs.libraries.iter().all(|name| name.contains(".so")),
+            "{needs:?}"
+        );
         assert_eq!(needs.loader.is_some(), !needs.libraries.is_empty());
     }
 

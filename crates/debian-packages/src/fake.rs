@@ -67,7 +67,9 @@ impl Signer {
         let mut config = SignatureConfig::v4(kind, key.algorithm(), HashAlgorithm::Sha512);
         let now = SubpacketData::SignatureCreationTime(pgp::types::Timestamp::now());
         let issuer = SubpacketData::IssuerFingerprint(key.fingerprint());
-        config.hashed_subpackets = [now, issuer].map(|data| Subpacket::regular(data).unwrap()).to_vec();
+        config.hashed_subpackets = [now, issuer]
+            .map(|data| Subpacket::regular(data).unwrap())
+            .to_vec();
         let message = CleartextSignedMessage::new(text, config, key, &Password::empty()).unwrap();
         message.to_armored_string(ArmorOptions::default()).unwrap()
     }
@@ -105,13 +107,19 @@ impl Server {
         let script = Arc::new(Mutex::new(Script::default()));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        let router = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&script));
         tokio::spawn(async move { axum::serve(listener, router).await });
         Self { script, uri }
     }
 
     pub(crate) fn put(&self, path: &str, content: impl Into<Vec<u8>>) {
-        self.script.lock().unwrap().files.insert(path.to_owned(), content.into());
+        self.script
+            .lock()
+            .unwrap()
+            .files
+            .insert(path.to_owned(), content.into());
     }
 
     pub(crate) fn remove(&self, path: &str) {
@@ -121,7 +129,11 @@ impl Server {
 
     pub(crate) fn fail(&self, path: &str, faults: &[Fault]) {
         let mut script = self.script.lock().unwrap();
-        script.faults.entry(path.to_owned()).or_default().extend(faults.iter().cloned());
+        script
+            .faults
+            .entry(path.to_owned())
+            .or_default()
+            .extend(faults.iter().cloned());
     }
 
     pub(crate) fn paths(&self) -> Vec<String> {
@@ -138,10 +150,21 @@ impl Server {
     }
 }
 
-async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: HeaderMap) -> Response {
+async fn answer(
+    State(script): State<Arc<Mutex<Script>>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     let path = uri.path().trim_start_matches('/').to_owned();
-    let range = headers.get("range").map(|range| range.to_str().unwrap().to_owned());
-    let start = range.map(|range| range["bytes=".len()..].trim_end_matches('-').parse().unwrap());
+    let range = headers
+        .get("range")
+        .map(|range| range.to_str().unwrap().to_owned());
+    let start = range.map(|range| {
+        range["bytes=".len()..]
+            .trim_end_matches('-')
+            .parse()
+            .unwrap()
+    });
     let mut script = script.lock().unwrap();
     script.log.push((path.clone(), start));
     let fault = script.faults.get_mut(&path).and_then(VecDeque::pop_front);
@@ -154,11 +177,15 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: Hea
     };
     let (status, part) = match start {
         None => (StatusCode::OK, content.as_slice()),
-        Some(start) if start >= content.len() => return StatusCode::RANGE_NOT_SATISFIABLE.into_response(),
+        Some(start) if start >= content.len() => {
+            return StatusCode::RANGE_NOT_SATISFIABLE.into_response();
+        }
         Some(start) => (StatusCode::PARTIAL_CONTENT, &content[start..]),
     };
     let body = match fault {
-        Some(Fault::Status(status)) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Some(Fault::Status(status)) => {
+            return StatusCode::from_u16(status).unwrap().into_response();
+        }
         Some(Fault::Other(other)) => return other.into_response(),
         Some(Fault::Cut(after)) => {
             let sent = Bytes::copy_from_slice(&part[..after.min(part.len())]);
@@ -172,7 +199,12 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, uri: Uri, headers: Hea
         }
         _ => Body::from(part.to_vec()),
     };
-    let range = format!("bytes {}-{}/{}", start.unwrap_or(0), content.len().saturating_sub(1), content.len());
+    let range = format!(
+        "bytes {}-{}/{}",
+        start.unwrap_or(0),
+        content.len().saturating_sub(1),
+        content.len()
+    );
     Response::builder()
         .status(status)
         .header("content-length", part.len())
@@ -217,7 +249,11 @@ impl FakeArchive {
     pub(crate) fn publish(&self) {
         let mut index = String::new();
         for (fields, content) in &self.packages {
-            let name = fields.lines().next().unwrap().trim_start_matches("Package: ");
+            let name = fields
+                .lines()
+                .next()
+                .unwrap()
+                .trim_start_matches("Package: ");
             let path = format!("pool/{name}.deb");
             let (size, digest) = (content.len(), Digest::of(content).hex());
             index.push_str(&format!(
@@ -228,15 +264,22 @@ impl FakeArchive {
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(index.as_bytes()).unwrap();
         let index = xz.finish().unwrap();
-        self.server.put(&format!("dists/bookworm/{}", by_hash(&index)), index.clone());
-        self.server.put(&format!("dists/bookworm/{INDEX}"), index.clone());
+        self.server.put(
+            &format!("dists/bookworm/{}", by_hash(&index)),
+            index.clone(),
+        );
+        self.server
+            .put(&format!("dists/bookworm/{INDEX}"), index.clone());
         let release = self.release(&index);
-        self.server.put("dists/bookworm/InRelease", self.signer.sign(&release));
+        self.server
+            .put("dists/bookworm/InRelease", self.signer.sign(&release));
     }
 
     pub(crate) fn release(&self, index: &[u8]) -> String {
         let date = |time: Timestamp| time.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string();
-        let until = self.valid_until.map_or_else(String::new, |time| format!("Valid-Until: {}\n", date(time)));
+        let until = self
+            .valid_until
+            .map_or_else(String::new, |time| format!("Valid-Until: {}\n", date(time)));
         let (size, digest) = (index.len(), Digest::of(index).hex());
         format!(
             "Suite: {}\nDate: {}\n{until}Acquire-By-Hash: yes\nArchitectures: amd64\nComponents: main\n\
@@ -261,6 +304,7 @@ impl FakeArchive {
             architecture: "amd64".to_owned(),
             packages: packages.iter().map(|&name| name.to_owned()).collect(),
             exclude: Default::default(),
+            without_dependencies: Default::default(),
         }
     }
 
@@ -275,7 +319,10 @@ impl FakeArchive {
 }
 
 pub(crate) fn by_hash(index: &[u8]) -> String {
-    format!("main/binary-amd64/by-hash/SHA256/{}", Digest::of(index).hex())
+    format!(
+        "main/binary-amd64/by-hash/SHA256/{}",
+        Digest::of(index).hex()
+    )
 }
 
 /// The HTTP client panics without, also for plain http.

@@ -148,7 +148,9 @@ impl Http {
                     }
                     match partial.receive(response, expected.size, arrived).await {
                         Ok(()) => None,
-                        Err(Received::Disk(source)) => return Err(failed("write", &target)(source).into()),
+                        Err(Received::Disk(source)) => {
+                            return Err(failed("write", &target)(source).into());
+                        }
                         Err(Received::Cut(error)) => Some(Cut::Network(error)),
                     }
                 }

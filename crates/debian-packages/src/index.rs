@@ -78,7 +78,11 @@ const PROVIDED: u32 = 1;
 
 impl Index {
     /// Opens the parsed form; `None` where there is none (any more).
-    pub(crate) fn open(cache: &Cache, digest: &Digest, origin: usize) -> Result<Option<Self>, IndexError> {
+    pub(crate) fn open(
+        cache: &Cache,
+        digest: &Digest,
+        origin: usize,
+    ) -> Result<Option<Self>, IndexError> {
         let path = cache.index(digest);
         let file = match File::options().read(true).open(&path) {
             Ok(file) => file,
@@ -114,7 +118,8 @@ impl Index {
             Some((_, "gz")) => Box::new(flate2::read::MultiGzDecoder::new(file)),
             _ => Box::new(file),
         };
-        let parsed = parse(BufReader::with_capacity(1 << 16, reader.take(LONGEST))).map_err(unpack)?;
+        let parsed =
+            parse(BufReader::with_capacity(1 << 16, reader.take(LONGEST))).map_err(unpack)?;
         let target = cache.index(digest);
         let mut temporary = cache.temporary()?;
         parsed
@@ -127,13 +132,21 @@ impl Index {
     pub(crate) fn named(&self, name: &str) -> Result<Vec<Package>, IndexError> {
         let packages = self.lookup(name, NAMED)?;
         // Other names may have the same hash.
-        Ok(packages.into_iter().filter(|package| package.name == name).collect())
+        Ok(packages
+            .into_iter()
+            .filter(|package| package.name == name)
+            .collect())
     }
 
     /// The packages that provide this name.
     pub(crate) fn providing(&self, name: &str) -> Result<Vec<Package>, IndexError> {
         let mut packages = self.lookup(name, PROVIDED)?;
-        packages.retain(|package| package.provides.iter().any(|provided| provided.name == name));
+        packages.retain(|package| {
+            package
+                .provides
+                .iter()
+                .any(|provided| provided.name == name)
+        });
         Ok(packages)
     }
 
@@ -148,7 +161,10 @@ impl Index {
             self.file
                 .read_exact_at(&mut start[..length], entry.place)
                 .map_err(read)?;
-            let line = start[..length].split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let line = start[..length]
+                .split(|byte| *byte == b'\n')
+                .next()
+                .unwrap_or_default();
             let name = line.strip_prefix(b"Package: ").unwrap_or_default();
             names.push(String::from_utf8_lossy(name).into_owned());
         }
@@ -222,7 +238,10 @@ fn load_table(file: &File) -> io::Result<Option<Vec<u8>>> {
     file.read_exact_at(&mut table, HEADER as u64)?;
     let end = |entry: &[u8]| {
         let place = u64::from_le_bytes(entry[8..16].try_into().expect("eight bytes"));
-        place + u64::from(u32::from_le_bytes(entry[16..20].try_into().expect("four bytes")))
+        place
+            + u64::from(u32::from_le_bytes(
+                entry[16..20].try_into().expect("four bytes"),
+            ))
     };
     let whole = table.chunks_exact(ENTRY).all(|entry| end(entry) <= length);
     Ok(whole.then_some(table))
@@ -309,7 +328,10 @@ fn parse(mut reader: impl BufRead) -> io::Result<Parsed> {
                 parsed.text.push(b'\n');
             }
         } else {
-            let name = content.split(|byte| *byte == b':').next().unwrap_or_default();
+            let name = content
+                .split(|byte| *byte == b':')
+                .next()
+                .unwrap_or_default();
             keep = FIELDS.iter().any(|field| field.as_bytes() == name);
             if keep {
                 parsed.text.extend(content);
@@ -372,11 +394,15 @@ mod tests {
         let (_folder, cache, digest) = index(&text());
         let index = Index::open(&cache, &digest, 7).unwrap().unwrap();
         let redis = index.named("redis").unwrap();
-        let versions: Vec<_> = redis.iter().map(|package| package.version.to_string()).collect();
+        let versions: Vec<_> = redis
+            .iter()
+            .map(|package| package.version.to_string())
+            .collect();
         assert_eq!(versions, ["5:7", "5:6"]);
         assert_eq!(redis[0].depends.len(), 2, "a folded field");
         assert_eq!(redis[0].origin, 7);
-        let names = |packages: Vec<Package>| packages.into_iter().map(|p| p.name).collect::<Vec<_>>();
+        let names =
+            |packages: Vec<Package>| packages.into_iter().map(|p| p.name).collect::<Vec<_>>();
         assert_eq!(names(index.providing("mta").unwrap()), ["exim", "postfix"]);
         assert_eq!(names(index.providing("mail").unwrap()), ["exim"]);
         assert!(index.named("mta").unwrap().is_empty());
@@ -391,13 +417,22 @@ mod tests {
         let (_folder, cache, digest) = index(&text());
         let path = cache.index(&digest);
         let whole = fs::read(&path).unwrap();
-        for damaged in [&whole[..10], &whole[..60], &whole[..whole.len() - 1], b"debian-index 0\n\0aaaaaaaa"] {
+        for damaged in [
+            &whole[..10],
+            &whole[..60],
+            &whole[..whole.len() - 1],
+            b"debian-index 0\n\0aaaaaaaa",
+        ] {
             fs::write(&path, damaged).unwrap();
             assert!(Index::open(&cache, &digest, 0).unwrap().is_none());
         }
         fs::write(&path, &whole).unwrap();
         assert!(Index::open(&cache, &digest, 0).unwrap().is_some());
-        assert!(Index::open(&cache, &Digest::of(b"other"), 0).unwrap().is_none());
+        assert!(
+            Index::open(&cache, &Digest::of(b"other"), 0)
+                .unwrap()
+                .is_none()
+        );
     }
 
     #[test]
@@ -408,7 +443,10 @@ mod tests {
         xz.write_all(text().as_bytes()).unwrap();
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gz.write_all(text().as_bytes()).unwrap();
-        for (path, bytes) in [("Packages.xz", xz.finish().unwrap()), ("Packages.gz", gz.finish().unwrap())] {
+        for (path, bytes) in [
+            ("Packages.xz", xz.finish().unwrap()),
+            ("Packages.gz", gz.finish().unwrap()),
+        ] {
             let file = folder.path().join(path);
             let digest = Digest::of(&bytes);
             fs::write(&file, &bytes).unwrap();

@@ -67,7 +67,9 @@ impl Keyring {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(KeyringError::Missing { path: path.to_owned() });
+                return Err(KeyringError::Missing {
+                    path: path.to_owned(),
+                });
             }
             Err(error) => return Err(read(error)),
         };
@@ -90,23 +92,32 @@ impl Keyring {
             certificates.extend(load_file(file)?);
         }
         if certificates.is_empty() {
-            return Err(KeyringError::Missing { path: path.to_owned() });
+            return Err(KeyringError::Missing {
+                path: path.to_owned(),
+            });
         }
         Ok(Self { certificates })
     }
 
     /// The fingerprint of the key that made `signature` over `data`, where it may:
     /// of a certificate that is neither revoked nor expired, and bound to it for signing.
-    pub(crate) fn signer(&self, signature: &Signature, data: &[u8], moment: Moment) -> Option<String> {
+    pub(crate) fn signer(
+        &self,
+        signature: &Signature,
+        data: &[u8],
+        moment: Moment,
+    ) -> Option<String> {
         self.certificates.iter().find_map(|certificate| {
             // Cheap first: most keys of a keyring did not make the signature.
             let primary = signature.verify(&certificate.primary_key, data).is_ok();
-            if primary && signs_itself(certificate, moment) && primary_is_valid(certificate, moment) {
+            if primary && signs_itself(certificate, moment) && primary_is_valid(certificate, moment)
+            {
                 return Some(certificate.fingerprint().to_string());
             }
             let mut subkeys = certificate.public_subkeys.iter();
             let subkey = subkeys.find(|subkey| signature.verify(&subkey.key, data).is_ok())?;
-            let valid = primary_is_valid(certificate, moment) && subkey_is_valid(certificate, subkey, moment);
+            let valid = primary_is_valid(certificate, moment)
+                && subkey_is_valid(certificate, subkey, moment);
             valid.then(|| subkey.fingerprint().to_string())
         })
     }
@@ -131,12 +142,16 @@ pub(crate) fn holds(signature: &Signature, moment: Moment) -> bool {
     let Some(created) = signature.created().map(|time| time.as_secs()) else {
         return false;
     };
-    let expires = signature.signature_expiration_time().map(|time| time.as_secs());
+    let expires = signature
+        .signature_expiration_time()
+        .map(|time| time.as_secs());
     let understood = signature.config().is_some_and(|config| {
         config.hashed_subpackets().all(|subpacket| {
             let unknown = matches!(
                 subpacket.data,
-                SubpacketData::Other(..) | SubpacketData::Experimental(..) | SubpacketData::Notation(_)
+                SubpacketData::Other(..)
+                    | SubpacketData::Experimental(..)
+                    | SubpacketData::Notation(_)
             );
             !(subpacket.is_critical && unknown)
         })
@@ -187,7 +202,9 @@ fn self_signatures(certificate: &SignedPublicKey) -> Vec<&Signature> {
         user.signatures.iter().filter(|signature| {
             signature.is_certification()
                 && is_strong(signature)
-                && signature.verify_certification(key, Tag::UserId, &user.id).is_ok()
+                && signature
+                    .verify_certification(key, Tag::UserId, &user.id)
+                    .is_ok()
         })
     });
     let mut all: Vec<_> = direct.chain(users).collect();
@@ -219,9 +236,17 @@ fn signs_itself(certificate: &SignedPublicKey, moment: Moment) -> bool {
         .is_some_and(|signature| signature.key_flags().sign())
 }
 
-fn subkey_is_valid(certificate: &SignedPublicKey, subkey: &SignedPublicSubKey, moment: Moment) -> bool {
+fn subkey_is_valid(
+    certificate: &SignedPublicKey,
+    subkey: &SignedPublicSubKey,
+    moment: Moment,
+) -> bool {
     let primary = &certificate.primary_key;
-    let bound = |signature: &&Signature| signature.verify_subkey_binding(primary, &subkey.key).is_ok();
+    let bound = |signature: &&Signature| {
+        signature
+            .verify_subkey_binding(primary, &subkey.key)
+            .is_ok()
+    };
     let of_type = |kind: SignatureType| {
         let signatures = subkey.signatures.iter();
         signatures.filter(move |signature| signature.typ() == Some(kind))
@@ -236,7 +261,10 @@ fn subkey_is_valid(certificate: &SignedPublicKey, subkey: &SignedPublicSubKey, m
     newest.is_some_and(|signature| {
         // The subkey must agree, or someone else's key could be claimed as one's own.
         let agreed = signature.embedded_signature().is_some_and(|back| {
-            is_strong(back) && back.verify_primary_key_binding(&subkey.key, primary).is_ok()
+            is_strong(back)
+                && back
+                    .verify_primary_key_binding(&subkey.key, primary)
+                    .is_ok()
         });
         let created = subkey.key.created_at().as_secs();
         signature.key_flags().sign() && agreed && key_lives(created, signature, moment)

@@ -5,7 +5,7 @@
 //!
 //! 1. [`resolve`] turns a [`Request`] into a [`Lock`] and needs the network.
 //! 2. [`fetch`] brings the packages of a lock into the [`Cache`], by their hashes.
-//! 3. [`Tree::build`] makes one file tree of them and [`Tree::write`] hands it to a [`TreeSink`].
+//! 3. [`Tree::build`] makes one file tree of them and [`Tree::write_layer`] writes it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -52,7 +52,7 @@ pub use resolve::ResolveError;
 pub use signature::SignatureError;
 pub use source::{DEBIAN_KEYRING, Mirrors, Source};
 pub use tree::{
-    Account, Accounts, DEFAULT_DROP, EntryPath, Folder, InvalidPattern, Metadata, MissingLibrary, Node,
-    NodeKind, Overlay, Tree, TreeError, TreeOptions, TreeSink,
+    Account, Accounts, DEFAULT_DROP, EntryPath, Folder, InvalidPattern, MissingLibrary, Node,
+    NodeKind, Overlay, Tree, TreeError, TreeOptions,
 };
 pub use version::{InvalidVersion, Version};

@@ -88,7 +88,9 @@ pub struct LockedPackage {
 
 /// Why a text is no lock file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of the lock file {problem}; `stackctl build --update-packages` writes it anew")]
+#[error(
+    "line {line} of the lock file {problem}; `stackctl build --update-packages` writes it anew"
+)]
 pub struct InvalidLock {
     /// Counted from 1.
     pub line: usize,
@@ -122,8 +124,12 @@ impl LockedPackage {
     #[must_use]
     pub fn purl(&self, distribution: Option<&str>) -> String {
         let (name, version) = (percent(&self.name), percent(self.version.as_str()));
-        let distro = distribution.map_or_else(String::new, |name| format!("&distro={}", percent(name)));
-        format!("pkg:deb/debian/{name}@{version}?arch={}{distro}", percent(&self.architecture))
+        let distro =
+            distribution.map_or_else(String::new, |name| format!("&distro={}", percent(name)));
+        format!(
+            "pkg:deb/debian/{name}@{version}?arch={}{distro}",
+            percent(&self.architecture)
+        )
     }
 }
 
@@ -154,7 +160,12 @@ impl fmt::Display for Lock {
         writeln!(f, "architecture {}", self.architecture)?;
         writeln!(f, "request {}", self.request)?;
         for suite in &self.suites {
-            let LockedSuite { uri, name, date, signed_by } = suite;
+            let LockedSuite {
+                uri,
+                name,
+                date,
+                signed_by,
+            } = suite;
             writeln!(f, "suite {uri} {name} {date} {signed_by}")?;
         }
         for LeftOut { name, needed_by } in &self.left_out {
@@ -192,7 +203,10 @@ impl FromStr for LockFile {
             Some((_, words)) if words == ["format", "1"] => {}
             other => {
                 let line = other.map_or(1, |(line, _)| line);
-                return Err(InvalidLock { line, problem: "is not `format 1`" });
+                return Err(InvalidLock {
+                    line,
+                    problem: "is not `format 1`",
+                });
             }
         }
         let mut file = Self::default();
@@ -206,7 +220,9 @@ impl FromStr for LockFile {
                 lock = Some(Lock::new(name));
                 continue;
             }
-            let lock = lock.as_mut().ok_or(invalid("stands before the first `architecture`"))?;
+            let lock = lock
+                .as_mut()
+                .ok_or(invalid("stands before the first `architecture`"))?;
             lock.read_line(&words).map_err(invalid)?;
         }
         file.add(lock, last_line)?;
@@ -273,7 +289,18 @@ impl Lock {
 }
 
 fn package(words: &[&str]) -> Result<LockedPackage, &'static str> {
-    let &[name, version, architecture, digest, size, suite, path, source, source_version] = words else {
+    let &[
+        name,
+        version,
+        architecture,
+        digest,
+        size,
+        suite,
+        path,
+        source,
+        source_version,
+    ] = words
+    else {
         return Err("has not the nine fields of a package");
     };
     if !is_package_name(name) || !is_package_name(architecture) {
@@ -300,7 +327,8 @@ fn package(words: &[&str]) -> Result<LockedPackage, &'static str> {
 
 /// Relative, without a way up, and one word.
 pub(crate) fn is_pool_path(path: &str) -> bool {
-    path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+    path.split('/')
+        .all(|part| !part.is_empty() && part != "." && part != "..")
         && path.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
@@ -345,9 +373,14 @@ pub(crate) mod tests {
     fn file() -> LockFile {
         let mut arm = lock("http://d/debian", vec![]);
         arm.architecture = "arm64".to_owned();
-        let amd = lock("http://d/debian", vec![locked("a", b"1"), locked("b", b"2")]);
+        let amd = lock(
+            "http://d/debian",
+            vec![locked("a", b"1"), locked("b", b"2")],
+        );
         LockFile {
-            locks: [amd, arm].map(|lock| (lock.architecture.clone(), lock)).into(),
+            locks: [amd, arm]
+                .map(|lock| (lock.architecture.clone(), lock))
+                .into(),
         }
     }
 
@@ -355,11 +388,14 @@ pub(crate) mod tests {
     fn what_is_written_is_read_again() {
         let text = file().to_string();
         assert_eq!(text.parse::<LockFile>().unwrap(), file());
-        assert!(text.contains("\nsuite http://d/debian bookworm-security 2026-11-18T22:17:41Z abcd\n"));
+        assert!(
+            text.contains("\nsuite http://d/debian bookworm-security 2026-11-18T22:17:41Z abcd\n")
+        );
         assert!(text.contains("\nleft-out perl a b\n"));
         // SHA-256 of `1`, from sha256sum
         let hash = "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b";
-        let line = format!("\npackage a 1:1.0+b1 amd64 sha256:{hash} 1 1 pool/a.deb a-source 1.0\n");
+        let line =
+            format!("\npackage a 1:1.0+b1 amd64 sha256:{hash} 1 1 pool/a.deb a-source 1.0\n");
         assert!(text.contains(&line), "{text}");
     }
 
@@ -370,21 +406,45 @@ pub(crate) mod tests {
             ("format 1", "format 2", "is not `format 1`"),
             ("pool/a.deb", "../a.deb", "has no path in an archive"),
             ("pool/a.deb", "/a.deb", "has no path in an archive"),
-            (" 1 1 pool/a", " 1 2 pool/a", "names a suite that is not there"),
+            (
+                " 1 1 pool/a",
+                " 1 2 pool/a",
+                "names a suite that is not there",
+            ),
             (" 1 1 pool/a", " 1 0 pool/a", "has no number of a suite"),
             (" 1 1 pool/a", " x 1 pool/a", "has no size"),
-            ("a-source 1.0", "a-source", "has not the nine fields of a package"),
-            ("package a ", "package c ", "ends a list of packages that is not sorted by name"),
+            (
+                "a-source 1.0",
+                "a-source",
+                "has not the nine fields of a package",
+            ),
+            (
+                "package a ",
+                "package c ",
+                "ends a list of packages that is not sorted by name",
+            ),
             ("package a ", "packet a ", "is not understood"),
-            ("architecture arm64", "architecture amd64", "ends an architecture that is there twice"),
-            ("architecture amd64", "# nothing", "stands before the first `architecture`"),
+            (
+                "architecture arm64",
+                "architecture amd64",
+                "ends an architecture that is there twice",
+            ),
+            (
+                "architecture amd64",
+                "# nothing",
+                "stands before the first `architecture`",
+            ),
         ] {
             let broken = text.replacen(from, to, 1);
             let refused = broken.parse::<LockFile>().unwrap_err();
             assert_eq!(refused.problem, problem, "{from} -> {to}");
         }
         let broken = text.replacen("pool/a.deb", "../a", 1);
-        let line = broken.lines().position(|line| line.contains("../a")).unwrap() + 1;
+        let line = broken
+            .lines()
+            .position(|line| line.contains("../a"))
+            .unwrap()
+            + 1;
         assert_eq!(broken.parse::<LockFile>().unwrap_err().line, line);
         assert!("".parse::<LockFile>().is_err());
     }

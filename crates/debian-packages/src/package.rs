@@ -3,7 +3,9 @@
 use oci_image::Digest;
 
 use crate::deb822::{self, InvalidParagraph};
-use crate::relation::{Comparison, Group, InvalidRelation, Qualifier, Relation, parse_groups, parse_list};
+use crate::relation::{
+    Comparison, Group, InvalidRelation, Qualifier, Relation, parse_groups, parse_list,
+};
 use crate::version::{InvalidVersion, Version};
 
 /// What the fields of a paragraph of `Packages` say, as far as it is used.
@@ -102,8 +104,12 @@ pub(crate) fn parse(paragraph: &str, origin: usize) -> Result<Package, InvalidPa
         source: source_package(value("Source"), &name, &version),
         architecture: required("Architecture")?.to_owned(),
         path: required("Filename")?.trim_start_matches("./").to_owned(),
-        size: required("Size")?.parse().map_err(|_| InvalidPackage::Field("Size"))?,
-        digest: digest.parse().map_err(|_| InvalidPackage::Field("SHA256"))?,
+        size: required("Size")?
+            .parse()
+            .map_err(|_| InvalidPackage::Field("Size"))?,
+        digest: digest
+            .parse()
+            .map_err(|_| InvalidPackage::Field("SHA256"))?,
         priority: priority(value("Priority")),
         any_architecture: value("Multi-Arch") == Some("allowed"),
         provides: list("Provides")?,
@@ -178,7 +184,9 @@ fn version_fits(relation: &Relation, version: Option<&Version>) -> bool {
     match (&relation.version, version) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some((comparison, wanted)), Some(version)) => Comparison::holds(*comparison, version, wanted),
+        (Some((comparison, wanted)), Some(version)) => {
+            Comparison::holds(*comparison, version, wanted)
+        }
     }
 }
 
@@ -198,7 +206,11 @@ pub(crate) mod tests {
 
     /// A paragraph with made-up file data around the given fields.
     pub(crate) fn paragraph(fields: &str) -> String {
-        let name = fields.lines().next().unwrap().trim_start_matches("Package: ");
+        let name = fields
+            .lines()
+            .next()
+            .unwrap()
+            .trim_start_matches("Package: ");
         let architecture = match fields.contains("Architecture:") {
             true => "",
             false => "Architecture: amd64\n",
@@ -223,7 +235,14 @@ pub(crate) mod tests {
         .unwrap();
         assert_eq!(package.source.name, "gcc-12");
         assert_eq!(package.source.version, "12.2.0-14");
-        assert_eq!(package.depends.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b | c"]);
+        assert_eq!(
+            package
+                .depends
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["a", "b | c"]
+        );
         assert_eq!((package.origin, package.size), (3, 10));
         assert_eq!(package.path, "pool/libgcc-s1.deb");
         assert!(!package.any_architecture);
@@ -231,7 +250,11 @@ pub(crate) mod tests {
 
     #[test]
     fn versioned_relations_need_versioned_provisions() {
-        let package = parse(&paragraph("Package: p\nVersion: 2\nProvides: v (= 5), w\nMulti-Arch: allowed"), 0).unwrap();
+        let package = parse(
+            &paragraph("Package: p\nVersion: 2\nProvides: v (= 5), w\nMulti-Arch: allowed"),
+            0,
+        )
+        .unwrap();
         for (text, expected) in [
             ("p", true),
             ("p (>= 2)", true),
@@ -263,7 +286,12 @@ pub(crate) mod tests {
     fn what_is_no_package() {
         let good = paragraph("Package: p\nVersion: 1");
         assert!(parse(&good, 0).is_ok());
-        for (from, to) in [("Size: 10", "Size: x"), ("SHA256: ", "SHA256: zz"), ("Version: 1", "Version: -"), ("Filename", "Elsewhere")] {
+        for (from, to) in [
+            ("Size: 10", "Size: x"),
+            ("SHA256: ", "SHA256: zz"),
+            ("Version: 1", "Version: -"),
+            ("Filename", "Elsewhere"),
+        ] {
             assert!(parse(&good.replace(from, to), 0).is_err(), "{to}");
         }
     }

@@ -99,7 +99,11 @@ impl FromStr for Relation {
         let invalid = || InvalidRelation(text.trim().to_owned());
         let (name, version) = match text.split_once('(') {
             Some((name, rest)) => {
-                let inside = rest.trim_end().strip_suffix(')').ok_or_else(invalid)?.trim();
+                let inside = rest
+                    .trim_end()
+                    .strip_suffix(')')
+                    .ok_or_else(invalid)?
+                    .trim();
                 let length = inside
                     .find(|c: char| !"<=>".contains(c))
                     .ok_or_else(invalid)?;
@@ -173,7 +177,12 @@ mod tests {
         let shown: Vec<_> = groups.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
-            ["libc6 (>= 2.34)", "perl:any", "debconf (>= 0.5) | debconf-2.0", "x:amd64 (<< 1~)"]
+            [
+                "libc6 (>= 2.34)",
+                "perl:any",
+                "debconf (>= 0.5) | debconf-2.0",
+                "x:amd64 (<< 1~)"
+            ]
         );
         assert_eq!(groups[1].0[0].qualifier, Some(Qualifier::Any));
         assert_eq!(groups[2].0.len(), 2);
@@ -196,13 +205,27 @@ mod tests {
             (">", [false, true, true]),
             (">>", [false, false, true]),
         ] {
-            assert_eq!(["1", "2", "3"].map(|v| holds(comparison, v)), expected, "{comparison}");
+            assert_eq!(
+                ["1", "2", "3"].map(|v| holds(comparison, v)),
+                expected,
+                "{comparison}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_relation() {
-        for bad in ["a b", "a (2)", "a (>= )", "a (>= 1", "a (!! 1)", "a:", "(>= 1)", "a | | b", "a [amd64]"] {
+        for bad in [
+            "a b",
+            "a (2)",
+            "a (>= )",
+            "a (>= 1",
+            "a (!! 1)",
+            "a:",
+            "(>= 1)",
+            "a | | b",
+            "a [amd64]",
+        ] {
             assert!(parse_groups(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_groups(" , ").unwrap(), []);

@@ -62,7 +62,9 @@ pub enum ReleaseError {
         field: &'static str,
     },
     /// It is another suite's.
-    #[error("{uri} {suite} is signed as `{found}`: the archive or its mirror delivers another suite")]
+    #[error(
+        "{uri} {suite} is signed as `{found}`: the archive or its mirror delivers another suite"
+    )]
     OtherSuite {
         /// The archive.
         uri: String,
@@ -72,7 +74,9 @@ pub enum ReleaseError {
         found: String,
     },
     /// It has been replaced since: someone may hold security updates back.
-    #[error("the index of {uri} {suite} expired on {until}: the mirror is out of date, or the clock is wrong")]
+    #[error(
+        "the index of {uri} {suite} expired on {until}: the mirror is out of date, or the clock is wrong"
+    )]
     Expired {
         /// The archive.
         uri: String,
@@ -148,7 +152,8 @@ impl Release {
             known: known.to_vec(),
         };
         // Security suites write `updates/main` for what lies in `main`.
-        let is_it = |known: &String| known == component || known.ends_with(&format!("/{component}"));
+        let is_it =
+            |known: &String| known == component || known.ends_with(&format!("/{component}"));
         if !self.components.iter().any(is_it) {
             return Err(unknown("component", component, &self.components));
         }
@@ -158,8 +163,9 @@ impl Release {
         ["xz", "gz"]
             .iter()
             .find_map(|form| {
-                self.files
-                    .get(&format!("{component}/binary-{architecture}/Packages.{form}"))
+                self.files.get(&format!(
+                    "{component}/binary-{architecture}/Packages.{form}"
+                ))
             })
             .ok_or_else(|| unknown("index of packages for", component, &self.components))
     }
@@ -188,7 +194,9 @@ impl Release {
         };
         let hashes = value("SHA256").ok_or_else(|| missing("SHA256"))?;
         Ok(Self {
-            date: value("Date").and_then(parse_date).ok_or_else(|| missing("Date"))?,
+            date: value("Date")
+                .and_then(parse_date)
+                .ok_or_else(|| missing("Date"))?,
             fingerprint: String::new(),
             by_hash: value("Acquire-By-Hash") == Some("yes"),
             components: words("Components"),
@@ -205,14 +213,22 @@ impl Release {
     ) -> Result<(), ReleaseError> {
         let (uri, suite) = (source.uri.clone(), suite.to_owned());
         if self.date.as_second() > now.as_second().saturating_add(SKEW) {
-            return Err(ReleaseError::Future { uri, suite, date: self.date });
+            return Err(ReleaseError::Future {
+                uri,
+                suite,
+                date: self.date,
+            });
         }
         let fields = deb822::fields(text).unwrap_or_default();
         let Some(until) = deb822::value(&fields, "Valid-Until") else {
             return Ok(());
         };
         let Some(until) = parse_date(until) else {
-            return Err(ReleaseError::Field { uri, suite, field: "Valid-Until" });
+            return Err(ReleaseError::Field {
+                uri,
+                suite,
+                field: "Valid-Until",
+            });
         };
         if source.check_valid_until && until < now {
             return Err(ReleaseError::Expired { uri, suite, until });
@@ -258,7 +274,10 @@ mod tests {
     }
 
     fn check(text: &str, now: &str, check_valid_until: bool) -> Result<(), ReleaseError> {
-        let source = Source { check_valid_until, ..Source::new("http://a", &["bookworm-security"]) };
+        let source = Source {
+            check_valid_until,
+            ..Source::new("http://a", &["bookworm-security"])
+        };
         let release = Release::parse(text, &source, "bookworm-security")?;
         release.check_dates(text, (&source, "bookworm-security"), now.parse().unwrap())
     }
@@ -271,12 +290,25 @@ mod tests {
         let source = Source::new("http://a", &["bookworm-security"]);
         let place = (&source, "bookworm-security");
         let packages = release.packages("main", "amd64", place).unwrap();
-        assert_eq!((packages.path.as_str(), packages.size), ("main/binary-amd64/Packages.xz", 376_228));
+        assert_eq!(
+            (packages.path.as_str(), packages.size),
+            ("main/binary-amd64/Packages.xz", 376_228)
+        );
         for (component, architecture, message) in [
-            ("contrib", "amd64", "http://a bookworm-security has no component `contrib`; it has updates/main"),
-            ("main", "mips", "http://a bookworm-security has no architecture `mips`; it has amd64, arm64"),
+            (
+                "contrib",
+                "amd64",
+                "http://a bookworm-security has no component `contrib`; it has updates/main",
+            ),
+            (
+                "main",
+                "mips",
+                "http://a bookworm-security has no architecture `mips`; it has amd64, arm64",
+            ),
         ] {
-            let refused = release.packages(component, architecture, place).unwrap_err();
+            let refused = release
+                .packages(component, architecture, place)
+                .unwrap_err();
             assert_eq!(refused.to_string(), message);
         }
     }
@@ -292,15 +324,27 @@ mod tests {
     #[test]
     fn dates_are_checked_against_the_clock() {
         assert!(check(TEXT, "2026-11-20T00:00:00Z", true).is_ok());
-        assert!(check(TEXT, "2026-11-18T22:10:00Z", true).is_ok(), "clocks may differ a little");
+        assert!(
+            check(TEXT, "2026-11-18T22:10:00Z", true).is_ok(),
+            "clocks may differ a little"
+        );
         let late = check(TEXT, "2026-11-25T22:17:42Z", true).unwrap_err();
         assert!(matches!(late, ReleaseError::Expired { .. }));
-        assert!(check(TEXT, "2027-11-25T22:17:42Z", false).is_ok(), "a snapshot");
+        assert!(
+            check(TEXT, "2027-11-25T22:17:42Z", false).is_ok(),
+            "a snapshot"
+        );
         let early = check(TEXT, "2026-11-18T20:00:00Z", true).unwrap_err();
         assert!(matches!(early, ReleaseError::Future { .. }));
         let broken = TEXT.replace("Wed, 25 Nov", "never, 25 Nov");
         let refused = check(&broken, "2026-11-20T00:00:00Z", true).unwrap_err();
-        assert!(matches!(refused, ReleaseError::Field { field: "Valid-Until", .. }));
+        assert!(matches!(
+            refused,
+            ReleaseError::Field {
+                field: "Valid-Until",
+                ..
+            }
+        ));
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub struct Request {
     /// Not pulled in although something depends on them, and nothing in their
     /// place: what only maintainer scripts need, which never run.
     pub exclude: BTreeSet<String>,
+    /// Packages whose dependencies are not followed: those of which an image
+    /// takes single files. What these need all the same, the check of libraries finds.
+    pub without_dependencies: BTreeSet<String>,
 }
 
 /// Why a request did not become a lock.
@@ -41,7 +44,9 @@ pub enum RequestError {
     #[error("`{0}` is both asked for and excluded")]
     Excluded(String),
     /// The index says something that a lock cannot hold.
-    #[error("the index names `{path}` as the file of `{package}`, which is not a path in an archive")]
+    #[error(
+        "the index names `{path}` as the file of `{package}`, which is not a path in an archive"
+    )]
     Path {
         /// The package.
         package: String,
@@ -63,6 +68,8 @@ impl Request {
         let packages: BTreeSet<_> = self.packages.iter().collect();
         lines.extend(packages.iter().map(|name| format!("package {name}")));
         lines.extend(self.exclude.iter().map(|name| format!("exclude {name}")));
+        let alone = self.without_dependencies.iter();
+        lines.extend(alone.map(|name| format!("without-dependencies {name}")));
         Digest::of(lines.join("\n").as_bytes())
     }
 }
@@ -73,8 +80,14 @@ pub async fn resolve(
     fetcher: &Fetcher,
     progress: &Progress<'_>,
 ) -> Result<Lock, RequestError> {
-    let names = request.packages.iter().map(|name| name.split('=').next().unwrap_or(name));
-    if let Some(both) = names.into_iter().find(|&name| request.exclude.contains(name)) {
+    let names = request
+        .packages
+        .iter()
+        .map(|name| name.split('=').next().unwrap_or(name));
+    if let Some(both) = names
+        .into_iter()
+        .find(|&name| request.exclude.contains(name))
+    {
         return Err(RequestError::Excluded(both.to_owned()));
     }
     let suites = suites(fetcher, &request.sources, &request.architecture, progress).await?;
@@ -82,6 +95,7 @@ pub async fn resolve(
     let wanted = Wanted {
         packages: &request.packages,
         exclude: &request.exclude,
+        alone: &request.without_dependencies,
     };
     let resolution = resolve::resolve(&universe, wanted)?;
     lock(request, &universe, resolution)
@@ -125,12 +139,20 @@ impl Packages for Universe {
     /// Security updates win, then the order of the sources.
     fn rank(&self, package: &Package) -> usize {
         let suite = &self.suites[package.origin];
-        let behind = if suite.name.contains("-security") { 0 } else { self.suites.len() };
+        let behind = if suite.name.contains("-security") {
+            0
+        } else {
+            self.suites.len()
+        };
         behind + package.origin
     }
 }
 
-fn lock(request: &Request, universe: &Universe, resolution: Resolution) -> Result<Lock, RequestError> {
+fn lock(
+    request: &Request,
+    universe: &Universe,
+    resolution: Resolution,
+) -> Result<Lock, RequestError> {
     let suites = universe.suites.iter().map(|suite| LockedSuite {
         uri: suite.uri.clone(),
         name: suite.name.clone(),
@@ -179,6 +201,7 @@ mod tests {
             architecture: "amd64".to_owned(),
             packages: vec!["b".to_owned(), "a".to_owned()],
             exclude: BTreeSet::from(["perl".to_owned()]),
+            without_dependencies: BTreeSet::new(),
         }
     }
 
@@ -190,10 +213,11 @@ mod tests {
         same.packages.push("a".to_owned());
         same.sources[0].keyring = "/other".into();
         assert_eq!(same.digest(), digest);
-        let changes: [fn(&mut Request); 5] = [
+        let changes: [fn(&mut Request); 6] = [
             |request| request.architecture = "arm64".to_owned(),
             |request| request.packages = vec!["a".to_owned()],
             |request| request.exclude.clear(),
+            |request| request.without_dependencies = request.exclude.clone(),
             |request| request.sources[0].suites.truncate(1),
             |request| request.sources[1].uri = "http://elsewhere".to_owned(),
         ];

@@ -19,8 +19,8 @@ use crate::package::Package;
 use crate::relation::{Group, Relation};
 
 use choice::Options;
-pub use failure::ResolveError;
 use failure::Failure;
+pub use failure::ResolveError;
 
 /// Enough for everything in Debian; without it a hopeless request could take for ever.
 const MOST_STEPS: u32 = 20_000;
@@ -43,6 +43,8 @@ pub(crate) struct Wanted<'a> {
     /// Names, also of the form `name=version`.
     pub(crate) packages: &'a [String],
     pub(crate) exclude: &'a BTreeSet<String>,
+    /// Packages whose dependencies are not followed.
+    pub(crate) alone: &'a BTreeSet<String>,
 }
 
 /// The packages that were found, and what was left out.
@@ -55,9 +57,13 @@ pub(crate) struct Resolution {
 }
 
 /// Finds what `wanted` needs.
-pub(crate) fn resolve(packages: &dyn Packages, wanted: Wanted<'_>) -> Result<Resolution, ResolveError> {
+pub(crate) fn resolve(
+    packages: &dyn Packages,
+    wanted: Wanted<'_>,
+) -> Result<Resolution, ResolveError> {
     let mut solver = Solver {
         options: Options::new(packages, wanted.exclude),
+        alone: wanted.alone,
         steps: 0,
         first_failure: None,
     };
@@ -105,6 +111,7 @@ enum Stop {
 
 struct Solver<'a> {
     options: Options<'a>,
+    alone: &'a BTreeSet<String>,
     steps: u32,
     /// Of the preferred choices: what a reader expects to be told.
     first_failure: Option<(Failure, State)>,
@@ -121,14 +128,14 @@ impl Solver<'_> {
             let last = candidates.pop();
             for candidate in candidates {
                 let mut branch = state.clone();
-                branch.take(candidate, &open);
+                branch.take(candidate, &open, self.alone);
                 match self.solve(branch) {
                     Err(Stop::DeadEnd) => self.count_step(&open, &state)?,
                     other => return other,
                 }
             }
             match last {
-                Some(candidate) => state.take(candidate, &open),
+                Some(candidate) => state.take(candidate, &open, self.alone),
                 None => {
                     let failure = Failure::new(open, conflict);
                     return Err(self.dead_end(failure, state));
@@ -164,19 +171,21 @@ enum Candidate {
 }
 
 impl State {
-    fn take(&mut self, candidate: Candidate, open: &Open) {
+    fn take(&mut self, candidate: Candidate, open: &Open, alone: &BTreeSet<String>) {
         match candidate {
             Candidate::LeftOut(name) => {
                 let by = open.by.clone().unwrap_or_default();
                 self.left_out.entry(name).or_default().insert(by);
             }
             Candidate::Package(package) => {
-                for group in &package.depends {
-                    self.open.push_back(Open {
-                        group: group.clone(),
-                        by: Some(package.name.clone()),
-                    });
-                }
+                let depends = match alone.contains(&package.name) {
+                    true => &[][..],
+                    false => &package.depends,
+                };
+                self.open.extend(depends.iter().map(|group| Open {
+                    group: group.clone(),
+                    by: Some(package.name.clone()),
+                }));
                 self.by.insert(package.name.clone(), open.by.clone());
                 self.chosen.insert(package.name.clone(), package);
             }
@@ -185,17 +194,26 @@ impl State {
 }
 
 fn satisfied(state: &State, group: &Group) -> bool {
-    group.0.iter().any(|relation| chosen_satisfies(state, relation))
+    group
+        .0
+        .iter()
+        .any(|relation| chosen_satisfies(state, relation))
 }
 
 fn chosen_satisfies(state: &State, relation: &Relation) -> bool {
     let own = state.chosen.get(&relation.name);
     own.is_some_and(|package| package.is(relation))
-        || state.chosen.values().any(|package| package.provides(relation))
+        || state
+            .chosen
+            .values()
+            .any(|package| package.provides(relation))
 }
 
 /// Removes what cannot stand beside what is chosen; returns the first pair that clashes.
-fn keep_possible(candidates: &mut Vec<Candidate>, state: &State) -> Option<(Arc<Package>, Arc<Package>)> {
+fn keep_possible(
+    candidates: &mut Vec<Candidate>,
+    state: &State,
+) -> Option<(Arc<Package>, Arc<Package>)> {
     let mut first = None;
     candidates.retain(|candidate| {
         let Candidate::Package(package) = candidate else {

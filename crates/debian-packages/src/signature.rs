@@ -59,7 +59,11 @@ pub(crate) fn verify(
     let (message, _) = CleartextSignedMessage::from_string(message)
         .map_err(|error| SignatureError::Envelope(Box::new(error)))?;
     let signed = message.signed_text();
-    let candidates: Vec<_> = message.signatures().iter().filter(|s| is_on_text(s)).collect();
+    let candidates: Vec<_> = message
+        .signatures()
+        .iter()
+        .filter(|s| is_on_text(s))
+        .collect();
     for signature in candidates.iter().filter(|signature| is_strong(signature)) {
         let made = signature.created().map_or(0, |time| time.as_secs());
         let moment = Moment {
@@ -84,21 +88,30 @@ pub(crate) fn verify(
 
 /// Signatures on keys have the same form and mean something else.
 fn is_on_text(signature: &Signature) -> bool {
-    matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary))
+    matches!(
+        signature.typ(),
+        Some(SignatureType::Text | SignatureType::Binary)
+    )
 }
 
 fn refusal(signatures: &[&Signature]) -> SignatureError {
     if let Some(weak) = signatures.first()
         && !signatures.iter().any(|signature| is_strong(signature))
     {
-        let hash = weak.hash_alg().map_or_else(String::new, |hash| hash.to_string());
+        let hash = weak
+            .hash_alg()
+            .map_or_else(String::new, |hash| hash.to_string());
         return SignatureError::WeakHash(hash);
     }
     let issuers = signatures.iter().flat_map(|signature| {
         let fingerprints = signature.issuer_fingerprint();
         match fingerprints.is_empty() {
             false => fingerprints.iter().map(ToString::to_string).collect(),
-            true => signature.issuer_key_id().iter().map(ToString::to_string).collect::<Vec<_>>(),
+            true => signature
+                .issuer_key_id()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
         }
     });
     SignatureError::Untrusted {

@@ -74,7 +74,8 @@ impl Mirrors {
         let clean = |uri: &str| uri.trim_end_matches('/').to_owned();
         self.0.push((clean(archive), clean(mirror)));
         // The longest prefix is the most precise.
-        self.0.sort_by_key(|(archive, _)| std::cmp::Reverse(archive.len()));
+        self.0
+            .sort_by_key(|(archive, _)| std::cmp::Reverse(archive.len()));
     }
 
     /// The address of `path` in `archive`.
@@ -116,7 +117,10 @@ mod tests {
     #[test]
     fn a_release_has_updates_and_security() {
         let sources = Source::debian("bookworm");
-        let shown: Vec<_> = sources.iter().map(|s| format!("{} {:?}", s.uri, s.suites)).collect();
+        let shown: Vec<_> = sources
+            .iter()
+            .map(|s| format!("{} {:?}", s.uri, s.suites))
+            .collect();
         assert_eq!(
             shown,
             [
@@ -131,7 +135,10 @@ mod tests {
     #[test]
     fn snapshots_may_be_old() {
         let sources = Source::debian_snapshot("bookworm", "20250520T000000Z");
-        assert_eq!(sources[1].uri, "http://snapshot.debian.org/archive/debian-security/20250520T000000Z");
+        assert_eq!(
+            sources[1].uri,
+            "http://snapshot.debian.org/archive/debian-security/20250520T000000Z"
+        );
         assert!(sources.iter().all(|source| !source.check_valid_until));
     }
 
@@ -141,11 +148,17 @@ mod tests {
         mirrors.insert("http://deb.debian.org/debian/", "http://mirror/d");
         let path = "pool/l/libc6_2.36-9+deb12u10_amd64.deb";
         let escaped = "pool/l/libc6_2.36-9%2Bdeb12u10_amd64.deb";
-        assert_eq!(mirrors.url("http://deb.debian.org/debian", path), format!("http://mirror/d/{escaped}"));
+        assert_eq!(
+            mirrors.url("http://deb.debian.org/debian", path),
+            format!("http://mirror/d/{escaped}")
+        );
         let security = "http://deb.debian.org/debian-security";
         assert_eq!(mirrors.url(security, path), format!("{security}/{escaped}"));
         mirrors.insert("http://deb.debian.org", "http://all");
         assert_eq!(mirrors.url(security, "x"), "http://all/debian-security/x");
-        assert_eq!(mirrors.url("http://deb.debian.org/debian", "x"), "http://mirror/d/x");
+        assert_eq!(
+            mirrors.url("http://deb.debian.org/debian", "x"),
+            "http://mirror/d/x"
+        );
     }
 }

@@ -28,7 +28,6 @@ pub use libraries::MissingLibrary;
 pub use options::{DEFAULT_DROP, Folder, Overlay, TreeOptions};
 pub use path::EntryPath;
 pub use rules::InvalidPattern;
-pub use write::{Metadata, TreeSink};
 
 /// Entries by their paths, each folder right before what is in it.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +93,9 @@ pub enum TreeError {
         found: String,
     },
     /// Two packages have the same file, and neither replaces the other's.
-    #[error("both {one} and {other} have `/{path}`, and they differ: one of them must be dropped or excluded")]
+    #[error(
+        "both {one} and {other} have `/{path}`, and they differ: one of them must be dropped or excluded"
+    )]
     Conflict {
         /// The path.
         path: EntryPath,
@@ -162,7 +163,11 @@ pub enum TreeError {
 impl Tree {
     /// Unpacks the packages and makes one tree of them. Blocks; the unpacked
     /// content lies in a nameless file in the cache for as long as the tree lives.
-    pub fn build(files: &[DebFile], options: &TreeOptions, cache: &Cache) -> Result<Self, TreeError> {
+    pub fn build(
+        files: &[DebFile],
+        options: &TreeOptions,
+        cache: &Cache,
+    ) -> Result<Self, TreeError> {
         let unpacked = merge::unpack(files, options, cache)?;
         let mut tree = merge::merge(&unpacked, options)?;
         database::add(&mut tree, &unpacked);
@@ -249,7 +254,9 @@ impl Tree {
                 }
             }
         }
-        let folders = missing.into_iter().map(|path| (path, Node::directory(0o755)));
+        let folders = missing
+            .into_iter()
+            .map(|path| (path, Node::directory(0o755)));
         self.nodes.extend(folders);
         Ok(())
     }
@@ -292,7 +299,8 @@ impl Node {
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = &str> {
-    path.split('/').filter(|part| !part.is_empty() && *part != ".")
+    path.split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
 }
 
 #[cfg(test)]

@@ -113,8 +113,8 @@ fn compare(left: &str, right: &str) -> Ordering {
     let (mut left, mut right) = (left.as_bytes(), right.as_bytes());
     while !left.is_empty() || !right.is_empty() {
         let words = compare_words(take(&mut left, false), take(&mut right, false));
-        let order = words
-            .then_with(|| compare_numbers(take(&mut left, true), take(&mut right, true)));
+        let order =
+            words.then_with(|| compare_numbers(take(&mut left, true), take(&mut right, true)));
         if order != Ordering::Equal {
             return order;
         }
@@ -137,7 +137,11 @@ fn compare_words(left: &[u8], right: &[u8]) -> Ordering {
     let length = left.len().max(right.len());
     let weights = |word: &[u8]| -> Vec<i32> {
         let padding = std::iter::repeat(0);
-        word.iter().map(|byte| weight(*byte)).chain(padding).take(length).collect()
+        word.iter()
+            .map(|byte| weight(*byte))
+            .chain(padding)
+            .take(length)
+            .collect()
     };
     weights(left).cmp(&weights(right))
 }
@@ -154,7 +158,11 @@ fn weight(byte: u8) -> i32 {
 /// Of any length: compared as text once the leading zeros are gone.
 fn compare_numbers(left: &[u8], right: &[u8]) -> Ordering {
     let significant = |number: &[u8]| -> Vec<u8> {
-        number.iter().copied().skip_while(|digit| *digit == b'0').collect()
+        number
+            .iter()
+            .copied()
+            .skip_while(|digit| *digit == b'0')
+            .collect()
     };
     let (left, right) = (significant(left), significant(right));
     left.len().cmp(&right.len()).then_with(|| left.cmp(&right))
@@ -182,7 +190,12 @@ mod tests {
             &["9", "0:10", "1:1", "2:0.1"],
             &["1.2", "1.2-1+b1", "1.2+a", "1.2.1"],
             &["1a", "1b", "1+", "1."],
-            &["5:7.0.15-1~deb12u1", "5:7.0.15-1~deb12u4", "5:7.0.15-1", "5:7.0.15-1+b1"],
+            &[
+                "5:7.0.15-1~deb12u1",
+                "5:7.0.15-1~deb12u4",
+                "5:7.0.15-1",
+                "5:7.0.15-1+b1",
+            ],
             &["2.36-9+deb12u9", "2.36-9+deb12u10", "2.36-10"],
             &["1-1-1", "1-1-2", "1-2-1"],
             &["99999999999999999998", "99999999999999999999"],
@@ -197,7 +210,12 @@ mod tests {
 
     #[test]
     fn different_texts_of_the_same_version() {
-        for (left, right) in [("1.0", "0:1.0"), ("1.0", "1.0-0"), ("1.00", "1.0"), ("1.a0", "1.a")] {
+        for (left, right) in [
+            ("1.0", "0:1.0"),
+            ("1.0", "1.0-0"),
+            ("1.00", "1.0"),
+            ("1.a0", "1.a"),
+        ] {
             assert_eq!(version(left), version(right), "{left} {right}");
         }
         assert_eq!(version("0:01.0-0").as_str(), "0:01.0-0", "kept as written");
@@ -205,7 +223,20 @@ mod tests {
 
     #[test]
     fn what_is_no_version() {
-        for bad in ["", ":1", "a:1", "1:", "-1", "1-", "1 0", "1_0", "é", "4294967296:1", "1:-1", "1-a:b"] {
+        for bad in [
+            "",
+            ":1",
+            "a:1",
+            "1:",
+            "-1",
+            "1-",
+            "1 0",
+            "1_0",
+            "é",
+            "4294967296:1",
+            "1:-1",
+            "1-a:b",
+        ] {
             assert!(bad.parse::<Version>().is_err(), "{bad:?}");
         }
     }
@@ -236,7 +267,11 @@ mod tests {
     /// Three questions a run, because each is a process; on Debian only.
     #[test]
     fn dpkg_agrees() {
-        let relations = [("lt", Ordering::Less), ("eq", Ordering::Equal), ("gt", Ordering::Greater)];
+        let relations = [
+            ("lt", Ordering::Less),
+            ("eq", Ordering::Equal),
+            ("gt", Ordering::Greater),
+        ];
         let pairs = [
             ("1.0~rc1-1", "1.0-1"),
             ("1:0.9", "1.0"),
@@ -249,7 +284,10 @@ mod tests {
         for (left, right) in pairs {
             for (name, order) in relations {
                 let mut dpkg = Command::new("dpkg");
-                let Ok(status) = dpkg.args(["--compare-versions", left, name, right]).status() else {
+                let Ok(status) = dpkg
+                    .args(["--compare-versions", left, name, right])
+                    .status()
+                else {
                     return; // not a Debian machine: the table above says the same by hand
                 };
                 let ours = version(left).cmp(&version(right)) == order;

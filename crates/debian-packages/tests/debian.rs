@@ -3,14 +3,17 @@
 //! Run by hand with `cargo test -p debian-packages --release --test debian -- --ignored --nocapture`;
 //! `DEBIAN_TEST_CACHE` names a folder that is kept between runs.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io;
 use std::time::Instant;
 
 use debian_packages::{
-    Account, Accounts, Activity, Cache, Fetcher, LockFile, Metadata, Mirrors, Request, Source, Tree,
-    TreeOptions, TreeSink, fetch, resolve,
+    Account, Accounts, Cache, Fetcher, Lock, LockFile, Mirrors, Request, Source, Tree, TreeOptions,
+    fetch, resolve,
 };
+use oci_image::{Digest, DigestWriter, LayerWriter};
 
 /// What an image is made of.
 struct Image {
@@ -21,19 +24,30 @@ struct Image {
 }
 
 /// What only maintainer scripts and init systems need.
-const NEVER: [&str; 12] = [
+const NEVER: [&str; 9] = [
     "adduser",
-    "awk",
     "debconf",
+    "dpkg",
     "init-system-helpers",
-    "logrotate",
     "lsb-base",
-    "mawk",
-    "passwd",
     "perl",
-    "perl-base",
-    "sysvinit-utils",
-    "ucf",
+    "readline-common",
+    "sensible-utils",
+    "tar",
+];
+
+/// Of which single files are taken.
+const PARTS: [(&str, &[&str]); 3] = [
+    (
+        "base-files",
+        &[
+            "/etc/os-release",
+            "/usr/lib/os-release",
+            "/etc/debian_version",
+        ],
+    ),
+    ("libc-bin", &["/usr/lib/locale"]),
+    ("util-linux", &["/usr/bin/flock"]),
 ];
 
 const IMAGES: [Image; 4] = [
@@ -41,16 +55,28 @@ const IMAGES: [Image; 4] = [
         name: "redis",
         packages: &["redis-server", "redis-sentinel"],
         exclude: &[],
-        drop: &["/etc/redis", "/usr/share/lua"],
+        drop: &[
+            "/etc/default",
+            "/etc/logrotate.d",
+            "/etc/redis",
+            "/usr/share/lua",
+        ],
     },
     Image {
         name: "postgres",
-        packages: &["postgresql-15"],
-        exclude: &["libllvm14", "postgresql-common", "postgresql-client-common", "locales", "ssl-cert"],
+        packages: &["postgresql-15", "postgresql-client-15"],
+        exclude: &[
+            "libllvm14",
+            "locales",
+            "postgresql-client-common",
+            "postgresql-common",
+            "ssl-cert",
+        ],
         drop: &[
             "/usr/lib/postgresql/15/lib/bitcode",
             "/usr/lib/postgresql/15/lib/llvmjit*",
             "/usr/lib/postgresql/15/lib/pgxs",
+            "/usr/sbin",
             "/usr/share/postgresql/15/man",
             "/usr/share/zoneinfo/posix",
             "/usr/share/zoneinfo/right",
@@ -60,13 +86,23 @@ const IMAGES: [Image; 4] = [
         name: "haproxy",
         packages: &["haproxy"],
         exclude: &[],
-        drop: &["/etc/logrotate.d", "/etc/rsyslog.d"],
+        drop: &[
+            "/etc/default",
+            "/etc/logrotate.d",
+            "/etc/rsyslog.d",
+            "/usr/share/vim",
+        ],
     },
     Image {
         name: "prometheus",
         packages: &["prometheus"],
-        exclude: &[],
-        drop: &["/etc/logrotate.d"],
+        exclude: &["javascript-common"],
+        drop: &[
+            "/etc/default",
+            "/etc/logrotate.d",
+            "/usr/bin/promtool",
+            "/usr/share/javascript/moment-timezone/data",
+        ],
     },
 ];
 
@@ -75,23 +111,23 @@ fn owned(names: &[&str]) -> Vec<String> {
 }
 
 fn request(image: &Image, architecture: &str) -> Request {
-    let extra = ["base-files", "busybox-static", "util-linux"];
-    let exclude: BTreeSet<String> = NEVER.iter().chain(image.exclude).map(|&name| name.to_owned()).collect();
+    let set = |names: &[&str]| -> BTreeSet<String> { owned(names).into_iter().collect() };
+    let parts = PARTS.map(|(name, _)| name);
     Request {
         sources: Source::debian("bookworm"),
         architecture: architecture.to_owned(),
-        packages: owned(&[image.packages, &extra].concat()),
-        exclude,
+        packages: owned(&[image.packages, &["busybox-static"], &parts].concat()),
+        exclude: set(&[&NEVER[..], image.exclude].concat()),
+        without_dependencies: set(&parts),
     }
 }
 
 fn options(image: &Image) -> TreeOptions {
     TreeOptions {
         drop: owned(image.drop),
-        only: BTreeMap::from([
-            ("util-linux".to_owned(), owned(&["/usr/bin/flock"])),
-            ("base-files".to_owned(), owned(&["/etc/os-release", "/usr/lib/os-release", "/etc/debian_version"])),
-        ]),
+        only: PARTS
+            .map(|(name, paths)| (name.to_owned(), owned(paths)))
+            .into(),
         accounts: Accounts {
             users: vec![Account {
                 name: "app".to_owned(),
@@ -105,101 +141,92 @@ fn options(image: &Image) -> TreeOptions {
     }
 }
 
-/// Counts what comes.
-#[derive(Default)]
-struct Count {
-    entries: usize,
-    bytes: u64,
-}
-
-impl TreeSink for Count {
-    type Error = io::Error;
-
-    fn directory(&mut self, _: &str, _: Metadata) -> io::Result<()> {
-        self.entries += 1;
-        Ok(())
-    }
-
-    fn file(&mut self, path: &str, _: Metadata, size: u64, content: &mut dyn Read) -> io::Result<()> {
-        self.entries += 1;
-        let read = io::copy(content, &mut io::sink())?;
-        assert_eq!(read, size, "{path}");
-        self.bytes += read;
-        Ok(())
-    }
-
-    fn symlink(&mut self, _: &str, _: Metadata, _: &str) -> io::Result<()> {
-        self.entries += 1;
-        Ok(())
-    }
-
-    fn hard_link(&mut self, _: &str, _: Metadata, _: &str) -> io::Result<()> {
-        self.entries += 1;
-        Ok(())
-    }
+/// Digest and size of the layer.
+fn layer(tree: &Tree) -> (Digest, u64) {
+    let mut layer = LayerWriter::new(DigestWriter::new(io::sink()), 0);
+    tree.write_layer(&mut layer).unwrap();
+    let (_, digest, size) = layer.finish().unwrap().finish();
+    (digest, size)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs deb.debian.org"]
-#[expect(clippy::print_stderr, reason = "run by hand for its measurements")]
 async fn images_of_real_packages() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let temporary = tempfile::tempdir().unwrap();
-    let root = std::env::var_os("DEBIAN_TEST_CACHE").map_or_else(|| temporary.path().to_owned(), Into::into);
+    let root = std::env::var_os("DEBIAN_TEST_CACHE")
+        .map_or_else(|| temporary.path().to_owned(), Into::into);
     let cache = Cache::open(root).unwrap();
     let fetcher = Fetcher::new(cache.clone(), Mirrors::default()).unwrap();
-    let progress = |activity: Activity<'_>| {
-        if let Activity::Index { suite, size } = activity {
-            eprintln!("  index of {suite}: {size} bytes");
-        }
-    };
     for image in &IMAGES {
         for architecture in ["amd64", "arm64"] {
-            let request = request(image, architecture);
-            let start = Instant::now();
-            let first = resolve(&request, &fetcher, &progress).await.unwrap();
-            let cold = start.elapsed();
-            let start = Instant::now();
-            let lock = resolve(&request, &fetcher, &progress).await.unwrap();
-            let warm = start.elapsed();
-            assert_eq!(first, lock);
-            assert!(lock.packages.iter().all(|package| !request.exclude.contains(&package.name)));
-            for name in image.packages {
-                assert!(lock.packages.iter().any(|package| package.name == *name), "{name}");
-            }
-            let file = LockFile { locks: [(architecture.to_owned(), lock.clone())].into() };
-            assert_eq!(file.to_string().parse::<LockFile>().unwrap(), file);
-            let start = Instant::now();
-            let files = fetch(&lock, &fetcher, &progress).await.unwrap();
-            let fetched = start.elapsed();
-            let start = Instant::now();
-            fetch(&lock, &fetcher, &progress).await.unwrap();
-            let checked = start.elapsed();
-            let start = Instant::now();
-            let tree = Tree::build(&files, &options(image), &cache).unwrap_or_else(|error| {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                panic!("{} {architecture}: {error} {source:?}", image.name)
-            });
-            let built = start.elapsed();
-            let start = Instant::now();
-            let mut count = Count::default();
-            tree.write(&mut count).unwrap();
-            assert_eq!(count.bytes, tree.size());
-            eprintln!(
-                "{} {architecture}: {} packages, {:.1} MB of .deb, {} entries, {:.1} MB; \
-                 resolve {cold:.0?} then {warm:.1?}, fetch {fetched:.0?} then {checked:.0?}, build {built:.0?}, write {:.0?}",
-                image.name,
-                files.len(),
-                lock.download_size() as f64 / 1e6,
-                count.entries,
-                count.bytes as f64 / 1e6,
-                start.elapsed(),
-            );
-            let names: Vec<_> = lock.packages.iter().map(|package| package.name.as_str()).collect();
-            eprintln!("  {}", names.join(" "));
-            let left_out: Vec<_> = lock.left_out.iter().map(|left| left.name.as_str()).collect();
-            eprintln!("  left out: {}", left_out.join(" "));
-            eprintln!("  signed by {:?}", lock.suites.iter().map(|suite| &suite.signed_by).collect::<Vec<_>>());
+            let lock = resolve_twice(image, architecture, &fetcher).await;
+            build_twice(image, &lock, (&fetcher, &cache)).await;
         }
     }
+}
+
+#[expect(clippy::print_stderr, reason = "run by hand for its measurements")]
+async fn resolve_twice(image: &Image, architecture: &str, fetcher: &Fetcher) -> Lock {
+    let request = request(image, architecture);
+    let start = Instant::now();
+    let lock = resolve(&request, fetcher, &|_| ()).await.unwrap();
+    let first = start.elapsed();
+    let start = Instant::now();
+    let again = resolve(&request, fetcher, &|_| ()).await.unwrap();
+    let second = start.elapsed();
+    assert_eq!(lock, again);
+    let has = |name: &str| lock.packages().iter().any(|package| package.name == name);
+    assert!(image.packages.iter().all(|name| has(name)));
+    assert!(!request.exclude.iter().any(|name| has(name)));
+    let file = LockFile {
+        locks: [(architecture.to_owned(), lock.clone())].into(),
+    };
+    assert_eq!(file.to_string().parse::<LockFile>().unwrap(), file);
+    let names: Vec<_> = lock
+        .packages()
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
+    let left_out: Vec<_> = lock
+        .left_out
+        .iter()
+        .map(|left| left.name.as_str())
+        .collect();
+    eprintln!(
+        "{} {architecture}: resolved in {first:.0?}, then in {second:.1?}\n  {} packages: {}\n  left out: {}",
+        image.name,
+        names.len(),
+        names.join(" "),
+        left_out.join(" "),
+    );
+    lock
+}
+
+#[expect(clippy::print_stderr, reason = "run by hand for its measurements")]
+async fn build_twice(image: &Image, lock: &Lock, (fetcher, cache): (&Fetcher, &Cache)) {
+    let start = Instant::now();
+    let files = fetch(lock, fetcher, &|_| ()).await.unwrap();
+    let downloaded = start.elapsed();
+    let start = Instant::now();
+    fetch(lock, fetcher, &|_| ()).await.unwrap();
+    let checked = start.elapsed();
+    let start = Instant::now();
+    let tree = Tree::build(&files, &options(image), cache).unwrap_or_else(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        panic!("{} {}: {error} {cause:?}", image.name, lock.architecture)
+    });
+    let built = start.elapsed();
+    let start = Instant::now();
+    let written = layer(&tree);
+    eprintln!(
+        "  {:.1} MB of .deb, {} entries, {:.1} MB; fetched in {downloaded:.0?}, then in {checked:.0?}; \
+         built in {built:.0?}, written in {:.0?}",
+        lock.download_size() as f64 / 1e6,
+        tree.entries().count(),
+        tree.size() as f64 / 1e6,
+        start.elapsed(),
+    );
+    let again = Tree::build(&files, &options(image), cache).unwrap();
+    assert_eq!(layer(&again), written, "bit for bit");
 }

@@ -39,7 +39,16 @@ pub(crate) fn tar(entries: &[Raw<'_>]) -> Vec<u8> {
 pub(crate) fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut file = MAGIC.to_vec();
     for (name, content) in members {
-        write!(file, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, "100644", content.len()).unwrap();
+        writeln!(
+            file,
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`",
+            0,
+            0,
+            0,
+            "100644",
+            content.len()
+        )
+        .unwrap();
         file.extend_from_slice(content);
         if content.len() % 2 == 1 {
             file.push(b'\n');
@@ -82,9 +91,16 @@ fn listing(bytes: &[u8], keep: &dyn Fn(&str) -> bool) -> Vec<String> {
                 format!(" {size} {text}")
             }
         };
-        format!("{:o} {}:{} {}{kind}", entry.mode, entry.uid, entry.gid, entry.path)
+        format!(
+            "{:o} {}:{} {}{kind}",
+            entry.mode, entry.uid, entry.gid, entry.path
+        )
     };
-    entries(bytes, keep).unwrap().into_iter().map(show).collect()
+    entries(bytes, keep)
+        .unwrap()
+        .into_iter()
+        .map(show)
+        .collect()
 }
 
 const CONTROL: &str = "Package: p\nVersion: 1";
@@ -103,20 +119,34 @@ fn entries_keep_modes_owners_and_links() {
     );
     assert_eq!(
         listing(&package, &|_| true),
-        ["755 7:8 usr/", "4755 7:8 usr/su 2 hi", "777 7:8 usr/link -> /etc/x", "4755 7:8 usr/hard 2 hi"]
+        [
+            "755 7:8 usr/",
+            "4755 7:8 usr/su 2 hi",
+            "777 7:8 usr/link -> /etc/x",
+            "4755 7:8 usr/hard 2 hi"
+        ]
     );
-    assert_eq!(open(&package).unwrap().control().unwrap().paragraph, format!("{CONTROL}\n"));
+    assert_eq!(
+        open(&package).unwrap().control().unwrap().paragraph,
+        format!("{CONTROL}\n")
+    );
 }
 
 #[test]
 fn a_hard_link_has_its_content_though_the_file_is_left_out() {
-    let package = deb(CONTROL, &[("./a", FILE, 0o644, b"text"), ("./b", HARD, 0o644, b"./a")]);
+    let package = deb(
+        CONTROL,
+        &[("./a", FILE, 0o644, b"text"), ("./b", HARD, 0o644, b"./a")],
+    );
     assert_eq!(listing(&package, &|path| path == "b"), ["644 7:8 b 4 text"]);
 }
 
 #[test]
 fn all_compressions_that_debian_has_used() {
-    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]), tar(&[("a", FILE, 0o644, b"text")]));
+    let (control, data) = (
+        tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]),
+        tar(&[("a", FILE, 0o644, b"text")]),
+    );
     let xz = |bytes: &[u8]| {
         let mut encoder = liblzma::write::XzEncoder::new(Vec::new(), 1);
         encoder.write_all(bytes).unwrap();
@@ -136,61 +166,139 @@ fn all_compressions_that_debian_has_used() {
             (&format!("data.tar{extension}"), &pack(&data)),
         ])
     };
-    for package in [package(".xz", &xz), package(".gz", &gz), package(".zst", &zst), package("", &|b| b.to_vec())] {
+    for package in [
+        package(".xz", &xz),
+        package(".gz", &gz),
+        package(".zst", &zst),
+        package("", &|b| b.to_vec()),
+    ] {
         assert_eq!(listing(&package, &|_| true), ["644 7:8 a 4 text"]);
-        assert_eq!(open(&package).unwrap().control().unwrap().paragraph, CONTROL);
+        assert_eq!(
+            open(&package).unwrap().control().unwrap().paragraph,
+            CONTROL
+        );
     }
     let odd = package(".bz2", &|bytes| bytes.to_vec());
-    assert!(matches!(entries(&odd, &|_| true), Err(DebError::Compression(name)) if name == "data.tar.bz2"));
-    let whole = package(".xz", &xz);
-    let mut damaged = whole.clone();
+    assert!(
+        matches!(entries(&odd, &|_| true), Err(DebError::Compression(name)) if name == "data.tar.bz2")
+    );
+    let mut damaged = package(".xz", &xz);
     let last = damaged.len() - 60;
     damaged[last] ^= 1;
-    assert!(matches!(entries(&damaged, &|_| true), Err(DebError::Read { .. })));
+    assert!(matches!(
+        entries(&damaged, &|_| true),
+        Err(DebError::Read { .. })
+    ));
 }
 
 #[test]
 fn paths_that_lead_out_of_the_image_are_refused() {
-    for path in ["../etc/passwd", "./../x", "/etc/passwd", "./a/../../b", "./a//b", "./a/./b", "./a\nb"] {
+    for path in [
+        "../etc/passwd",
+        "./../x",
+        "/etc/passwd",
+        "./a/../../b",
+        "./a//b",
+        "./a/./b",
+        "./a\nb",
+    ] {
         let package = deb(CONTROL, &[(path, FILE, 0o644, b"x")]);
-        assert!(matches!(entries(&package, &|_| true), Err(DebError::Path(_))), "{path:?}");
+        assert!(
+            matches!(entries(&package, &|_| true), Err(DebError::Path(_))),
+            "{path:?}"
+        );
     }
     let package = deb(CONTROL, &[("./a", HARD, 0o644, b"../../etc/shadow")]);
-    assert!(matches!(entries(&package, &|_| true), Err(DebError::Path(_))));
+    assert!(matches!(
+        entries(&package, &|_| true),
+        Err(DebError::Path(_))
+    ));
     let mut package = deb(CONTROL, &[("./a?b", LINK, 0o777, b"x")]);
-    let at = package.windows(5).position(|window| window == b"./a?b").unwrap();
+    let at = package
+        .windows(5)
+        .position(|window| window == b"./a?b")
+        .unwrap();
     package[at + 3] = 0xff;
-    assert!(entries(&package, &|_| true).is_err(), "not UTF-8 (and a wrong checksum)");
+    assert!(
+        entries(&package, &|_| true).is_err(),
+        "not UTF-8 (and a wrong checksum)"
+    );
 }
 
 #[test]
 fn entries_that_are_no_files_are_refused() {
-    for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo, EntryType::GNUSparse] {
+    for kind in [
+        EntryType::Char,
+        EntryType::Block,
+        EntryType::Fifo,
+        EntryType::GNUSparse,
+    ] {
         let package = deb(CONTROL, &[("./dev/x", kind, 0o644, b"")]);
         let refused = entries(&package, &|_| true);
-        assert!(matches!(refused, Err(DebError::Kind { .. } | DebError::Read { .. })), "{kind:?}");
+        assert!(
+            matches!(refused, Err(DebError::Kind { .. } | DebError::Read { .. })),
+            "{kind:?}"
+        );
     }
-    let twice = deb(CONTROL, &[("./a", FILE, 0o644, b"1"), ("./a", FILE, 0o644, b"2")]);
-    assert!(matches!(entries(&twice, &|_| true), Err(DebError::Twice(_))));
+    let twice = deb(
+        CONTROL,
+        &[("./a", FILE, 0o644, b"1"), ("./a", FILE, 0o644, b"2")],
+    );
+    assert!(matches!(
+        entries(&twice, &|_| true),
+        Err(DebError::Twice(_))
+    ));
     let dangling = deb(CONTROL, &[("./a", HARD, 0o644, b"./gone")]);
-    assert!(matches!(entries(&dangling, &|_| true), Err(DebError::HardLink { .. })));
-    let before = deb(CONTROL, &[("./a", HARD, 0o644, b"./b"), ("./b", FILE, 0o644, b"")]);
-    assert!(matches!(entries(&before, &|_| true), Err(DebError::HardLink { .. })));
+    assert!(matches!(
+        entries(&dangling, &|_| true),
+        Err(DebError::HardLink { .. })
+    ));
+    let before = deb(
+        CONTROL,
+        &[("./a", HARD, 0o644, b"./b"), ("./b", FILE, 0o644, b"")],
+    );
+    assert!(matches!(
+        entries(&before, &|_| true),
+        Err(DebError::HardLink { .. })
+    ));
 }
 
 #[test]
 fn what_is_no_package_file() {
     let good = deb(CONTROL, &[("./a", FILE, 0o644, b"text")]);
-    let (control, data) = (tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]), tar(&[]));
+    let (control, data) = (
+        tar(&[("control", FILE, 0o644, CONTROL.as_bytes())]),
+        tar(&[]),
+    );
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("empty", vec![]),
         ("text", b"<html>404</html>".to_vec()),
         ("cut in a header", good[..30].to_vec()),
         ("cut in a member", good[..good.len() - 600].to_vec()),
-        ("no version", ar(&[("control.tar", &control), ("data.tar", &data)])),
-        ("old format", ar(&[("debian-binary", b"0.9\n"), ("control.tar", &control), ("data.tar", &data)])),
-        ("no data", ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control)])),
-        ("another order", ar(&[("debian-binary", b"2.0\n"), ("data.tar", &data), ("control.tar", &control)])),
+        (
+            "no version",
+            ar(&[("control.tar", &control), ("data.tar", &data)]),
+        ),
+        (
+            "old format",
+            ar(&[
+                ("debian-binary", b"0.9\n"),
+                ("control.tar", &control),
+                ("data.tar", &data),
+            ]),
+        ),
+        (
+            "no data",
+            ar(&[("debian-binary", b"2.0\n"), ("control.tar", &control)]),
+        ),
+        (
+            "another order",
+            ar(&[
+                ("debian-binary", b"2.0\n"),
+                ("data.tar", &data),
+                ("control.tar", &control),
+            ]),
+        ),
     ];
     for (name, bytes) in cases {
         assert!(matches!(open(&bytes), Err(DebError::Format(_))), "{name}");
@@ -201,23 +309,45 @@ fn what_is_no_package_file() {
     let mut negative = good;
     negative[8 + 48..8 + 58].copy_from_slice(b"-1        ");
     assert!(matches!(open(&negative), Err(DebError::Format(_))));
-    let empty = ar(&[("debian-binary", b"2.0\n"), ("control.tar", &data), ("data.tar", &data)]);
-    assert!(matches!(open(&empty).unwrap().control(), Err(DebError::Format(_))));
+    let empty = ar(&[
+        ("debian-binary", b"2.0\n"),
+        ("control.tar", &data),
+        ("data.tar", &data),
+    ]);
+    assert!(matches!(
+        open(&empty).unwrap().control(),
+        Err(DebError::Format(_))
+    ));
 }
 
 #[test]
 fn what_unpacks_to_too_much_is_stopped() {
     let bytes = vec![0; 4096];
-    let mut bounded = Bounded { inner: &bytes[..], left: 1000 };
+    let mut bounded = Bounded {
+        inner: &bytes[..],
+        left: 1000,
+    };
     let error = io::copy(&mut bounded, &mut io::sink()).unwrap_err();
-    assert!(matches!(read_error("data.tar", error), DebError::TooLarge(_)));
-    let mut enough = Bounded { inner: &bytes[..], left: 4096 };
+    assert!(matches!(
+        read_error("data.tar", error),
+        DebError::TooLarge(_)
+    ));
+    let mut enough = Bounded {
+        inner: &bytes[..],
+        left: 4096,
+    };
     assert_eq!(io::copy(&mut enough, &mut io::sink()).unwrap(), 4096);
 }
 
 #[test]
 fn damage_anywhere_is_an_error_or_harmless() {
-    let good = deb(CONTROL, &[("./usr/", FOLDER, 0o755, b""), ("./usr/a", FILE, 0o644, b"text")]);
+    let good = deb(
+        CONTROL,
+        &[
+            ("./usr/", FOLDER, 0o755, b""),
+            ("./usr/a", FILE, 0o644, b"text"),
+        ],
+    );
     for position in (0..good.len()).step_by(7) {
         let mut damaged = good.clone();
         damaged[position] ^= 0x55;

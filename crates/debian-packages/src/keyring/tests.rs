@@ -32,14 +32,22 @@ fn accepts(signer: &Signer, certificate: SignedPublicKey, now: u32, expiry: Expi
 }
 
 fn subpackets(data: Vec<SubpacketData>) -> Vec<Subpacket> {
-    data.into_iter().map(|data| Subpacket::regular(data).unwrap()).collect()
+    data.into_iter()
+        .map(|data| Subpacket::regular(data).unwrap())
+        .collect()
 }
 
 /// A signature of the primary key with these statements, made now.
 fn config(signer: &Signer, kind: SignatureType, mut data: Vec<SubpacketData>) -> SignatureConfig {
-    let mut config = SignatureConfig::v4(kind, signer.key.primary_key.algorithm(), HashAlgorithm::Sha256);
+    let mut config = SignatureConfig::v4(
+        kind,
+        signer.key.primary_key.algorithm(),
+        HashAlgorithm::Sha256,
+    );
     data.push(SubpacketData::SignatureCreationTime(Timestamp::now()));
-    data.push(SubpacketData::IssuerFingerprint(signer.key.primary_key.fingerprint()));
+    data.push(SubpacketData::IssuerFingerprint(
+        signer.key.primary_key.fingerprint(),
+    ));
     config.hashed_subpackets = subpackets(data);
     config
 }
@@ -75,7 +83,12 @@ fn back_signature(signer: &Signer) -> SubpacketData {
 #[test]
 fn a_subkey_signs_for_its_certificate() {
     let signer = Signer::new();
-    assert!(accepts(&signer, signer.key.to_public_key(), now(), Expiry::Now));
+    assert!(accepts(
+        &signer,
+        signer.key.to_public_key(),
+        now(),
+        Expiry::Now
+    ));
     let other = Signer::new().key.to_public_key();
     assert!(!accepts(&signer, other, now(), Expiry::Now));
 }
@@ -124,9 +137,17 @@ fn an_expired_certificate_takes_its_subkeys_along() {
         .unwrap();
     user.signatures = vec![signature];
     assert!(accepts(&signer, certificate.clone(), now(), Expiry::Now));
-    assert!(!accepts(&signer, certificate.clone(), now() + 7200, Expiry::Now));
+    assert!(!accepts(
+        &signer,
+        certificate.clone(),
+        now() + 7200,
+        Expiry::Now
+    ));
     certificate.details.users.clear();
-    assert!(!accepts(&signer, certificate, now(), Expiry::Now), "nothing says that it is a certificate");
+    assert!(
+        !accepts(&signer, certificate, now(), Expiry::Now),
+        "nothing says that it is a certificate"
+    );
 }
 
 #[test]
@@ -142,7 +163,12 @@ fn revoked_keys_sign_nothing() {
     assert!(!accepts(&signer, revoked, now(), Expiry::WhenSigned));
 
     let revocation = config(&signer, SignatureType::SubkeyRevocation, vec![])
-        .sign_subkey_binding(primary, &public.primary_key, &password, &public.public_subkeys[0].key)
+        .sign_subkey_binding(
+            primary,
+            &public.primary_key,
+            &password,
+            &public.public_subkeys[0].key,
+        )
         .unwrap();
     let mut revoked = public.clone();
     revoked.public_subkeys[0].signatures.push(revocation);
@@ -154,39 +180,72 @@ fn revoked_keys_sign_nothing() {
         .unwrap();
     let mut certificate = public;
     certificate.details.revocation_signatures.push(foreign);
-    assert!(accepts(&signer, certificate, now(), Expiry::Now), "only the owner revokes");
+    assert!(
+        accepts(&signer, certificate, now(), Expiry::Now),
+        "only the owner revokes"
+    );
 }
 
 #[test]
 fn signatures_of_the_future_are_not_believed() {
     let signer = Signer::new();
-    assert!(!accepts(&signer, signer.key.to_public_key(), now() - 7200, Expiry::Now));
-    assert!(accepts(&signer, signer.key.to_public_key(), now() - 60, Expiry::Now), "clocks differ");
+    assert!(!accepts(
+        &signer,
+        signer.key.to_public_key(),
+        now() - 7200,
+        Expiry::Now
+    ));
+    assert!(
+        accepts(&signer, signer.key.to_public_key(), now() - 60, Expiry::Now),
+        "clocks differ"
+    );
 }
 
 #[test]
 fn files_and_folders_of_keys() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two] = [Signer::new(), Signer::new()];
-    let armored = one.key.to_public_key().to_armored_bytes(ArmorOptions::default()).unwrap();
+    let armored = one
+        .key
+        .to_public_key()
+        .to_armored_bytes(ArmorOptions::default())
+        .unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("one.asc"), armored).unwrap();
     fs::write(path("two.gpg"), [two.public(), one.public()].concat()).unwrap();
     fs::write(path("README"), "not a key").unwrap();
-    assert_eq!(Keyring::load(&path("one.asc")).unwrap().certificates.len(), 1);
-    assert_eq!(Keyring::load(&path("two.gpg")).unwrap().certificates.len(), 2);
+    assert_eq!(
+        Keyring::load(&path("one.asc")).unwrap().certificates.len(),
+        1
+    );
+    assert_eq!(
+        Keyring::load(&path("two.gpg")).unwrap().certificates.len(),
+        2
+    );
     assert_eq!(Keyring::load(folder.path()).unwrap().certificates.len(), 3);
-    assert!(matches!(Keyring::load(&path("README")), Err(KeyringError::Parse { .. })));
-    assert!(matches!(Keyring::load(&path("gone.gpg")), Err(KeyringError::Missing { .. })));
+    assert!(matches!(
+        Keyring::load(&path("README")),
+        Err(KeyringError::Parse { .. })
+    ));
+    assert!(matches!(
+        Keyring::load(&path("gone.gpg")),
+        Err(KeyringError::Missing { .. })
+    ));
     fs::create_dir(path("empty")).unwrap();
-    assert!(matches!(Keyring::load(&path("empty")), Err(KeyringError::Missing { .. })));
+    assert!(matches!(
+        Keyring::load(&path("empty")),
+        Err(KeyringError::Missing { .. })
+    ));
 }
 
 /// Made with GnuPG: two RSA certificates, of which one certifies itself with SHA-1.
 #[test]
 fn weak_hashes_count_neither_on_texts_nor_on_keys() {
     let of = |bytes: &[u8]| keyring(SignedPublicKey::from_armor_single(bytes).unwrap().0);
-    let (strong, weak) = (of(include_bytes!("testdata/strong.asc")), of(include_bytes!("testdata/weak.asc")));
+    let (strong, weak) = (
+        of(include_bytes!("testdata/strong.asc")),
+        of(include_bytes!("testdata/weak.asc")),
+    );
     let check = |message: &[u8], keyring| verify(message, keyring, now(), Expiry::Now);
     let good = check(include_bytes!("testdata/strong.txt"), &strong).unwrap();
     assert_eq!(good.text.trim_end(), "Suite: x");

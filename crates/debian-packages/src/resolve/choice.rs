@@ -64,7 +64,12 @@ impl<'a> Options<'a> {
             return Ok(known.clone());
         }
         let mut packages = self.packages.named(name)?;
-        packages.sort_by_key(|package| (Reverse(package.version.clone()), self.packages.rank(package)));
+        packages.sort_by_key(|package| {
+            (
+                Reverse(package.version.clone()),
+                self.packages.rank(package),
+            )
+        });
         packages.dedup_by(|second, first| second.version == first.version);
         self.named.insert(name.to_owned(), packages.clone());
         Ok(packages)

@@ -132,7 +132,10 @@ fn unknown(packages: &dyn Packages, relation: &Relation) -> Result<ResolveError,
         let similar = similar(packages.names()?, &name);
         return Ok(ResolveError::Unknown { name, similar });
     };
-    let mut known: Vec<_> = known.iter().map(|package| package.version.to_string()).collect();
+    let mut known: Vec<_> = known
+        .iter()
+        .map(|package| package.version.to_string())
+        .collect();
     known.dedup();
     Ok(ResolveError::UnknownVersion {
         name,

@@ -35,13 +35,20 @@ pub(super) fn add(tree: &mut Tree, accounts: &Accounts) -> Result<(), TreeError>
     for account in users {
         check(account, &known)?;
         known.insert((account.name.clone(), account.id));
-        let Account { name, id, home, shell } = account;
+        let Account {
+            name,
+            id,
+            home,
+            shell,
+        } = account;
         passwd.push_str(&format!("{name}:x:{id}:{id}:{name}:{home}:{shell}\n"));
         group.push_str(&format!("{name}:x:{id}:\n"));
     }
     for (path, content) in [("etc/passwd", passwd), ("etc/group", group)] {
         let path = EntryPath::parse(path).expect("a path");
-        tree.nodes.entry(path).or_insert_with(|| Node::bytes(&content));
+        tree.nodes
+            .entry(path)
+            .or_insert_with(|| Node::bytes(&content));
     }
     Ok(())
 }
@@ -55,14 +62,20 @@ fn check(account: &Account, known: &BTreeSet<(String, u32)>) -> Result<(), TreeE
     };
     let first = |c: char| c.is_ascii_lowercase() || c == '_';
     let rest = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
-    if !account.name.starts_with(first) || !account.name.chars().all(rest) || account.name.len() > 32 {
+    if !account.name.starts_with(first)
+        || !account.name.chars().all(rest)
+        || account.name.len() > 32
+    {
         return refused("has a name that is not of the form [a-z_][a-z0-9_-]*");
     }
     let path = |text: &str| text.starts_with('/') && !text.contains([':', '\n']);
     if !path(&account.home) || !path(&account.shell) {
         return refused("needs absolute paths without colons");
     }
-    if known.iter().any(|(name, id)| *name == account.name || *id == account.id) {
+    if known
+        .iter()
+        .any(|(name, id)| *name == account.name || *id == account.id)
+    {
         return refused("has the name or number of another one");
     }
     Ok(())
@@ -84,7 +97,12 @@ mod tests {
 
     fn files(users: &[Account]) -> Result<(String, String), TreeError> {
         let mut tree = Tree::default();
-        add(&mut tree, &Accounts { users: users.to_vec() })?;
+        add(
+            &mut tree,
+            &Accounts {
+                users: users.to_vec(),
+            },
+        )?;
         Ok((text(&tree, "etc/passwd"), text(&tree, "etc/group")))
     }
 
@@ -113,7 +131,10 @@ mod tests {
             vec![account("a", 1), account("b", 1)],
             vec![odd],
         ] {
-            assert!(matches!(files(&users), Err(TreeError::Account { .. })), "{users:?}");
+            assert!(
+                matches!(files(&users), Err(TreeError::Account { .. })),
+                "{users:?}"
+            );
         }
     }
 }

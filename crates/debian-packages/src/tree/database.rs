@@ -62,7 +62,9 @@ fn list(tree: &Tree, package: &Unpacked) -> String {
 
 fn sums(tree: &Tree, package: &Unpacked) -> String {
     let is_here = |line: &&str| {
-        let path = line.split_once("  ").and_then(|(_, path)| EntryPath::parse(path));
+        let path = line
+            .split_once("  ")
+            .and_then(|(_, path)| EntryPath::parse(path));
         let node = path.and_then(|path| tree.nodes.get(&path.merged()));
         node.is_some_and(|node| node.packages.contains(&package.name))
     };

@@ -21,7 +21,11 @@ pub struct MissingLibrary {
 }
 
 /// Checks all programs and libraries of the tree.
-pub(super) fn check(tree: &Tree, packages: &[Unpacked], options: &TreeOptions) -> Result<(), TreeError> {
+pub(super) fn check(
+    tree: &Tree,
+    packages: &[Unpacked],
+    options: &TreeOptions,
+) -> Result<(), TreeError> {
     let unchecked = Rules::new(options.unchecked.iter().map(String::as_str))?;
     let mut missing = BTreeSet::new();
     for (path, node) in &tree.nodes {
@@ -51,7 +55,12 @@ pub(super) fn check(tree: &Tree, packages: &[Unpacked], options: &TreeOptions) -
 /// One line each: what, for whom, and where it may be found.
 pub(super) fn list(missing: &[MissingLibrary]) -> String {
     let mut text = "libraries are missing in the image:".to_owned();
-    for MissingLibrary { library, program, package } in missing {
+    for MissingLibrary {
+        library,
+        program,
+        package,
+    } in missing
+    {
         text.push_str(&format!("\n  {library}, which {program} needs"));
         if let Some(package) = package {
             text.push_str(&format!(" (in the package {package})"));
@@ -77,18 +86,35 @@ fn unmet(tree: &Tree, program: &EntryPath, needs: &Needs) -> Result<Vec<String>,
 
 /// Where the loader looks: the program's own folders, then those that are built
 /// into Debian's loader. There is no `ld.so.cache` that would add to these.
-fn has_library(tree: &Tree, program: &EntryPath, needs: &Needs, library: &str) -> Result<bool, TreeError> {
+fn has_library(
+    tree: &Tree,
+    program: &EntryPath,
+    needs: &Needs,
+    library: &str,
+) -> Result<bool, TreeError> {
     if library.contains('/') {
         return is_for(tree, library, needs.machine);
     }
-    let origin = program.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
+    let origin = program
+        .as_str()
+        .rsplit_once('/')
+        .map_or("", |(folder, _)| folder);
     let triplet = needs.machine.triplet().unwrap_or_default();
     let own = needs.search.iter().map(|folder| {
         let origin = format!("/{origin}");
-        let folder = folder.replace("${ORIGIN}", &origin).replace("$ORIGIN", &origin);
-        folder.replace("${LIB}", &format!("lib/{triplet}")).replace("$LIB", &format!("lib/{triplet}"))
+        let folder = folder
+            .replace("${ORIGIN}", &origin)
+            .replace("$ORIGIN", &origin);
+        folder
+            .replace("${LIB}", &format!("lib/{triplet}"))
+            .replace("$LIB", &format!("lib/{triplet}"))
     });
-    let built_in = [format!("/lib/{triplet}"), format!("/usr/lib/{triplet}"), "/lib".to_owned(), "/usr/lib".to_owned()];
+    let built_in = [
+        format!("/lib/{triplet}"),
+        format!("/usr/lib/{triplet}"),
+        "/lib".to_owned(),
+        "/usr/lib".to_owned(),
+    ];
     for folder in own.chain(built_in) {
         if is_for(tree, &format!("{folder}/{library}"), needs.machine)? {
             return Ok(true);
@@ -111,11 +137,18 @@ fn is_for(tree: &Tree, path: &str, machine: Machine) -> Result<bool, TreeError> 
 
 /// Of what the program's package depends on and what is not there, the package
 /// that is named after the library, or the only one.
-fn provider(library: &str, program: &Node, (packages, left_out): (&[Unpacked], &[String])) -> Option<String> {
-    let owners = packages.iter().filter(|package| program.packages.contains(&package.name));
+fn provider(
+    library: &str,
+    program: &Node,
+    (packages, left_out): (&[Unpacked], &[String]),
+) -> Option<String> {
+    let owners = packages
+        .iter()
+        .filter(|package| program.packages.contains(&package.name));
     let absent: BTreeSet<String> = owners
         .flat_map(|package| {
-            let fields = ["Pre-Depends", "Depends"].map(|name| package.field(name).unwrap_or_default());
+            let fields =
+                ["Pre-Depends", "Depends"].map(|name| package.field(name).unwrap_or_default());
             fields.map(|field| parse_groups(field).unwrap_or_default())
         })
         .flatten()
@@ -125,7 +158,11 @@ fn provider(library: &str, program: &Node, (packages, left_out): (&[Unpacked], &
         .collect();
     let named_after = package_names(library);
     let known = absent.iter().chain(left_out);
-    let mut fitting = known.filter(|name| named_after.iter().any(|start| name.starts_with(start.as_str())));
+    let mut fitting = known.filter(|name| {
+        named_after
+            .iter()
+            .any(|start| name.starts_with(start.as_str()))
+    });
     match (fitting.next(), absent.len()) {
         (Some(name), _) => Some(name.clone()),
         (None, 1) => absent.first().cloned(),
@@ -138,7 +175,11 @@ fn package_names(library: &str) -> Vec<String> {
     let (stem, version) = library.split_once(".so").unwrap_or((library, ""));
     let version = version.trim_start_matches('.');
     let stem = stem.to_lowercase().replace('_', "-");
-    let separator = if stem.ends_with(|c: char| c.is_ascii_digit()) && !version.is_empty() { "-" } else { "" };
+    let separator = if stem.ends_with(|c: char| c.is_ascii_digit()) && !version.is_empty() {
+        "-"
+    } else {
+        ""
+    };
     let mut names = vec![format!("{stem}{separator}{version}")];
     if let Some((name, number)) = stem.rsplit_once('-') {
         // `libLLVM-14.so.1` is in `libllvm14`.

@@ -57,8 +57,15 @@ struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     fn new(files: &[DebFile], options: &'a TreeOptions) -> Result<Self, TreeError> {
-        let defaults: &[&str] = if options.drop_defaults { &DEFAULT_DROP } else { &[] };
-        let drop = defaults.iter().copied().chain(options.drop.iter().map(String::as_str));
+        let defaults: &[&str] = if options.drop_defaults {
+            &DEFAULT_DROP
+        } else {
+            &[]
+        };
+        let drop = defaults
+            .iter()
+            .copied()
+            .chain(options.drop.iter().map(String::as_str));
         let mut only = BTreeMap::new();
         for (package, patterns) in &options.only {
             if !files.iter().any(|file| file.package.name == *package) {
@@ -67,7 +74,10 @@ impl<'a> Selection<'a> {
             let licence = format!("usr/share/doc/{package}/copyright");
             let patterns = patterns.iter().map(|pattern| in_usr(pattern));
             let patterns: Vec<String> = patterns.chain([licence]).collect();
-            only.insert(package.as_str(), Rules::new(patterns.iter().map(String::as_str))?);
+            only.insert(
+                package.as_str(),
+                Rules::new(patterns.iter().map(String::as_str))?,
+            );
         }
         let drop: Vec<String> = drop.map(in_usr).collect();
         Ok(Self {
@@ -80,7 +90,10 @@ impl<'a> Selection<'a> {
         let Some(path) = EntryPath::parse(path).map(EntryPath::merged) else {
             return false;
         };
-        let wanted = self.only.get(package).is_none_or(|only| only.matches(path.as_str()));
+        let wanted = self
+            .only
+            .get(package)
+            .is_none_or(|only| only.matches(path.as_str()));
         wanted && !self.drop.matches(path.as_str())
     }
 }
@@ -128,15 +141,23 @@ pub(super) fn unpack(
     thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         let ends = workers.into_iter().map(|worker| {
-            worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            worker
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         ends.collect::<Result<Vec<()>, _>>()
     })?;
-    let unpacked = results.into_iter().filter_map(|slot| slot.into_inner().ok().flatten());
+    let unpacked = results
+        .into_iter()
+        .filter_map(|slot| slot.into_inner().ok().flatten());
     unpacked.collect()
 }
 
-fn unpack_one(file: &DebFile, selection: &Selection<'_>, spool: &mut Spool) -> Result<Unpacked, TreeError> {
+fn unpack_one(
+    file: &DebFile,
+    selection: &Selection<'_>,
+    spool: &mut Spool,
+) -> Result<Unpacked, TreeError> {
     let package = &file.package;
     let mut read = || -> Result<_, DebError> {
         let deb = Deb::open(&file.path)?;
@@ -170,7 +191,10 @@ fn unpack_one(file: &DebFile, selection: &Selection<'_>, spool: &mut Spool) -> R
 pub(super) fn merge(packages: &[Unpacked], options: &TreeOptions) -> Result<Tree, TreeError> {
     let mut merge = Merge {
         tree: Tree::default(),
-        packages: packages.iter().map(|package| (package.name.as_str(), package)).collect(),
+        packages: packages
+            .iter()
+            .map(|package| (package.name.as_str(), package))
+            .collect(),
     };
     for package in packages {
         for entry in &package.entries {
@@ -193,9 +217,16 @@ enum Winner {
 }
 
 impl Merge<'_> {
-    fn add(&mut self, package: &Unpacked, entry: &Entry, keep_setuid: bool) -> Result<(), TreeError> {
-        let path = EntryPath::parse(&entry.path).ok_or_else(|| TreeError::Path(entry.path.clone()))?;
-        let is_merged_link = MERGED.contains(&path.as_str()) && matches!(entry.kind, EntryKind::Symlink { .. });
+    fn add(
+        &mut self,
+        package: &Unpacked,
+        entry: &Entry,
+        keep_setuid: bool,
+    ) -> Result<(), TreeError> {
+        let path =
+            EntryPath::parse(&entry.path).ok_or_else(|| TreeError::Path(entry.path.clone()))?;
+        let is_merged_link =
+            MERGED.contains(&path.as_str()) && matches!(entry.kind, EntryKind::Symlink { .. });
         if is_merged_link {
             return Ok(()); // made by ourselves
         }
@@ -205,7 +236,9 @@ impl Merge<'_> {
             return Ok(());
         };
         let owners = there.packages.iter();
-        let owners: Vec<&Unpacked> = owners.filter_map(|name| self.packages.get(name.as_str()).copied()).collect();
+        let owners: Vec<&Unpacked> = owners
+            .filter_map(|name| self.packages.get(name.as_str()).copied())
+            .collect();
         match winner(there, &owners, &node, package)? {
             Some(Winner::Both) => {
                 there.packages.insert(package.name.clone());
@@ -248,10 +281,18 @@ fn winner(
 fn same(first: &Node, second: &Node) -> Result<bool, TreeError> {
     match (&first.kind, &second.kind) {
         (NodeKind::Directory, NodeKind::Directory) => Ok(true),
-        (NodeKind::Symlink { target: one }, NodeKind::Symlink { target: other }) => Ok(one == other),
+        (NodeKind::Symlink { target: one }, NodeKind::Symlink { target: other }) => {
+            Ok(one == other)
+        }
         (
-            NodeKind::File { size: one_size, content: one },
-            NodeKind::File { size: other_size, content: other },
+            NodeKind::File {
+                size: one_size,
+                content: one,
+            },
+            NodeKind::File {
+                size: other_size,
+                content: other,
+            },
         ) => {
             let alike = |node: &Node| (node.mode, node.uid, node.gid);
             let candidates = one_size == other_size && alike(first) == alike(second);
@@ -274,7 +315,11 @@ fn node(package: &Unpacked, entry: &Entry, keep_setuid: bool) -> Node {
     };
     let strip = !keep_setuid && matches!(kind, NodeKind::File { .. });
     Node {
-        mode: if strip { entry.mode & 0o1777 } else { entry.mode },
+        mode: if strip {
+            entry.mode & 0o1777
+        } else {
+            entry.mode
+        },
         kind,
         uid: entry.uid,
         gid: entry.gid,

@@ -130,7 +130,10 @@ impl Overlay {
                     continue;
                 }
                 let path = file.strip_prefix(root).unwrap_or(&file);
-                let path = path.to_str().ok_or(io::ErrorKind::InvalidFilename)?.to_owned();
+                let path = path
+                    .to_str()
+                    .ok_or(io::ErrorKind::InvalidFilename)?
+                    .to_owned();
                 overlays.push(Self { path, file });
             }
         }
@@ -147,7 +150,9 @@ pub(super) fn add(tree: &mut Tree, options: &TreeOptions) -> Result<(), TreeErro
     }
     for (path, mode) in FOLDERS {
         let path = inner(path)?;
-        tree.nodes.entry(path).or_insert_with(|| Node::directory(mode));
+        tree.nodes
+            .entry(path)
+            .or_insert_with(|| Node::directory(mode));
     }
     for folder in &options.folders {
         let node = Node {
@@ -174,7 +179,9 @@ fn overlay_node(file: &Path) -> Result<Node, TreeError> {
     let metadata = file.symlink_metadata().map_err(read)?;
     if metadata.is_symlink() {
         let target = fs::read_link(file).map_err(read)?;
-        let target = target.to_str().ok_or_else(|| read(io::ErrorKind::InvalidFilename.into()))?;
+        let target = target
+            .to_str()
+            .ok_or_else(|| read(io::ErrorKind::InvalidFilename.into()))?;
         return Ok(Node::symlink(target));
     }
     if !metadata.is_file() {
@@ -231,7 +238,9 @@ fn add_applets(tree: &mut Tree, applets: &[String]) -> Result<(), TreeError> {
         let path = inner(&format!("usr/bin/{applet}"))?;
         let sbin = inner(&format!("usr/sbin/{applet}"))?;
         if !tree.nodes.contains_key(&sbin) {
-            tree.nodes.entry(path).or_insert_with(|| Node::symlink("busybox"));
+            tree.nodes
+                .entry(path)
+                .or_insert_with(|| Node::symlink("busybox"));
         }
     }
     Ok(())
@@ -242,7 +251,10 @@ fn add_merged_links(tree: &mut Tree) {
     for name in MERGED {
         let prefix = format!("usr/{name}/");
         let target = prefix.trim_end_matches('/');
-        let used = tree.nodes.keys().any(|path| path.as_str().starts_with(&prefix));
+        let used = tree
+            .nodes
+            .keys()
+            .any(|path| path.as_str().starts_with(&prefix));
         if used && let Some(path) = EntryPath::parse(name) {
             tree.nodes.insert(path, Node::symlink(target));
         }

@@ -82,7 +82,10 @@ mod tests {
     fn folders_stand_right_before_their_content() {
         let mut paths = ["a-b", "a/z", "a", "a.b", "a/b/c"].map(path);
         paths.sort();
-        assert_eq!(paths.map(|path| path.0), ["a", "a/b/c", "a/z", "a-b", "a.b"]);
+        assert_eq!(
+            paths.map(|path| path.0),
+            ["a", "a/b/c", "a/z", "a-b", "a.b"]
+        );
     }
 
     #[test]
@@ -97,7 +100,12 @@ mod tests {
 
     #[test]
     fn old_folders_of_the_root_are_in_usr() {
-        for (from, to) in [("bin/sh", "usr/bin/sh"), ("lib64", "usr/lib64"), ("libexec/x", "libexec/x"), ("usr/lib/x", "usr/lib/x")] {
+        for (from, to) in [
+            ("bin/sh", "usr/bin/sh"),
+            ("lib64", "usr/lib64"),
+            ("libexec/x", "libexec/x"),
+            ("usr/lib/x", "usr/lib/x"),
+        ] {
             assert_eq!(path(from).merged().as_str(), to);
         }
     }

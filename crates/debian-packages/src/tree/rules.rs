@@ -17,7 +17,9 @@ pub struct InvalidPattern {
 pub(super) struct Rules(Vec<(GlobMatcher, bool)>);
 
 impl Rules {
-    pub(super) fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidPattern> {
+    pub(super) fn new<'a>(
+        patterns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, InvalidPattern> {
         let rule = |text: &'a str| {
             let (pattern, matched) = match text.strip_prefix('!') {
                 Some(pattern) => (pattern, false),
@@ -31,7 +33,11 @@ impl Rules {
                     source,
                 })
         };
-        patterns.into_iter().map(rule).collect::<Result<_, _>>().map(Self)
+        patterns
+            .into_iter()
+            .map(rule)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
@@ -49,7 +55,13 @@ mod tests {
 
     #[test]
     fn the_last_rule_that_matches_decides() {
-        let rules = Rules::new(["/usr/share/doc", "!/usr/share/doc/*/copyright", "./usr/lib/*/gconv/", "**/*.a"]).unwrap();
+        let rules = Rules::new([
+            "/usr/share/doc",
+            "!/usr/share/doc/*/copyright",
+            "./usr/lib/*/gconv/",
+            "**/*.a",
+        ])
+        .unwrap();
         for (path, expected) in [
             ("usr/share/doc", true),
             ("usr/share/doc/redis/changelog.gz", true),

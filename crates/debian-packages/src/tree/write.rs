@@ -1,70 +1,44 @@
-//! Handing a tree to whoever writes the layer.
+//! A tree as an image layer.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::Write;
 
-use super::{EntryPath, NodeKind, Tree};
+use oci_image::{Attributes, LayerError, LayerWriter};
 
-/// Mode and owner of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metadata {
-    /// Permission bits with setuid, setgid and sticky.
-    pub mode: u32,
-    /// The owner.
-    pub uid: u64,
-    /// The owner's group.
-    pub gid: u64,
-}
-
-/// Takes entries in ascending order of their paths, which have no leading slash.
-pub trait TreeSink {
-    /// Why an entry was not taken.
-    type Error: From<std::io::Error>;
-
-    /// A folder.
-    fn directory(&mut self, path: &str, metadata: Metadata) -> Result<(), Self::Error>;
-
-    /// A file of exactly `size` bytes.
-    fn file(
-        &mut self,
-        path: &str,
-        metadata: Metadata,
-        size: u64,
-        content: &mut dyn Read,
-    ) -> Result<(), Self::Error>;
-
-    /// A symbolic link.
-    fn symlink(&mut self, path: &str, metadata: Metadata, target: &str) -> Result<(), Self::Error>;
-
-    /// Another name of a file that was given before.
-    fn hard_link(&mut self, path: &str, metadata: Metadata, target: &str) -> Result<(), Self::Error>;
-}
+use super::{EntryPath, Node, NodeKind, Tree};
 
 impl Tree {
-    /// Gives all entries to the sink, the content of files as a stream.
-    pub fn write<S: TreeSink>(&self, sink: &mut S) -> Result<(), S::Error> {
-        let mut written: BTreeMap<(usize, u64), &EntryPath> = BTreeMap::new();
+    /// Writes all entries; the content of files is streamed from where it is.
+    pub fn write_layer<W: Write>(&self, layer: &mut LayerWriter<W>) -> Result<(), LayerError> {
+        let mut written: BTreeMap<(usize, u64), (&EntryPath, &Node)> = BTreeMap::new();
         for (path, node) in &self.nodes {
-            let metadata = Metadata {
-                mode: node.mode,
-                uid: node.uid,
-                gid: node.gid,
-            };
+            let name = path.as_str();
             match &node.kind {
-                NodeKind::Directory => sink.directory(path.as_str(), metadata)?,
-                NodeKind::Symlink { target } => sink.symlink(path.as_str(), metadata, target)?,
+                NodeKind::Directory => layer.directory(name, attributes(node))?,
+                NodeKind::Symlink { target } => layer.symlink_of(name, target, attributes(node))?,
                 NodeKind::File { size, content } => {
-                    if let Some(place) = content.identity()
-                        && let Some(first) = written.insert(place, path)
-                    {
-                        written.insert(place, first);
-                        sink.hard_link(path.as_str(), metadata, first.as_str())?;
+                    let place = content.identity();
+                    if let Some((first, node)) = place.and_then(|place| written.get(&place)) {
+                        layer.hard_link(name, first.as_str(), attributes(node))?;
                         continue;
                     }
-                    sink.file(path.as_str(), metadata, *size, &mut content.reader()?)?;
+                    written.extend(place.map(|place| (place, (path, node))));
+                    let reader = content.reader().map_err(|source| LayerError::Io {
+                        path: name.to_owned(),
+                        source,
+                    })?;
+                    layer.file(name, attributes(node), *size, reader)?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn attributes(node: &Node) -> Attributes {
+    Attributes {
+        mode: node.mode,
+        uid: node.uid,
+        gid: node.gid,
     }
 }
