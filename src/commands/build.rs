@@ -155,7 +155,10 @@ pub(super) async fn deliver_images(
 
 /// The images of `built` that are in the engine.
 fn deliveries(built: &BuildReport) -> Result<Vec<Delivery>, CommandError> {
-    let ours = built.images.iter().filter(|(_, image)| image.outcome != BuildOutcome::External);
+    let ours = built
+        .images
+        .iter()
+        .filter(|(_, image)| image.outcome != BuildOutcome::External);
     ours.map(|(service, image)| {
         Ok(Delivery {
             service: service.clone(),
@@ -172,8 +175,9 @@ fn deliveries(built: &BuildReport) -> Result<Vec<Delivery>, CommandError> {
 
 /// Made by us from a checked prefix and name; an images file may hold something else.
 pub(super) fn reference(text: &str) -> Result<Reference, CommandError> {
-    text.parse().map_err(|error: InvalidReference| CommandError {
-        exit: Exit::BadInput,
-        diagnostics: vec![Diagnostic::error(NO_REFERENCE, error.to_string())],
-    })
+    text.parse()
+        .map_err(|error: InvalidReference| CommandError {
+            exit: Exit::BadInput,
+            diagnostics: vec![Diagnostic::error(NO_REFERENCE, error.to_string())],
+        })
 }

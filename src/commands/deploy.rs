@@ -108,7 +108,9 @@ async fn is_pushed(spec: &ImageSpec, way: &Way) -> Result<bool, CommandError> {
     match way.route {
         Route::Registry(_) => {
             let reference = reference(&spec.reference)?;
-            Ok(delivery::find_in_registry(&spec.service, &reference).await?.is_some())
+            Ok(delivery::find_in_registry(&spec.service, &reference)
+                .await?
+                .is_some())
         }
         _ => Ok(false),
     }

@@ -10,7 +10,6 @@ mod deliver;
 mod delivery_error;
 mod destination;
 mod docker;
-mod docker_archive;
 mod exec;
 mod insecure;
 mod layout_folder;
@@ -24,7 +23,6 @@ mod push_failure;
 mod registry;
 mod registry_fault;
 mod route;
-mod saved;
 mod source;
 #[cfg(test)]
 mod test_images;
@@ -42,4 +40,3 @@ pub use registry::find_in_registry;
 pub use route::{
     ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, check_visible, route,
 };
-pub use saved::SavedError;

@@ -34,9 +34,8 @@ pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
 pub use docker::{
-    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource, LoadError,
-    TlsError,
-    assemble_with_engine, layers_present, load_archive, load_image,
+    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource,
+    LoadError, TlsError, assemble_with_engine, layers_present, load_archive, load_image,
 };
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;

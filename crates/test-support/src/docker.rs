@@ -310,7 +310,8 @@ async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
     docker.inner().loads.push(files.keys().cloned().collect());
     let refused = docker.inner().load_error.clone();
     if let Some(message) = refused {
-        return Json(json!({"errorDetail": {"message": message}, "error": message})).into_response();
+        return Json(json!({"errorDetail": {"message": message}, "error": message}))
+            .into_response();
     }
     let parse = |name: &str| -> Value {
         files
@@ -333,7 +334,8 @@ async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
         .filter(|place| !docker.has_layers(&digests[..=*place]));
     if let Some(place) = missing {
         let message = format!("open {}: no such file or directory", layers[place]);
-        return Json(json!({"errorDetail": {"message": message}, "error": message})).into_response();
+        return Json(json!({"errorDetail": {"message": message}, "error": message}))
+            .into_response();
     }
     let image = FakeImage {
         id: format!("sha256:{}", config_name.trim_end_matches(".json")),
@@ -352,7 +354,11 @@ async fn load(State(docker): State<FakeDocker>, body: Bytes) -> Response {
         "status": "Loading layer", "progressDetail": {"current": 1_000_000, "total": 2_000_000},
         "progress": "[=>  ]", "id": "a",
     });
-    Body::from(format!("{progress}\n{}\n", json!({"stream": "Loaded image\n"}))).into_response()
+    Body::from(format!(
+        "{progress}\n{}\n",
+        json!({"stream": "Loaded image\n"})
+    ))
+    .into_response()
 }
 
 async fn build(

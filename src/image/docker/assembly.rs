@@ -164,7 +164,10 @@ fn dockerfile(assembly: &Assembly) -> Result<String, AssemblyError> {
         line("ENV", &format!("{name}={value}"));
     }
     if !run.working_dir.is_empty() {
-        line("WORKDIR", &quoted("the working directory", &run.working_dir)?);
+        line(
+            "WORKDIR",
+            &quoted("the working directory", &run.working_dir)?,
+        );
     }
     if !run.user.is_empty() {
         line("USER", &run.user);
@@ -233,6 +236,11 @@ mod tests {
             "FROM scratch\nADD layer0.tar /\nADD layer1.tar /\nENV A=\"1 \\\"\\$B\\\" \\\\\"\nWORKDIR \"/w\"\nUSER 65532:65532\nENTRYPOINT [\"/a b\",\"$X\"]\n"
         );
         assembly.run.env.insert("B".to_owned(), "a\nb".to_owned());
-        assert!(dockerfile(&assembly).unwrap_err().to_string().contains("variable B"));
+        assert!(
+            dockerfile(&assembly)
+                .unwrap_err()
+                .to_string()
+                .contains("variable B")
+        );
     }
 }

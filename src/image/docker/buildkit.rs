@@ -130,6 +130,9 @@ mod tests {
         let Some(BuildInfoAux::BuildKit(status)) = message(line).unwrap().aux else {
             panic!("no trace");
         };
-        assert_eq!(status.vertexes[0].name, "[internal] load remote build context");
+        assert_eq!(
+            status.vertexes[0].name,
+            "[internal] load remote build context"
+        );
     }
 }

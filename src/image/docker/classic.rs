@@ -151,7 +151,10 @@ mod tests {
     #[test]
     fn steps_are_read() {
         let found = step("Step 3/5 : RUN a : b").unwrap();
-        assert_eq!((found.number, found.text().as_str()), (3, "[3/5] RUN a : b"));
+        assert_eq!(
+            (found.number, found.text().as_str()),
+            (3, "[3/5] RUN a : b")
+        );
         for other in [" ---> Running in 1234", "Step by step", "Step 1/2"] {
             assert_eq!(step(other), None);
         }

@@ -13,7 +13,6 @@ use crate::stack::{BuildSecretSource, DockerfileBuild};
 
 use super::dockerignore::DockerIgnore;
 
-
 /// The name of a Dockerfile that lies outside its context, in the archive.
 const OUTSIDE: &str = ".dockerfile.stackctl";
 /// Times in a context are not inputs; zip and with it Python's wheels know none before 1980.
@@ -366,7 +365,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         write(
             root.path(),
-            &[("Dockerfile", "FROM scratch\n"), ("keys/token", "s3cret"), ("keys/b", "")],
+            &[
+                ("Dockerfile", "FROM scratch\n"),
+                ("keys/token", "s3cret"),
+                ("keys/b", ""),
+            ],
         );
         let mut build = build("Dockerfile", "");
         let secret = crate::stack::BuildSecret {

@@ -143,7 +143,10 @@ pub(super) async fn session(
     refuse: impl Fn(Reason) -> Option<DockerfileError>,
 ) -> Result<Option<Session>, Refused> {
     let reason = match engine.builder().await.map_err(Refused::Engine)? {
-        Builder::BuildKit => match Session::open(engine, offer).await.map_err(Refused::Engine)? {
+        Builder::BuildKit => match Session::open(engine, offer)
+            .await
+            .map_err(Refused::Engine)?
+        {
             Some(session) => return Ok(Some(session)),
             None => Reason::Lacking,
         },

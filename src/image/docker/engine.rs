@@ -211,7 +211,8 @@ impl Engine {
             Some((major.parse().ok()?, minor.parse().ok()?))
         });
         let podman = header("libpod-api-version").is_some();
-        let has = newest || (linux && !podman && api.is_some_and(|api: (u32, u32)| api >= BUILDKIT_API));
+        let has =
+            newest || (linux && !podman && api.is_some_and(|api: (u32, u32)| api >= BUILDKIT_API));
         Ok(if has {
             Builder::BuildKit
         } else {
@@ -321,8 +322,7 @@ fn unreachable(
     let error = error.caused_by(source);
     let says = |words: &str| error.notes.iter().any(|note| note.contains(words));
     if says("ermission denied") && address.starts_with("unix://") {
-        error
-            .hint("your user may not use it: `sudo usermod -aG docker $USER`, then log in again")
+        error.hint("your user may not use it: `sudo usermod -aG docker $USER`, then log in again")
     } else if says("HTTP request to an HTTPS server") {
         error.hint("it wants TLS: set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with ca.pem, cert.pem and key.pem")
     } else if address.starts_with("ssh://") {

@@ -22,8 +22,24 @@ const SECRET: Code = Code::new("S0442");
 const AGENT: Code = Code::new("S0443");
 
 const KEYWORDS: [&str; 18] = [
-    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
-    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
 ];
 
 /// Why there is no image of a Dockerfile.
@@ -177,7 +193,10 @@ fn base_image(scene: &Scene<'_>, failure: &Failure) -> Option<Finding> {
         "denied",
         "connection refused",
     ];
-    if !UNAVAILABLE.iter().any(|words| failure.message.contains(words)) {
+    if !UNAVAILABLE
+        .iter()
+        .any(|words| failure.message.contains(words))
+    {
         return None;
     }
     let (instruction, image) = pulled(scene.instructions, failure)?;
@@ -235,8 +254,16 @@ fn pulled<'a>(
 fn image_hint(image: &str, message: &str) -> String {
     let registry = registry_of(image);
     let says = |words: &[&str]| words.iter().any(|words| message.contains(words));
-    if says(&["dial tcp", "no such host", "timeout", "connection refused", "TLS handshake"]) {
-        format!("the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled")
+    if says(&[
+        "dial tcp",
+        "no such host",
+        "timeout",
+        "connection refused",
+        "TLS handshake",
+    ]) {
+        format!(
+            "the engine pulls it from {registry}, which it cannot reach; an image that `docker image ls` lists is not pulled"
+        )
     } else if says(&["denied", "unauthorized", "authorization"]) {
         format!("is the name right? If it is private: `docker login {registry}`")
     } else {
@@ -301,12 +328,13 @@ fn command(instruction: &Instruction, failure: &Failure, place: Span) -> Finding
 }
 
 /// A source of `COPY` that is not where it is copied from.
-fn missing_source(
-    scene: &Scene<'_>,
-    instruction: &Instruction,
-    message: &str,
-) -> Option<Finding> {
-    let absent = ["not found", "no such file", "does not exist", "no source files"];
+fn missing_source(scene: &Scene<'_>, instruction: &Instruction, message: &str) -> Option<Finding> {
+    let absent = [
+        "not found",
+        "no such file",
+        "does not exist",
+        "no source files",
+    ];
     if !absent.iter().any(|words| message.contains(words)) {
         return None;
     }
@@ -438,7 +466,10 @@ fn brief(message: &str) -> String {
         "failed to compute cache key: ",
         "failed to calculate checksum of ref ",
     ];
-    while let Some(rest) = WRAPPINGS.iter().find_map(|wrapping| text.strip_prefix(wrapping)) {
+    while let Some(rest) = WRAPPINGS
+        .iter()
+        .find_map(|wrapping| text.strip_prefix(wrapping))
+    {
         text = rest;
     }
     text.lines().map(str::trim).collect::<Vec<_>>().join(" ")

@@ -88,9 +88,8 @@ impl Instructions {
     pub(super) fn word(&self, instruction: &Instruction, word: &str) -> Span {
         let text = &self.file.text()[instruction.range.clone()];
         let whole = |at: &usize| {
-            let bounds = |c: Option<char>| {
-                c.is_none_or(|c| c.is_whitespace() || "\"'[],=".contains(c))
-            };
+            let bounds =
+                |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || "\"'[],=".contains(c));
             bounds(text[..*at].chars().next_back())
                 && bounds(text[at + word.len()..].chars().next())
         };
@@ -252,7 +251,9 @@ fn here_documents(joined: &str) -> Vec<HereDocument> {
         .split_whitespace()
         .filter_map(|word| {
             let rest = word.trim_start_matches(|c: char| c.is_ascii_digit());
-            let rest = rest.strip_prefix("<<").filter(|rest| !rest.starts_with('<'))?;
+            let rest = rest
+                .strip_prefix("<<")
+                .filter(|rest| !rest.starts_with('<'))?;
             let (tabs, name) = match rest.strip_prefix('-') {
                 Some(name) => (true, name),
                 None => (false, rest),
@@ -333,7 +334,10 @@ mod tests {
             "# a comment = no directive\n\n# escape=`\nRUN a \\\nb\n",
             &[(4, "RUN a b")],
         );
-        expect("FROM a\r\nRUN b \\\r\n  c\r\nRUN d", &[(1, "FROM a"), (2, "RUN b c"), (4, "RUN d")]);
+        expect(
+            "FROM a\r\nRUN b \\\r\n  c\r\nRUN d",
+            &[(1, "FROM a"), (2, "RUN b c"), (4, "RUN d")],
+        );
         expect("RUN a \\", &[(1, "RUN a")]);
         expect("", &[]);
     }
@@ -354,12 +358,20 @@ mod tests {
 
     #[test]
     fn stages_words_and_flags_are_read() {
-        let found = read("FROM --platform=$P base AS one\nCOPY --from=zero --chown=1 [\"x\", \"/y\"]\nFROM one\n");
+        let found = read(
+            "FROM --platform=$P base AS one\nCOPY --from=zero --chown=1 [\"x\", \"/y\"]\nFROM one\n",
+        );
         assert_eq!(
             found.stages(),
             [
-                Stage { name: Some("one"), base: "base" },
-                Stage { name: None, base: "one" },
+                Stage {
+                    name: Some("one"),
+                    base: "base"
+                },
+                Stage {
+                    name: None,
+                    base: "one"
+                },
             ]
         );
         let copy = found.step(2).unwrap();

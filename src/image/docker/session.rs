@@ -11,7 +11,9 @@ use bollard::health::health_server::{Health, HealthServer};
 use bollard::health::{
     HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
 };
-use bollard::moby::buildkit::secrets::v1::secrets_server::{Secrets as SecretsService, SecretsServer};
+use bollard::moby::buildkit::secrets::v1::secrets_server::{
+    Secrets as SecretsService, SecretsServer,
+};
 use bollard::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use bollard::moby::filesync::v1::auth_server::{Auth, AuthServer};
 use bollard::moby::filesync::v1::{

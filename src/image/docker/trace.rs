@@ -34,7 +34,12 @@ pub(super) struct Failed {
 
 impl Trace {
     /// Passes on what is new.
-    pub(super) fn hear(&mut self, status: StatusResponse, listener: &dyn Listener, secrets: &Secrets) {
+    pub(super) fn hear(
+        &mut self,
+        status: StatusResponse,
+        listener: &dyn Listener,
+        secrets: &Secrets,
+    ) {
         for vertex in status.vertexes {
             let name = secrets.hide(&one_line(&vertex.name));
             let fresh = vertex.started.is_some()
@@ -161,7 +166,10 @@ mod tests {
         };
         trace.hear(
             status(
-                vec![vertex("a", "[1/2] RUN  make", ""), vertex("b", "[o 1/1] RUN x", "")],
+                vec![
+                    vertex("a", "[1/2] RUN  make", ""),
+                    vertex("b", "[o 1/1] RUN x", ""),
+                ],
                 vec![log("a", "10%\r20%\nwith s3"), log("b", "other\n")],
             ),
             &task,
@@ -191,7 +199,10 @@ mod tests {
         );
         let (failed, tail) = trace.end(&task, &secrets);
         let failed = failed.unwrap();
-        assert_eq!((failed.step.as_str(), failed.error.as_str()), ("[1/2] RUN make", "exit code: 2"));
+        assert_eq!(
+            (failed.step.as_str(), failed.error.as_str()),
+            ("[1/2] RUN make", "exit code: 2")
+        );
         assert_eq!(tail, ["20%", "with ***", "no end"]);
         let heard: Vec<String> = events
             .events()

@@ -4,8 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bollard::errors::Error as DockerError;
 use bollard::BollardRequest;
+use bollard::errors::Error as DockerError;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::header::HOST;
@@ -146,7 +146,10 @@ impl Transport {
             } => {
                 let connector = TlsConnector::from(Arc::clone(config));
                 let stream = tcp(authority).await?;
-                (Box::new(connector.connect(name.clone(), stream).await?), None)
+                (
+                    Box::new(connector.connect(name.clone(), stream).await?),
+                    None,
+                )
             }
             Route::Ssh(host) => {
                 let (stream, words) = host.dial()?;

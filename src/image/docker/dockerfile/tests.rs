@@ -137,10 +137,9 @@ async fn secrets_reach_the_engine_and_nobody_else() {
     let mut scene = Scene::new();
     scene.secret("token", "web/token", "s3cret");
     scene.docker.with_buildkit(&["token", "other"]);
-    scene.docker.answer_builds([
-        json!({"stream": "it is s3cret\n"}),
-        image(),
-    ]);
+    scene
+        .docker
+        .answer_builds([json!({"stream": "it is s3cret\n"}), image()]);
     scene.build().await.unwrap();
     assert_eq!(
         scene.docker.secrets(),
@@ -184,7 +183,10 @@ async fn what_the_engine_cannot_do_is_said_before_it_is_tried() {
     assert_eq!(error.exit(), Exit::BadInput);
     assert_eq!(error.to_string(), "the build secret `token` needs BuildKit");
     let found = &error.diagnostics()[0];
-    assert_eq!(found.labels[0].span.to_string(), "services/a/service.yaml:1:10");
+    assert_eq!(
+        found.labels[0].span.to_string(),
+        "services/a/service.yaml:1:10"
+    );
     assert!(found.hints[0].contains("18.09"), "{:?}", found.hints);
     assert!(scene.docker.contexts().is_empty());
 }
@@ -209,7 +211,12 @@ async fn a_failure_is_shown_where_it_is_written() {
         if !error.is_empty() {
             body.extend(field(7, error.as_bytes()));
         }
-        let log = [field(1, b"sha256:1"), vec![3 << 3, 1], field(4, b"make: no targets\n")].concat();
+        let log = [
+            field(1, b"sha256:1"),
+            vec![3 << 3, 1],
+            field(4, b"make: no targets\n"),
+        ]
+        .concat();
         let status = [field(1, &body), field(3, &log)].concat();
         use base64::Engine as _;
         let text = base64::engine::general_purpose::STANDARD.encode(status);

@@ -119,15 +119,24 @@ async fn a_missing_engine_is_explained() {
 
 #[tokio::test]
 async fn addresses_that_are_none_are_refused() {
-    for url in ["h:2375", "npipe:////./pipe/docker_engine", "ssh://-oProxyCommand=x"] {
+    for url in [
+        "h:2375",
+        "npipe:////./pipe/docker_engine",
+        "ssh://-oProxyCommand=x",
+    ] {
         let error = Engine::connect_to(&address(url.to_owned(), None)).await;
-        assert!(matches!(error, Err(EngineError::Unsupported { .. })), "{url}");
+        assert!(
+            matches!(error, Err(EngineError::Unsupported { .. })),
+            "{url}"
+        );
     }
 }
 
 #[tokio::test]
 async fn an_engine_over_tcp_answers() {
-    let engine = Engine::connect_to(&address(plain().await, None)).await.unwrap();
+    let engine = Engine::connect_to(&address(plain().await, None))
+        .await
+        .unwrap();
     assert_eq!(engine.name().await.unwrap().as_deref(), Some("fake"));
     assert!(!engine.is_local());
 }
@@ -136,11 +145,15 @@ async fn an_engine_over_tcp_answers() {
 async fn an_engine_over_tls_answers_with_the_right_certificates() {
     let folder = folder("ca.pem", Some("client"));
     let url = secured("server").await;
-    let engine = Engine::connect_to(&address(url, tls(&folder, true))).await.unwrap();
+    let engine = Engine::connect_to(&address(url, tls(&folder, true)))
+        .await
+        .unwrap();
     assert_eq!(engine.name().await.unwrap().as_deref(), Some("fake"));
 
     let unchecked = address(secured("expired").await, tls(&folder, false));
-    Engine::connect_to(&unchecked).await.expect("DOCKER_TLS alone asks nothing of the engine");
+    Engine::connect_to(&unchecked)
+        .await
+        .expect("DOCKER_TLS alone asks nothing of the engine");
 }
 
 #[tokio::test]
@@ -209,7 +222,10 @@ async fn certificates_that_cannot_be_read_are_named() {
     };
     fs::copy(certificate("stranger-key.pem"), file("key.pem")).unwrap();
     let other = reason().await;
-    assert!(other.contains("key.pem` does not belong to the certificate"), "{other}");
+    assert!(
+        other.contains("key.pem` does not belong to the certificate"),
+        "{other}"
+    );
     fs::write(file("key.pem"), "no key").unwrap();
     assert!(reason().await.contains("holds no private key"));
     fs::remove_file(file("key.pem")).unwrap();

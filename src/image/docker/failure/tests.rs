@@ -75,17 +75,29 @@ fn messages_of_both_builders_find_their_place() {
         (
             At::Nowhere,
             "dockerfile parse error line 4: unknown instruction: RUNN",
-            ("web/Dockerfile:4:1 RUN make \\", "unknown instruction: RUNN", "did you mean `RUN`?"),
+            (
+                "web/Dockerfile:4:1 RUN make \\",
+                "unknown instruction: RUNN",
+                "did you mean `RUN`?",
+            ),
         ),
         (
             At::Nowhere,
             "failed to solve: dockerfile parse error on line 6: FROM requires either one or three arguments\nmore",
-            ("web/Dockerfile:6:1 FROM scratch", "FROM requires either one or three arguments", ""),
+            (
+                "web/Dockerfile:6:1 FROM scratch",
+                "FROM requires either one or three arguments",
+                "",
+            ),
         ),
         (
             vertex("[build 4/4] RUN make all"),
             "executor failed running [/bin/sh -c make all]: exit code: 2",
-            ("web/Dockerfile:4:1 RUN make \\", "`RUN make all` failed with exit code 2", ""),
+            (
+                "web/Dockerfile:4:1 RUN make \\",
+                "`RUN make all` failed with exit code 2",
+                "",
+            ),
         ),
         (
             vertex("[linux/amd64 build 4/4] RUN make all"),
@@ -109,7 +121,11 @@ fn messages_of_both_builders_find_their_place() {
         (
             At::Step(4),
             "The command '/bin/sh -c make all' returned a non-zero code: 2",
-            ("web/Dockerfile:4:1 RUN make \\", "`RUN make all` failed with exit code 2", ""),
+            (
+                "web/Dockerfile:4:1 RUN make \\",
+                "`RUN make all` failed with exit code 2",
+                "",
+            ),
         ),
         (
             vertex("[build 3/4] COPY src/main.c ."),
@@ -141,7 +157,11 @@ fn messages_of_both_builders_find_their_place() {
         (
             vertex("[stage-1 1/3] COPY --from=build /src/main /main"),
             "\"/src/main\": not found",
-            ("web/Dockerfile:7:19 /src/main", "`/src/main` is not in `build`", ""),
+            (
+                "web/Dockerfile:7:19 /src/main",
+                "`/src/main` is not in `build`",
+                "",
+            ),
         ),
         (
             At::Step(9),
@@ -214,7 +234,10 @@ fn images_have_one_full_name() {
         ("debian", "docker.io/library/debian:latest"),
         ("me/app:1", "docker.io/me/app:1"),
         ("localhost:5000/a", "localhost:5000/a:latest"),
-        ("docker.io/library/a@sha256:1", "docker.io/library/a@sha256:1"),
+        (
+            "docker.io/library/a@sha256:1",
+            "docker.io/library/a@sha256:1",
+        ),
     ] {
         assert_eq!(familiar(image), full);
     }

@@ -65,7 +65,11 @@ async fn load(docker: &FakeDocker) -> Result<(), LoadError> {
 async fn layers_that_are_there_are_not_sent() {
     let docker = FakeDocker::default();
     load(&docker).await.unwrap();
-    assert_eq!(docker.loads()[0].len(), 5, "an empty engine gets everything");
+    assert_eq!(
+        docker.loads()[0].len(),
+        5,
+        "an empty engine gets everything"
+    );
 
     let docker = FakeDocker::default();
     give(&docker, 1);
