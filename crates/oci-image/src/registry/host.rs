@@ -62,9 +62,7 @@ pub(super) fn canonical(registry: &str) -> &str {
 /// Whether logins may go there: over TLS, to this machine, or to hosts that are said to have no TLS.
 pub(super) fn is_confidential(url: &Url, options: &Options) -> bool {
     let authority = authority(url);
-    url.scheme() == "https"
-        || is_loopback(&authority)
-        || options.plain_http.iter().any(|host| *host == authority)
+    url.scheme() == "https" || is_loopback(&authority) || options.plain_http.contains(&authority)
 }
 
 /// `HOST[:PORT]` of an address; the port where it is not the usual one.

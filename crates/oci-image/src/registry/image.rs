@@ -124,7 +124,7 @@ impl Client {
             let found = self.manifest(&place).await?;
             let index = match &found.document {
                 Document::Image(manifest) => {
-                    let manifest = manifest.clone();
+                    let manifest = Manifest::clone(manifest);
                     return Ok((found, manifest));
                 }
                 Document::Index(index) => index,

@@ -42,7 +42,7 @@ pub struct FetchedManifest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// One image, or an artifact.
-    Image(Manifest),
+    Image(Box<Manifest>),
     /// Several, to choose from.
     Index(Index),
 }
@@ -88,7 +88,7 @@ impl Client {
         &self,
         reference: &Reference,
     ) -> Result<Option<Descriptor>, RegistryError> {
-        let call = self.manifest_call(reference, Method::HEAD, &[200, 404])?;
+        let call = self.manifest_call(reference, Method::HEAD, &[200, 404, 405])?;
         let answer = self.fetch(&call, LIMIT).await?;
         if answer.status == 404 {
             return Ok(None);
@@ -105,7 +105,7 @@ impl Client {
             }
             return Ok(Some(Descriptor::new(media_type, digest, size)));
         }
-        // The headers may be left out; the document cannot.
+        // The headers may be left out, and HEAD altogether; the document cannot.
         match self.manifest(reference).await {
             Ok(found) => Ok(Some(found.descriptor)),
             Err(error) if *error.kind() == ErrorKind::NotFound => Ok(None),
@@ -252,7 +252,7 @@ pub(super) fn parse(content_type: &str, body: &[u8]) -> Result<(String, Document
     let document = if is_index {
         serde_json::from_slice(body).map(Document::Index)
     } else {
-        serde_json::from_slice(body).map(Document::Image)
+        serde_json::from_slice(body).map(|image| Document::Image(Box::new(image)))
     };
     let document = document.map_err(|error| format!("the manifest cannot be read: {error}"))?;
     Ok((media_type, document))

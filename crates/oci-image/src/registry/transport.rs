@@ -2,23 +2,21 @@
 
 use std::error::Error as _;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use reqwest::{Body, Response, Url};
-use tokio::time::Instant;
+use reqwest::{Response, Url};
 
 use super::auth::Scope;
 use super::client::{Client, Repository};
-use super::error::{Action, ErrorKind, RegistryError, kind_of, parse_said};
+use super::error::{Action, ErrorKind, RegistryError, kind_of};
 use super::link::{resolve, same_origin};
-use super::progress::Meter;
 use super::retry::{Attempts, parse_retry_after};
-use super::source::{BlobSource, pieces};
+use super::said::parse_said;
+use super::sending::{Part, Sending};
 
 /// Redirects that are followed for one request.
 const REDIRECTS: usize = 10;
@@ -44,14 +42,6 @@ pub(super) enum Payload {
     Nothing,
     Whole(Bytes),
     Part(Part),
-}
-
-/// Some of a blob.
-pub(super) struct Part {
-    pub(super) source: Arc<dyn BlobSource>,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) meter: Arc<Meter>,
 }
 
 /// An answer that was read to its end.
@@ -212,7 +202,7 @@ impl Client {
         };
         tracing::trace!(method = %call.method, host = url.host_str(), path = url.path(), "request");
         let idle = self.options().timeouts.idle;
-        match while_moving(&sending, idle, request.send()).await {
+        match sending.while_moving(idle, request.send()).await {
             Some(Ok(response)) => Ok(response),
             Some(Err(error)) => Err(match sending.failure() {
                 Some(failure) => call.error(ErrorKind::Local).because(failure),
@@ -353,75 +343,4 @@ fn silence(call: &Call, idle: Duration) -> RegistryError {
         format!("nothing moved for {} s", idle.as_secs_f32()),
     );
     call.error(ErrorKind::Unreachable).because(cause)
-}
-
-/// A body on its way: when it last moved, and what stopped it on our side.
-struct Sending {
-    moved: Mutex<Instant>,
-    failure: Mutex<Option<io::Error>>,
-}
-
-impl Default for Sending {
-    fn default() -> Self {
-        Self {
-            moved: Mutex::new(Instant::now()),
-            failure: Mutex::default(),
-        }
-    }
-}
-
-impl Sending {
-    fn body(self: &Arc<Self>, part: &Part) -> Body {
-        part.meter.at(part.offset);
-        let (on_piece, on_error) = (Arc::clone(self), Arc::clone(self));
-        let meter = Arc::clone(&part.meter);
-        let stream = pieces(Arc::clone(&part.source), part.offset, part.length)
-            .inspect_ok(move |piece| {
-                *on_piece
-                    .moved
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Instant::now();
-                meter.moved(piece.len() as u64);
-            })
-            .map_err(move |error| {
-                let told = io::Error::new(error.kind(), error.to_string());
-                *on_error
-                    .failure
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner) = Some(error);
-                told
-            });
-        Body::wrap_stream(stream)
-    }
-
-    fn last_moved(&self) -> Instant {
-        *self.moved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn failure(&self) -> Option<io::Error> {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-}
-
-/// The result of `request`, or `None` once nothing moved for as long as `idle`.
-async fn while_moving<F: Future>(
-    sending: &Sending,
-    idle: Duration,
-    request: F,
-) -> Option<F::Output> {
-    tokio::pin!(request);
-    loop {
-        let deadline = sending.last_moved() + idle;
-        tokio::select! {
-            output = &mut request => return Some(output),
-            () = tokio::time::sleep_until(deadline) => {
-                if sending.last_moved() + idle <= Instant::now() {
-                    return None;
-                }
-            }
-        }
-    }
 }

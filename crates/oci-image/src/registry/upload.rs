@@ -15,8 +15,9 @@ use super::link::{resolve, uploaded};
 use super::manifests::check_taken;
 use super::progress::{Meter, Outcome};
 use super::retry::Attempts;
+use super::sending::Part;
 use super::source::BlobSource;
-use super::transport::{Answer, Call, Part, Payload};
+use super::transport::{Answer, Call, Payload};
 use crate::{Descriptor, Reference};
 
 /// The smallest chunk but the last that the registry takes.

@@ -162,6 +162,24 @@ async fn a_token_that_ran_out_is_renewed_once() {
 }
 
 #[tokio::test]
+async fn a_token_that_runs_out_within_an_upload_is_renewed() {
+    let server = Server::start().await;
+    tokens(&server, TokenLogin::Nothing);
+    let realm = format!("http://{}/token", server.address);
+    let challenge = format!(r#"Bearer realm="{realm}",service="test, registry""#);
+    let headers = vec![("www-authenticate", challenge)];
+    let fault = Fault::Answer(401, headers, String::new());
+    server.fault("PATCH", "uploads/0", 1, fault);
+    let blob = Descriptor::of(media_type::LAYER, &content(2500));
+    let source = Arc::new(Bytes::from(content(2500)));
+    let to = server.reference("a");
+    client().push_blob(&to, &blob, source).await.unwrap();
+    assert_eq!(server.seen("PATCH", "").len(), 4);
+    assert_eq!(server.seen("GET", "/token").len(), 2);
+    assert_eq!(server.blob("a", blob.digest).unwrap(), content(2500));
+}
+
+#[tokio::test]
 async fn requests_that_start_together_share_a_token() {
     let server = Server::start().await;
     put_image(&server);

@@ -11,3 +11,4 @@ mod push;
 mod real;
 mod referrers;
 mod server;
+mod tls;

@@ -317,6 +317,40 @@ async fn a_source_that_is_too_short_is_our_fault() {
     assert_eq!(server.seen("POST", "").len(), 2, "not tried again");
 }
 
+#[tokio::test]
+async fn a_refusal_says_why_and_is_final() {
+    for (status, code, kind) in [
+        (403, "DENIED", ErrorKind::Denied),
+        (413, "SIZE_INVALID", ErrorKind::TooLarge),
+    ] {
+        let server = Server::start().await;
+        let body = format!(r#"{{"errors":[{{"code":"{code}","message":"no"}}]}}"#);
+        server.fault("PUT", "uploads", 1, Fault::Answer(status, vec![], body));
+        let error = push(&client(), &server.reference("a"), &content(10))
+            .await
+            .unwrap_err();
+        assert_eq!(*error.kind(), kind);
+        assert_eq!(error.said()[0].code, code);
+        assert_eq!(methods(&server), ["HEAD", "POST", "PUT"]);
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_is_dropped_is_over() {
+    let server = Server::start().await;
+    server.fault("PATCH", "", 1, Fault::Silence);
+    let (client, place) = (client(), server.reference("a"));
+    let bytes = content(5000);
+    let dropped = push(&client, &place, &bytes);
+    let short = std::time::Duration::from_millis(100);
+    assert!(tokio::time::timeout(short, dropped).await.is_err());
+    let before = server.requests().len();
+    tokio::time::sleep(short).await;
+    assert_eq!(server.requests().len(), before);
+    // and nothing is held that the next one needs
+    push(&client, &place, &bytes).await.unwrap();
+}
+
 fn image(server: &Server, repository: &str) -> Bytes {
     server.put_blob(repository, b"{}");
     let config = Descriptor::of(media_type::CONFIG, b"{}");

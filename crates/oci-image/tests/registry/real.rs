@@ -6,6 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use oci_image::registry::{Artifact, Client, Options, Outcome};
 use oci_image::{Descriptor, Manifest, Reference, media_type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{content, install_provider};
 
@@ -105,4 +107,63 @@ async fn artifacts_are_listed() {
         .await
         .unwrap();
     assert_eq!(listed, [entry]);
+}
+
+#[tokio::test]
+#[ignore = "needs a registry ($STACKCTL_TEST_REGISTRY)"]
+async fn a_connection_that_breaks_is_borne() {
+    // What goes up and what comes down breaks once each, in the middle of a chunk.
+    let address = breaking(vec![1_700_000, usize::MAX, usize::MAX]).await;
+    let place: Reference = place("cut")
+        .to_string()
+        .replacen(&registry(), &address, 1)
+        .parse()
+        .unwrap();
+    let mut large = content(3_000_000);
+    large.extend_from_slice(place.repository().as_bytes());
+    let layer = Descriptor::of(media_type::LAYER, &large);
+    let source = Arc::new(Bytes::from(large.clone()));
+    let client = chunky();
+    let outcome = client.push_blob(&place, &layer, source).await.unwrap();
+    assert_eq!(outcome, Outcome::Uploaded);
+
+    let address = breaking(vec![1_000_000, 1_000_000, usize::MAX]).await;
+    let place: Reference = format!("{address}/{}", place.repository()).parse().unwrap();
+    let mut reader = chunky().pull_blob(&place, &layer).await.unwrap();
+    let mut came = Vec::new();
+    while let Some(piece) = reader.next().await.unwrap() {
+        came.extend_from_slice(&piece);
+    }
+    assert!(came == large);
+}
+
+/// The address of a way to the registry whose connections end after so many bytes, in order.
+async fn breaking(limits: Vec<usize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        for limit in limits {
+            let (mut near, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(registry()).await.unwrap();
+                let (mut up, mut down) = ([0; 8192], [0; 8192]);
+                let mut moved = 0;
+                while moved < limit {
+                    let (read, to_far) = tokio::select! {
+                        read = near.read(&mut up) => (read.unwrap_or(0), true),
+                        read = far.read(&mut down) => (read.unwrap_or(0), false),
+                    };
+                    let written = match to_far {
+                        true => far.write_all(&up[..read]).await,
+                        false => near.write_all(&down[..read]).await,
+                    };
+                    if read == 0 || written.is_err() {
+                        break;
+                    }
+                    moved += read;
+                }
+            });
+        }
+    });
+    address
 }

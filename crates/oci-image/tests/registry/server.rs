@@ -15,8 +15,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use oci_image::registry::{Client, Observer, Options, Retry, Timeouts, Transfer};
 use oci_image::{Descriptor, Digest, Reference};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use crate::protocol;
 
@@ -124,13 +126,21 @@ pub(crate) struct Cut;
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    pub(crate) async fn start_tls(tls: TlsAcceptor) -> Self {
+        Self::listen(Some(tls)).await
+    }
+
+    async fn listen(tls: Option<TlsAcceptor>) -> Self {
         install_provider();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut state = State::default();
         state.settings.address = address.to_string();
         let state = Arc::new(Mutex::new(state));
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&state))).abort_handle();
+        let accepting = tokio::spawn(accept(listener, tls, Arc::clone(&state))).abort_handle();
         Self {
             address,
             state,
@@ -296,28 +306,42 @@ impl Observer for Heard {
 }
 
 /// Connections end with this task.
-async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let state = Arc::clone(&state);
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
         connections.spawn(async move {
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let state = Arc::clone(&state);
-                async move {
-                    let response = answer(&state, request.map(Body::new)).await;
-                    match response.extensions().get::<Cut>() {
-                        Some(Cut) => Err(io::Error::other("cut by script")),
-                        None => Ok(response),
+            match tls {
+                None => serve(stream, state).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, state).await;
                     }
                 }
-            });
-            // Clients leave, and scripts cut: neither is an error of the test.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            }
         });
     }
+}
+
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    state: Arc<Mutex<State>>,
+) {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let state = Arc::clone(&state);
+        async move {
+            let response = answer(&state, request.map(Body::new)).await;
+            match response.extensions().get::<Cut>() {
+                Some(Cut) => Err(io::Error::other("cut by script")),
+                None => Ok(response),
+            }
+        }
+    });
+    // Clients leave, and scripts cut: neither is an error of the test.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(state: &Mutex<State>, request: Request<Body>) -> Response<Body> {
