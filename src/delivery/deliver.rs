@@ -248,13 +248,14 @@ mod tests {
     async fn the_first_failure_ends_the_others() {
         let (context, store) = (TestContext::default(), TestStore::new());
         let images = ["a", "b"].map(|service| store.delivery("", service, &["base"]));
-        let failed = each(&images, 2, &context.context(), async |image, _| {
+        let failing = async |image: &Delivery, _: &Task<'_>| {
             if image.service.as_str() == "b" {
                 return Err(DeliveryError::NoEngine);
             }
             std::future::pending().await
-        });
-        let error = failed.await.unwrap_err();
+        };
+        let failed = each(&images, 2, &context.context(), failing).await;
+        let error = failed.unwrap_err();
         assert!(matches!(error, DeliveryError::NoEngine), "{error}");
         let ended = context.finished();
         assert_eq!(ended.len(), 2, "no task is left open: {ended:?}");

@@ -20,6 +20,8 @@ mod node_archive;
 mod nodes;
 mod push;
 mod push_failure;
+#[cfg(test)]
+mod real_tests;
 mod registry;
 mod registry_fault;
 mod route;

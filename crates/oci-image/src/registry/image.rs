@@ -279,9 +279,10 @@ impl BlobSource for Stored {
 async fn check(layout: &Layout, blob: &Descriptor) -> Result<(), LayoutError> {
     let mut reader = layout.reader(blob)?;
     let path = layout.blob_path(&blob.digest);
+    let (layout, blob) = (layout.clone(), blob.clone());
     blocking(move || match io::copy(&mut reader, &mut io::sink()) {
         Ok(_) => Ok(()),
-        Err(error) => Err(reader.failed(error)),
+        Err(error) => Err(layout.read_error(&blob, error)),
     })
     .await
     .map_err(LayoutError::io("read", &path))?
