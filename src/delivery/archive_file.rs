@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use oci_image::Digest;
+use oci_image::{DockerImage, docker_manifest, write_docker_archives};
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Phase, TaskOutcome};
@@ -14,10 +14,11 @@ use crate::stack::ServiceName;
 
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::{ArchiveImage, MANIFEST, manifest, write_docker_archive};
 use super::names::familiar;
 use super::source::{Opened, blocking, open};
 
+/// The first file of an archive of ours; `docker save` writes it last.
+const MANIFEST: &str = "manifest.json";
 /// No manifest of an archive is longer.
 const MANIFEST_LIMIT: u64 = 16 << 20;
 /// The end of the name of a file that is being written.
@@ -50,21 +51,26 @@ pub(super) async fn deliver(
             task,
         });
     }
-    let is_there = there.is_some_and(|there| there == manifest(&content.images()));
+    let is_there = there.is_some_and(|there| there == content.as_images(docker_manifest));
     if !is_there {
         content = write_file(file, content, context.cancel).await?;
     }
-    let delivered = prepared.into_iter().zip(&content.0).map(|(image, (_, opened))| {
-        let delivered = match is_there {
-            true => DeliveredImage::present(),
-            false => DeliveredImage::moved(opened.all()),
-        };
-        match is_there {
-            true => image.task.finish(TaskOutcome::Unchanged, "present"),
-            false => image.task.finish(TaskOutcome::Done, opened.all().to_string()),
-        }
-        (image.service.clone(), delivered)
-    });
+    let delivered = prepared
+        .into_iter()
+        .zip(&content.0)
+        .map(|(image, (_, opened))| {
+            let delivered = match is_there {
+                true => DeliveredImage::present(),
+                false => DeliveredImage::moved(opened.all()),
+            };
+            match is_there {
+                true => image.task.finish(TaskOutcome::Unchanged, "present"),
+                false => image
+                    .task
+                    .finish(TaskOutcome::Done, opened.all().to_string()),
+            }
+            (image.service.clone(), delivered)
+        });
     Ok(delivered.collect())
 }
 
@@ -90,20 +96,29 @@ pub(super) async fn temporary(
 struct Content(Vec<(String, Opened)>);
 
 impl Content {
-    fn images(&self) -> Vec<ArchiveImage<'_>> {
-        let images = self.0.iter().map(|(name, opened)| ArchiveImage {
-            layout: &opened.layout,
-            image: &opened.image,
-            name,
-        });
-        images.collect()
+    fn as_images<T>(&self, with: impl FnOnce(&[DockerImage<'_>]) -> T) -> T {
+        let tags: Vec<[&str; 1]> = self.0.iter().map(|(name, _)| [name.as_str()]).collect();
+        let images = self
+            .0
+            .iter()
+            .zip(&tags)
+            .map(|((_, opened), tags)| DockerImage {
+                layout: &opened.layout,
+                image: &opened.image,
+                tags,
+            });
+        with(&images.collect::<Vec<_>>())
     }
 
     fn write(&self, file: File, cancel: CancellationToken) -> io::Result<File> {
         let mut writer = BufWriter::new(Cancelled { file, cancel });
-        let none: BTreeSet<Digest> = BTreeSet::new();
-        write_docker_archive(&self.images(), &none, &mut writer)?;
-        let Cancelled { file, .. } = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        self.as_images(|images| {
+            write_docker_archives(images, &BTreeSet::new(), &mut writer).map(drop)
+        })
+        .map_err(io::Error::other)?;
+        let Cancelled { file, .. } = writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         Ok(file)
     }
 }
@@ -120,7 +135,11 @@ fn manifest_of(file: &Path) -> Result<Option<Vec<u8>>, DeliveryError> {
     let foreign = || DeliveryError::ForeignArchive {
         file: file.to_owned(),
     };
-    first_file(archive).ok().flatten().map(Some).ok_or_else(foreign)
+    first_file(archive)
+        .ok()
+        .flatten()
+        .map(Some)
+        .ok_or_else(foreign)
 }
 
 /// An archive of images is one that has its manifest first, as ours have; the content of the manifest.
@@ -188,12 +207,15 @@ async fn write_to(
 
 /// Opens the file for this process alone and empties it.
 fn locked(path: PathBuf) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).write(true).truncate(false).open(path)?;
+    let file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path)?;
     file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => io::Error::new(
-            io::ErrorKind::ResourceBusy,
-            "another process is writing it",
-        ),
+        TryLockError::WouldBlock => {
+            io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it")
+        }
         TryLockError::Error(error) => error,
     })?;
     file.set_len(0)?;

@@ -120,7 +120,10 @@ impl<'a> Meter<'a> {
     /// Counts.
     pub(super) fn add(&mut self, bytes: usize) {
         self.sent += bytes as u64;
-        if self.told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL) {
+        if self
+            .told
+            .is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL)
+        {
             self.told = Some(Instant::now());
             // Headers and padding go on top of what was announced.
             let total = self.total.max(self.sent);

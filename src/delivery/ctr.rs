@@ -211,9 +211,18 @@ mod tests {
     #[test]
     fn the_snapshotter_is_the_kubelets() {
         for (config, expected) in [
-            ("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"fuse-overlayfs\"", Some("fuse-overlayfs")),
-            ("version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\nsnapshotter = \"native\"", Some("native")),
-            ("version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"p\"", None),
+            (
+                "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"fuse-overlayfs\"",
+                Some("fuse-overlayfs"),
+            ),
+            (
+                "version = 3\n[plugins.\"io.containerd.cri.v1.images\"]\nsnapshotter = \"native\"",
+                Some("native"),
+            ),
+            (
+                "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = \"p\"",
+                None,
+            ),
             ("not toml at all [", None),
             ("", None),
         ] {

@@ -213,3 +213,64 @@ pub(super) async fn each<'a>(
         .try_collect()
         .await
 }
+
+#[cfg(test)]
+mod tests {
+    use test_support::docker::FakeDocker;
+
+    use super::*;
+    use crate::delivery::test_images::{TestContext, TestStore};
+
+    #[tokio::test]
+    async fn a_delivery_is_a_phase_with_a_task_an_image() {
+        let (fake, store) = (FakeDocker::default(), TestStore::new());
+        let context = TestContext::with_engine(fake.client());
+        let images = [
+            store.delivery("", "a", &["base"]),
+            store.delivery("", "b", &["base", "more"]),
+        ];
+        let report = deliver(&images, &Route::SharedEngine, &context.context()).await;
+        let words = "2 delivered, 0 present (the cluster shares this Docker engine)";
+        assert_eq!(report.unwrap().summary(), words);
+        let report = deliver(&images, &Route::SharedEngine, &context.context()).await;
+        let words = "the cluster shares this Docker engine";
+        assert_eq!(report.unwrap().summary(), words);
+        let events = context.events.events();
+        assert!(matches!(events[0], Event::PhaseStarted(Phase::Deliver)));
+        assert!(matches!(
+            events.last(),
+            Some(Event::PhaseFinished { summary, .. }) if summary == words
+        ));
+        assert_eq!(context.finished().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn the_first_failure_ends_the_others() {
+        let (context, store) = (TestContext::default(), TestStore::new());
+        let images = ["a", "b"].map(|service| store.delivery("", service, &["base"]));
+        let failing = async |image: &Delivery, _: &Task<'_>| {
+            if image.service.as_str() == "b" {
+                return Err(DeliveryError::NoEngine);
+            }
+            std::future::pending().await
+        };
+        let failed = each(&images, 2, &context.context(), failing).await;
+        let error = failed.unwrap_err();
+        assert!(matches!(error, DeliveryError::NoEngine), "{error}");
+        let ended = context.finished();
+        assert_eq!(ended.len(), 2, "no task is left open: {ended:?}");
+    }
+
+    #[tokio::test]
+    async fn the_engine_tells_where_it_is() {
+        let fake = FakeDocker::default();
+        let facts = |address: &'static str| {
+            let engine = Engine::from_docker(fake.client(), address);
+            async move { engine_facts(&engine).await.unwrap() }
+        };
+        let local = facts("unix:///var/run/docker.sock").await;
+        assert_eq!(local.name.as_deref(), Some("fake"));
+        assert_eq!(local.boot_id.is_some(), cfg!(target_os = "linux"));
+        assert_eq!(facts("tcp://elsewhere:2375").await.boot_id, None);
+    }
+}

@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use bollard::errors::Error as DockerError;
-use oci_image::LayoutError;
 use oci_image::registry::RegistryError;
+use oci_image::{ArchiveError, LayoutError};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::image::{DockerConfigError, LoadError, registry_of};
@@ -14,7 +14,6 @@ use crate::stack::ServiceName;
 
 use super::push_failure::PushFailure;
 use super::registry_fault;
-use super::saved::SavedError;
 
 /// The command line tool of a local cluster is missing.
 const NO_TOOL: Code = Code::new("S0502");
@@ -141,7 +140,7 @@ pub enum DeliveryError {
         service: ServiceName,
         /// Why.
         #[source]
-        source: SavedError,
+        source: ArchiveError,
     },
     /// A node did not take an image.
     #[error("node {node} did not take the image: {message}")]

@@ -33,7 +33,9 @@ pub enum Destination {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidDestination {
     /// No such word.
-    #[error("`{0}` is no destination of images: expected docker, registry, oci:DIR or archive:FILE")]
+    #[error(
+        "`{0}` is no destination of images: expected docker, registry, oci:DIR or archive:FILE"
+    )]
     Unknown(String),
     /// `oci:` or `archive:` without a path, or without the colon.
     #[error("`{word}` needs a path: write `{word}:{path}`")]
@@ -159,8 +161,14 @@ mod tests {
         for (text, expected) in [
             ("docker", Destination::Docker),
             ("registry", Destination::Registry),
-            ("oci:out/images", Destination::OciLayout("out/images".into())),
-            ("archive:/tmp/a:b.tar", Destination::Archive("/tmp/a:b.tar".into())),
+            (
+                "oci:out/images",
+                Destination::OciLayout("out/images".into()),
+            ),
+            (
+                "archive:/tmp/a:b.tar",
+                Destination::Archive("/tmp/a:b.tar".into()),
+            ),
         ] {
             assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
             assert_eq!(expected.to_string(), text);

@@ -1,10 +1,11 @@
 //! Docker engines: an image is loaded without the layers that the engine has.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard::errors::Error as DockerError;
-use oci_image::{Digest, StoredImage};
+use oci_image::{Digest, StoredImage, write_docker_archive};
 
 use crate::image::progress::Task;
 use crate::image::{Engine, load_image};
@@ -13,7 +14,6 @@ use crate::stack::ServiceName;
 use super::byte_stream::written_by;
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::{ArchiveImage, write_docker_archive};
 use super::moved::Moved;
 use super::names::familiar;
 use super::source::{Opened, open};
@@ -71,12 +71,9 @@ async fn load(
         let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
         let (name, present) = (familiar(&image.reference), present.clone());
         written_by(move |writer| {
-            let image = ArchiveImage {
-                layout: &layout,
-                image: &stored,
-                name: &name,
-            };
-            write_docker_archive(&[image], &present, writer)
+            write_docker_archive(&layout, &stored, &[&name], &present, writer)
+                .map(drop)
+                .map_err(io::Error::other)
         })
     };
     let progress = |message: &str| task.progress(message);
@@ -95,7 +92,9 @@ fn moved(opened: &Opened, left_out: &BTreeSet<Digest>) -> Moved {
     let layers = opened.image.layers();
     layers
         .filter(|(diff_id, _)| !left_out.contains(diff_id))
-        .fold(opened.whole(), |moved, (_, layer)| moved.and_layer(layer.size))
+        .fold(opened.whole(), |moved, (_, layer)| {
+            moved.and_layer(layer.size)
+        })
 }
 
 /// Whether the engine has this very image under its name. An engine that keeps images in containerd's store has other
@@ -105,8 +104,14 @@ async fn is_there(
     stored: &StoredImage,
     engine: &Engine,
 ) -> Result<bool, DeliveryError> {
-    let found = match engine.docker().inspect_image(&familiar(&image.reference)).await {
-        Err(DockerError::DockerResponseServerError { status_code: 404, .. }) => return Ok(false),
+    let found = match engine
+        .docker()
+        .inspect_image(&familiar(&image.reference))
+        .await
+    {
+        Err(DockerError::DockerResponseServerError {
+            status_code: 404, ..
+        }) => return Ok(false),
         found => found.map_err(engine_error(image))?,
     };
     let layers = found.root_fs.and_then(|layers| layers.layers);
@@ -148,7 +153,10 @@ mod tests {
         assert_eq!(loaded.files, ["base", "binary"]);
         let again = deliver(&images, &context.context()).await.unwrap();
         assert_eq!(again["a"].outcome, Delivered::Present);
-        let loads = fake.requests().into_iter().filter(|line| line.contains("/load"));
+        let loads = fake
+            .requests()
+            .into_iter()
+            .filter(|line| line.contains("/load"));
         assert_eq!(loads.count(), 1);
     }
 

@@ -62,7 +62,9 @@ impl Copy {
     fn run(&self, to: &Layout) -> Result<Option<Moved>, LayoutError> {
         let layers = &self.opened.image.manifest.layers;
         let missing = layers.iter().filter(|layer| !to.has(layer));
-        let moved = missing.fold(self.opened.whole(), |moved, layer| moved.and_layer(layer.size));
+        let moved = missing.fold(self.opened.whole(), |moved, layer| {
+            moved.and_layer(layer.size)
+        });
         let named = to.resolve(&self.name)?.map(|found| found.digest);
         if named == Some(self.descriptor.digest) && moved.layers == 0 {
             return Ok(None);

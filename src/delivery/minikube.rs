@@ -107,8 +107,16 @@ mod tests {
         let quoted = text.replace("/home/jo/.minikube/certs", "\"/home/jo/.minikube/certs\"");
         assert_eq!(address(&quoted, "dev"), Some(expected));
         let plain = address("DOCKER_HOST=tcp://10.0.0.2:2375\n", "dev").unwrap();
-        assert_eq!((plain.url.as_str(), plain.tls), ("tcp://10.0.0.2:2375", None));
-        for text in ["", "false exit code 89\n", "DOCKER_TLS_VERIFY=1\n", "DOCKER_HOST=\n"] {
+        assert_eq!(
+            (plain.url.as_str(), plain.tls),
+            ("tcp://10.0.0.2:2375", None)
+        );
+        for text in [
+            "",
+            "false exit code 89\n",
+            "DOCKER_TLS_VERIFY=1\n",
+            "DOCKER_HOST=\n",
+        ] {
             assert_eq!(address(text, "dev"), None, "{text}");
         }
     }

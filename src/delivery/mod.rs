@@ -10,7 +10,6 @@ mod deliver;
 mod delivery_error;
 mod destination;
 mod docker;
-mod docker_archive;
 mod exec;
 mod insecure;
 mod layout_folder;
@@ -21,10 +20,11 @@ mod node_archive;
 mod nodes;
 mod push;
 mod push_failure;
+#[cfg(test)]
+mod real_tests;
 mod registry;
 mod registry_fault;
 mod route;
-mod saved;
 mod source;
 #[cfg(test)]
 mod test_images;
@@ -42,4 +42,3 @@ pub use registry::find_in_registry;
 pub use route::{
     ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, check_visible, route,
 };
-pub use saved::SavedError;

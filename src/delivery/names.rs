@@ -52,7 +52,8 @@ mod tests {
                 nodes: names.iter().map(node).collect(),
             }
         };
-        let has = |names: &[&str]| is_on_every_node(&cluster(names), &"seedling/a:1".parse().unwrap());
+        let has =
+            |names: &[&str]| is_on_every_node(&cluster(names), &"seedling/a:1".parse().unwrap());
         assert!(has(&["seedling/a:1"]));
         assert!(has(&["docker.io/seedling/a:1", "seedling/a:1"]));
         assert!(!has(&["docker.io/seedling/a:1", "other"]));

@@ -20,7 +20,12 @@ pub(super) fn write_node_archive(
 ) -> io::Result<()> {
     let mut archive = Builder::new(writer);
     let version = br#"{"imageLayoutVersion":"1.0.0"}"#;
-    append(&mut archive, "oci-layout", version.len() as u64, &version[..])?;
+    append(
+        &mut archive,
+        "oci-layout",
+        version.len() as u64,
+        &version[..],
+    )?;
     let mut written = present.clone();
     for layer in &image.manifest.layers {
         if written.insert(layer.digest) {

@@ -5,13 +5,14 @@
 //! own tool does the work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::sync::Arc;
 
 use bollard::Docker;
 use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt};
-use oci_image::Digest;
+use oci_image::{Digest, write_docker_archive};
 use tokio::sync::Mutex;
 
 use crate::image::progress::Task;
@@ -21,7 +22,6 @@ use super::byte_stream::{Meter, written_by};
 use super::ctr::{self, NodeContent};
 use super::deliver::{Delivered, DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
-use super::docker_archive::{ArchiveImage, write_docker_archive};
 use super::exec::{self, ExecError, Ran};
 use super::moved::Moved;
 use super::names::familiar;
@@ -142,9 +142,7 @@ fn is_node(container: &ContainerSummary) -> bool {
             .get("io.x-k8s.kind.role")
             .or_else(|| labels.get("k3d.role"))
     });
-    role.is_some_and(|role| {
-        ["control-plane", "worker", "server", "agent"].contains(&role.as_str())
-    })
+    role.is_some_and(|role| ["control-plane", "worker", "server", "agent"].contains(&role.as_str()))
 }
 
 async fn ask(docker: &Docker, id: String, name: String) -> Result<Node, String> {
@@ -248,13 +246,17 @@ impl Transfer<'_> {
                 ran.last_words()
             ));
             if self.complete().await?.success().is_ok() {
-                content.images.insert(self.name.to_owned(), descriptor.digest);
+                content
+                    .images
+                    .insert(self.name.to_owned(), descriptor.digest);
                 return Ok(Some(self.opened.all()));
             }
         }
         if !was_named {
             // Nobody is to start what is not whole; the error that is reported is the first one.
-            exec::run(self.docker, &self.node.id, ctr::remove(self.name)).await.ok();
+            exec::run(self.docker, &self.node.id, ctr::remove(self.name))
+                .await
+                .ok();
         }
         Err(DeliveryError::Node {
             node: self.node.name.clone(),
@@ -266,9 +268,8 @@ impl Transfer<'_> {
     async fn partial(&self, present: BTreeSet<Digest>, bytes: u64) -> Result<Ran, DeliveryError> {
         let (layout, image) = (self.opened.layout.clone(), Arc::clone(&self.opened.image));
         let name = self.name.to_owned();
-        let archive = written_by(move |writer| {
-            write_node_archive(&layout, &image, &name, &present, writer)
-        });
+        let archive =
+            written_by(move |writer| write_node_archive(&layout, &image, &name, &present, writer));
         self.import(archive, bytes).await
     }
 
@@ -277,19 +278,16 @@ impl Transfer<'_> {
         let (layout, image) = (self.opened.layout.clone(), Arc::clone(&self.opened.image));
         let name = familiar(&self.image.reference);
         let archive = written_by(move |writer| {
-            let image = ArchiveImage {
-                layout: &layout,
-                image: &image,
-                name: &name,
-            };
-            write_docker_archive(&[image], &BTreeSet::new(), writer)
+            write_docker_archive(&layout, &image, &[&name], &BTreeSet::new(), writer)
+                .map(drop)
+                .map_err(io::Error::other)
         });
         self.import(archive, self.opened.whole().of).await
     }
 
     async fn import(
         &self,
-        archive: impl futures_util::Stream<Item = std::io::Result<bytes::Bytes>> + Unpin,
+        archive: impl futures_util::Stream<Item = io::Result<bytes::Bytes>> + Unpin,
         bytes: u64,
     ) -> Result<Ran, DeliveryError> {
         let mut meter = Meter::new(self.task, bytes);

@@ -47,14 +47,19 @@ impl Push<'_> {
 
     async fn push(&self, login: Option<DockerCredentials>) -> Result<Moved, DeliveryError> {
         let name = familiar(self.reference);
-        let repository = name.rsplit_once(':').map_or(name.as_str(), |(name, _)| name);
+        let repository = name
+            .rsplit_once(':')
+            .map_or(name.as_str(), |(name, _)| name);
         let tag = self.reference.tag().unwrap_or("latest");
         let options = PushImageOptionsBuilder::new().tag(tag).build();
         let mut answers = Box::pin(self.docker.push_image(repository, Some(options), login));
         let mut sent = Sent::default();
         while let Some(answer) = answers.next().await {
             let answer = answer.map_err(|error| self.failed(error))?;
-            sent.note(answer.status.as_deref().unwrap_or_default(), answer.progress_detail);
+            sent.note(
+                answer.status.as_deref().unwrap_or_default(),
+                answer.progress_detail,
+            );
             if sent.layers + sent.present > 0 {
                 self.task.progress(sent.to_string());
             }
@@ -76,8 +81,10 @@ impl Push<'_> {
         let name = familiar(self.reference);
         match self.docker.inspect_registry_image(&name, login).await {
             Ok(found) => {
-                let digest: Option<Digest> =
-                    found.descriptor.digest.and_then(|digest| digest.parse().ok());
+                let digest: Option<Digest> = found
+                    .descriptor
+                    .digest
+                    .and_then(|digest| digest.parse().ok());
                 let pinned = digest.map(|digest| self.reference.pinned(digest));
                 Ok(Some(DeliveredImage {
                     pinned,

@@ -1,18 +1,14 @@
 //! Registries: images of the store are pushed by the registry client, those of an engine by the engine.
 
 use std::collections::BTreeMap;
-use std::io::{self, Seek, SeekFrom};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt};
 use oci_image::registry::{
-    BlobSource, Client, Observer, OpenFuture, Options, Outcome, RegistryError, Transfer,
+    Client, Observer, Options, Outcome, PushedImage, RegistryError, Transfer, TransferError,
 };
-use oci_image::{Descriptor, Digest, Index, Layout, LayoutError, Reference, StoredImage};
-use tokio::io::AsyncRead;
-use tokio_util::io::StreamReader;
+use oci_image::{Descriptor, Digest, Layout, LayoutError, Reference, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
@@ -20,13 +16,11 @@ use crate::image::DockerConfig;
 use crate::image::progress::Task;
 use crate::stack::ServiceName;
 
-use super::byte_stream::written_by;
 use super::credentials::DockerLogins;
 use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
 use super::delivery_error::DeliveryError;
 use super::insecure::insecure_registries;
-use super::moved::{Bytes as Size, Moved};
-use super::node_archive::unreadable;
+use super::moved::{Bytes, Moved};
 use super::push::Push;
 use super::source::blocking;
 
@@ -34,8 +28,6 @@ use super::source::blocking;
 const OTHER_CONTENT: Code = Code::new("S0533");
 /// Images at the same time.
 const IMAGES: usize = 4;
-/// Blobs of an image at the same time; the client has a limit for all together.
-const BLOBS: usize = 8;
 /// A terminal shows no more.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -109,86 +101,55 @@ struct StorePush<'a> {
     context: &'a DeliveryContext<'a>,
 }
 
-/// What there is to push, in this order.
-struct Content {
-    /// Layers and configurations, each once.
-    blobs: Vec<Descriptor>,
-    /// How many of the blobs are layers and how large the layers are.
-    layers: BTreeMap<Digest, u64>,
-    /// Manifests with their bytes; an index comes after what it lists.
-    documents: Vec<(Descriptor, Vec<u8>)>,
-}
-
 impl StorePush<'_> {
     async fn run(&self, task: &Task<'_>) -> Result<DeliveredImage, DeliveryError> {
         let reference = &self.image.reference;
-        let content = self.content().await?;
         if let Some(found) = self.registry(self.client.head_manifest(reference).await)? {
             if found.digest == self.descriptor.digest {
                 // Others may take layers from there.
-                let blobs: Vec<Digest> = content.blobs.iter().map(|blob| blob.digest).collect();
+                let blobs = self.blobs().await?;
                 self.registry(self.client.saw(reference, &blobs).await)?;
             } else {
                 self.warn(found.digest);
             }
             return Ok(DeliveredImage::present().pinned(reference.pinned(found.digest)));
         }
-        let moved = self.push(&content, task).await?;
-        let pinned = reference.pinned(self.descriptor.digest);
-        Ok(DeliveredImage::moved(moved).pinned(pinned))
-    }
-
-    async fn content(&self) -> Result<Content, DeliveryError> {
-        let (layout, descriptor) = (self.layout.clone(), self.descriptor.clone());
-        let read = blocking(move || Content::read(&layout, &descriptor)).await;
-        read.map_err(|source| DeliveryError::Store {
-            service: self.image.service.clone(),
-            source,
-        })
+        let pushed = self.push(task).await?;
+        let pinned = reference.pinned(pushed.descriptor.digest);
+        Ok(DeliveredImage::moved(moved(&pushed)).pinned(pinned))
     }
 
     /// Blobs first, the tag last: what is cut in between is seen by nobody.
-    async fn push(&self, content: &Content, task: &Task<'_>) -> Result<Moved, DeliveryError> {
+    async fn push(&self, task: &Task<'_>) -> Result<PushedImage, DeliveryError> {
         let counter = Arc::new(Counter::default());
-        let client = self.client.observed(Arc::clone(&counter) as Arc<dyn Observer>);
-        let all = content.layers.values().sum();
-        let moved = tokio::select! {
-            moved = self.push_blobs(&client, content) => moved?,
-            never = counter.tell(task, all) => match never {},
+        let client = self
+            .client
+            .observed(Arc::clone(&counter) as Arc<dyn Observer>);
+        let pushed = tokio::select! {
+            pushed = client.push_image(self.layout, self.descriptor, &self.image.reference) => pushed,
+            never = counter.tell(task) => match never {},
         };
-        let reference = &self.image.reference;
-        for (document, bytes) in &content.documents {
-            let place = match document.digest == self.descriptor.digest {
-                true => reference.clone(),
-                false => untagged(reference, document.digest),
-            };
-            let bytes = Bytes::copy_from_slice(bytes);
-            let pushed = client.push_manifest(&place, &document.media_type, bytes).await;
-            self.registry(pushed)?;
-        }
-        Ok(moved)
+        pushed.map_err(|error| match error {
+            TransferError::Registry(source) => fault(&self.image.service)(source),
+            TransferError::Layout(source) => self.store(source),
+        })
     }
 
-    async fn push_blobs(&self, client: &Client, content: &Content) -> Result<Moved, DeliveryError> {
-        let whole = Moved {
-            of: content.layers.values().sum(),
-            ..Moved::default()
-        };
-        futures_util::stream::iter(&content.blobs)
-            .map(async |blob| {
-                let source = Arc::new(LayoutBlob(self.layout.clone(), blob.clone()));
-                let pushed = client.push_blob(&self.image.reference, blob, source).await;
-                Ok((blob, self.registry(pushed)?))
-            })
-            .buffer_unordered(BLOBS)
-            .try_fold(whole, async |moved, (blob, outcome)| {
-                let is_layer = content.layers.contains_key(&blob.digest);
-                Ok(match outcome {
-                    Outcome::Uploaded if is_layer => moved.and_layer(blob.size),
-                    _ => moved,
-                })
-            })
-            .await
+    /// Layers and configuration of the image for its platform.
+    async fn blobs(&self) -> Result<Vec<Digest>, DeliveryError> {
+        let (layout, descriptor) = (self.layout.clone(), self.descriptor.clone());
+        let platform = self.image.platform.clone();
+        let image = blocking(move || layout.image(&descriptor, &platform)).await;
+        let manifest = image.map_err(|source| self.store(source))?.manifest;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        Ok(blobs.map(|blob| blob.digest).collect())
+    }
+
+    fn store(&self, source: LayoutError) -> DeliveryError {
+        DeliveryError::Store {
+            service: self.image.service.clone(),
+            source,
+        }
     }
 
     fn registry<T>(&self, result: Result<T, RegistryError>) -> Result<T, DeliveryError> {
@@ -212,64 +173,25 @@ impl StorePush<'_> {
     }
 }
 
-impl Content {
-    fn read(layout: &Layout, descriptor: &Descriptor) -> Result<Self, LayoutError> {
-        let mut content = Self {
-            blobs: Vec::new(),
-            layers: BTreeMap::new(),
-            documents: Vec::new(),
-        };
-        let bytes = layout.read(descriptor)?;
-        // An index may leave out platforms: those count that are there.
-        let index = serde_json::from_slice::<Index>(&bytes);
-        if let Ok(index) = index && descriptor.is_index() {
-            for listed in index.manifests.iter().filter(|listed| layout.has(listed)) {
-                content.add(&layout.manifest(listed)?);
-                content.documents.push((listed.clone(), layout.read(listed)?));
-            }
-        } else {
-            content.add(&layout.manifest(descriptor)?);
-        }
-        content.documents.push((descriptor.clone(), bytes));
-        Ok(content)
-    }
-
-    fn add(&mut self, image: &StoredImage) {
-        let has = |blobs: &[Descriptor], blob: &Descriptor| {
-            blobs.iter().any(|known| known.digest == blob.digest)
-        };
-        for layer in &image.manifest.layers {
-            self.layers.insert(layer.digest, layer.size);
-        }
-        for blob in image.manifest.layers.iter().chain([&image.manifest.config]) {
-            if !has(&self.blobs, blob) {
-                self.blobs.push(blob.clone());
-            }
-        }
-    }
+/// Configurations are not worth a word.
+fn moved(pushed: &PushedImage) -> Moved {
+    let configs = [media_type::CONFIG, media_type::DOCKER_CONFIG];
+    let layers = pushed
+        .blobs
+        .iter()
+        .filter(|(blob, _)| !configs.contains(&blob.media_type.as_str()));
+    let none = Moved {
+        of: layers.clone().map(|(layer, _)| layer.size).sum(),
+        ..Moved::default()
+    };
+    layers
+        .filter(|(_, outcome)| *outcome == Outcome::Uploaded)
+        .fold(none, |moved, (layer, _)| moved.and_layer(layer.size))
 }
 
-/// A blob that is sent from its file, from any place in it.
-struct LayoutBlob(Layout, Descriptor);
-
-impl BlobSource for LayoutBlob {
-    fn open(&self, offset: u64) -> OpenFuture<'_> {
-        let (layout, blob) = (self.0.clone(), self.1.clone());
-        Box::pin(async move {
-            let content = written_by(move |writer| {
-                let mut file = layout.open_blob(&blob).map_err(unreadable)?;
-                file.seek(SeekFrom::Start(offset))?;
-                io::copy(&mut file, writer).map(drop)
-            });
-            let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(StreamReader::new(content));
-            Ok(reader)
-        })
-    }
-}
-
-/// How many bytes of each blob went over.
+/// How many bytes of each blob went over, and how long it is.
 #[derive(Default)]
-struct Counter(Mutex<BTreeMap<Digest, u64>>);
+struct Counter(Mutex<BTreeMap<Digest, (u64, u64)>>);
 
 impl Observer for Counter {
     fn progress(&self, transfer: Transfer) {
@@ -278,35 +200,29 @@ impl Observer for Counter {
             _ => transfer.done,
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(transfer.digest, done);
+        all.insert(transfer.digest, (done, transfer.size));
     }
 }
 
 impl Counter {
     /// Tells how far it is, until dropped.
-    async fn tell(&self, task: &Task<'_>, of: u64) -> std::convert::Infallible {
+    async fn tell(&self, task: &Task<'_>) -> Infallible {
         let mut told = 0;
         loop {
             tokio::time::sleep(PROGRESS_INTERVAL).await;
-            let sent = self.sent();
+            let (sent, of) = self.sums();
             if sent != told {
                 told = sent;
-                task.progress(format!("{} of {}", Size(sent), Size(of.max(sent))));
+                task.progress(format!("{} of {}", Bytes(sent), Bytes(of)));
             }
         }
     }
 
-    fn sent(&self) -> u64 {
+    fn sums(&self) -> (u64, u64) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values().sum()
+        let done = all.values().map(|(done, _)| done).sum();
+        (done, all.values().map(|(_, size)| size).sum())
     }
-}
-
-fn untagged(reference: &Reference, digest: Digest) -> Reference {
-    let (registry, repository) = (reference.registry(), reference.repository());
-    format!("{registry}/{repository}@{digest}")
-        .parse()
-        .expect("the parts of a reference make a reference")
 }
 
 fn fault(service: &ServiceName) -> impl FnOnce(RegistryError) -> DeliveryError {

@@ -39,7 +39,10 @@ pub(super) fn explain(message: &str, error: &RegistryError) -> Diagnostic {
         kind: error.kind(),
         host,
         repository: error.repository(),
-        writes: matches!(error.action(), Action::WriteBlob(_) | Action::WriteManifest(_)),
+        writes: matches!(
+            error.action(),
+            Action::WriteBlob(_) | Action::WriteManifest(_)
+        ),
         speaks_http: speaks_http(error),
     });
     let diagnostic = Diagnostic::error(code, message).caused_by(error);
@@ -120,7 +123,9 @@ fn create(host: &str, repository: &str) -> String {
             "create it first: `aws ecr create-repository --repository-name {repository}`"
         );
     }
-    format!("create the repository {repository} at {host} first, or check `registry:` in the environment's file")
+    format!(
+        "create the repository {repository} at {host} first, or check `registry:` in the environment's file"
+    )
 }
 
 fn come_back(after: Option<Duration>) -> String {
@@ -173,9 +178,27 @@ mod tests {
         };
         let host = "r.example.com";
         for (kind, host, writes, code, part) in [
-            (ErrorKind::Unauthorized, host, true, NOT_LOGGED_IN, "`docker login r.example.com`"),
-            (ErrorKind::Denied, host, true, DENIED, "may not push to team/a"),
-            (ErrorKind::NotFound, host, true, NO_REPOSITORY, "create the repository team/a at r.example.com"),
+            (
+                ErrorKind::Unauthorized,
+                host,
+                true,
+                NOT_LOGGED_IN,
+                "`docker login r.example.com`",
+            ),
+            (
+                ErrorKind::Denied,
+                host,
+                true,
+                DENIED,
+                "may not push to team/a",
+            ),
+            (
+                ErrorKind::NotFound,
+                host,
+                true,
+                NO_REPOSITORY,
+                "create the repository team/a at r.example.com",
+            ),
             (
                 ErrorKind::NotFound,
                 ECR,
@@ -183,21 +206,74 @@ mod tests {
                 NO_REPOSITORY,
                 "`aws ecr create-repository --repository-name team/a`",
             ),
-            (ErrorKind::NotFound, host, false, NO_REPOSITORY, "check `registry:`"),
-            (ErrorKind::RateLimited { retry_after: minute }, host, true, RATE_LIMITED, "try again in 60 s"),
-            (ErrorKind::RateLimited { retry_after: None }, host, true, RATE_LIMITED, "try again later"),
             (
-                ErrorKind::Unavailable { status: 503, retry_after: minute },
+                ErrorKind::NotFound,
+                host,
+                false,
+                NO_REPOSITORY,
+                "check `registry:`",
+            ),
+            (
+                ErrorKind::RateLimited {
+                    retry_after: minute,
+                },
+                host,
+                true,
+                RATE_LIMITED,
+                "try again in 60 s",
+            ),
+            (
+                ErrorKind::RateLimited { retry_after: None },
+                host,
+                true,
+                RATE_LIMITED,
+                "try again later",
+            ),
+            (
+                ErrorKind::Unavailable {
+                    status: 503,
+                    retry_after: minute,
+                },
                 host,
                 true,
                 TROUBLE,
                 "try again in 60 s",
             ),
-            (ErrorKind::Unreachable, host, false, UNREACHABLE, "your network"),
-            (ErrorKind::Tls, host, false, CERTIFICATE, "certs.d/r.example.com/ca.crt"),
-            (digest, host, true, WRONG_DIGEST, "nothing that came was used"),
-            (ErrorKind::TooLarge, host, true, TOO_LARGE, "client_max_body_size"),
-            (ErrorKind::Protocol("what?".into()), host, true, PROTOCOL, ""),
+            (
+                ErrorKind::Unreachable,
+                host,
+                false,
+                UNREACHABLE,
+                "your network",
+            ),
+            (
+                ErrorKind::Tls,
+                host,
+                false,
+                CERTIFICATE,
+                "certs.d/r.example.com/ca.crt",
+            ),
+            (
+                digest,
+                host,
+                true,
+                WRONG_DIGEST,
+                "nothing that came was used",
+            ),
+            (
+                ErrorKind::TooLarge,
+                host,
+                true,
+                TOO_LARGE,
+                "client_max_body_size",
+            ),
+            (
+                ErrorKind::Protocol("what?".into()),
+                host,
+                true,
+                PROTOCOL,
+                "",
+            ),
         ] {
             let (found, hint) = found(&kind, host, writes, false);
             assert_eq!(found, code, "{kind}");

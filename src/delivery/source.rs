@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use oci_image::{Layout, StoredImage};
+use oci_image::{ArchiveError, Layout, StoredImage, read_docker_archive};
 use tempfile::TempDir;
 
 use crate::image::progress::Task;
@@ -13,7 +13,6 @@ use super::byte_stream::{Meter, read_by};
 use super::deliver::{Delivery, DeliveryContext, Source};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
-use super::saved::{SavedError, import_saved};
 
 /// An image whose blobs can be read.
 pub(super) struct Opened {
@@ -81,7 +80,10 @@ async fn save(
         source,
     };
     let size = docker.inspect_image(reference).await.map_err(failed)?.size;
-    let mut meter = Meter::new(task, size.and_then(|size| size.try_into().ok()).unwrap_or(0));
+    let mut meter = Meter::new(
+        task,
+        size.and_then(|size| size.try_into().ok()).unwrap_or(0),
+    );
     let archive = docker
         .export_image(reference)
         .map_err(io::Error::other)
@@ -94,10 +96,10 @@ async fn save(
         })
 }
 
-fn read_saved(reader: &mut dyn Read) -> Result<Opened, SavedError> {
-    let folder = tempfile::tempdir().map_err(SavedError::Read)?;
+fn read_saved(reader: &mut dyn Read) -> Result<Opened, ArchiveError> {
+    let folder = tempfile::tempdir().map_err(ArchiveError::Read)?;
     let layout = Layout::open(folder.path())?;
-    let image = import_saved(&layout, reader)?;
+    let image = read_docker_archive(reader, &layout)?;
     Ok(Opened {
         layout,
         image: Arc::new(image),

@@ -98,10 +98,14 @@ impl TestContext {
 
     /// The last words of each finished task.
     pub(super) fn finished(&self) -> Vec<(String, String)> {
-        let finished = self.events.events().into_iter().filter_map(|event| match event {
-            Event::TaskFinished { task, detail, .. } => Some((task, detail)),
-            _ => None,
-        });
+        let finished = self
+            .events
+            .events()
+            .into_iter()
+            .filter_map(|event| match event {
+                Event::TaskFinished { task, detail, .. } => Some((task, detail)),
+                _ => None,
+            });
         finished.collect()
     }
 }

@@ -75,14 +75,19 @@ fn command(route: &Route, cargo: &Cargo<'_>) -> (&'static str, Vec<String>) {
     };
     let what = what.as_str();
     let (tool, arguments): (_, Vec<&str>) = match route {
-        Route::Kind { cluster } if is_file => {
-            ("kind", vec!["load", "image-archive", what, "--name", cluster])
-        }
-        Route::Kind { cluster } => ("kind", vec!["load", "docker-image", what, "--name", cluster]),
+        Route::Kind { cluster } if is_file => (
+            "kind",
+            vec!["load", "image-archive", what, "--name", cluster],
+        ),
+        Route::Kind { cluster } => (
+            "kind",
+            vec!["load", "docker-image", what, "--name", cluster],
+        ),
         Route::K3d { cluster } => ("k3d", vec!["image", "import", what, "--cluster", cluster]),
-        Route::Minikube { profile } => {
-            ("minikube", vec!["image", "load", what, "--profile", profile])
-        }
+        Route::Minikube { profile } => (
+            "minikube",
+            vec!["image", "load", what, "--profile", profile],
+        ),
         Route::SharedEngine
         | Route::Engine
         | Route::Registry(_)

@@ -13,7 +13,7 @@ use tar::{Builder, EntryType, Header};
 
 use crate::{Descriptor, Digest, LayoutError};
 
-pub use docker::write_docker_archive;
+pub use docker::{DockerImage, docker_manifest, write_docker_archive, write_docker_archives};
 pub use import::read_docker_archive;
 pub use oci::write_oci_archive;
 

@@ -16,7 +16,10 @@ mod platform;
 mod reference;
 pub mod registry;
 
-pub use archive::{ArchiveError, read_docker_archive, write_docker_archive, write_oci_archive};
+pub use archive::{
+    ArchiveError, DockerImage, docker_manifest, read_docker_archive, write_docker_archive,
+    write_docker_archives, write_oci_archive,
+};
 pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};

@@ -64,8 +64,13 @@ impl FakeNodes {
             .route("/exec/{id}/json", get(inspect))
             .with_state(self.clone());
         let transport = move |request: BollardRequest| in_memory(router.clone(), request);
-        Docker::connect_with_custom_transport(transport, Some("http://fake"), 30, API_DEFAULT_VERSION)
-            .expect("a custom transport has nothing to connect to")
+        Docker::connect_with_custom_transport(
+            transport,
+            Some("http://fake"),
+            30,
+            API_DEFAULT_VERSION,
+        )
+        .expect("a custom transport has nothing to connect to")
     }
 
     /// The nodes as they are now.
@@ -83,7 +88,8 @@ impl FakeNodes {
     /// Node and command line of everything that was run.
     #[must_use]
     pub fn commands(&self) -> Vec<String> {
-        let line = |(node, command): &(String, Vec<String>)| format!("{node}: {}", command.join(" "));
+        let line =
+            |(node, command): &(String, Vec<String>)| format!("{node}: {}", command.join(" "));
         self.inner().commands.iter().map(line).collect()
     }
 
@@ -112,9 +118,10 @@ impl FakeNodes {
                 imports.push(files.keys().cloned().collect());
                 node.import(&files)
             }
-            ["sh", "-c", _] => {
-                Ok("[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\"".into())
-            }
+            ["sh", "-c", _] => Ok(
+                "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"native\""
+                    .into(),
+            ),
             _ => Err(format!("{words:?} is not known")),
         }
     }
@@ -170,7 +177,8 @@ impl FakeNode {
         let name = text(&image["annotations"]["io.containerd.image.name"]);
         let manifest_digest = text(&image["digest"]);
         let manifest = document(&format!("blobs/sha256/{}", &manifest_digest[7..]))?;
-        self.images.insert(name.to_owned(), manifest_digest.to_owned());
+        self.images
+            .insert(name.to_owned(), manifest_digest.to_owned());
         for layer in manifest["layers"].as_array().into_iter().flatten() {
             let digest = text(&layer["digest"]);
             if !self.blobs.contains(digest) {
@@ -200,8 +208,15 @@ async fn create(
 }
 
 /// The connection turns into the command's standard streams, as of Docker's `attach`.
-async fn start(State(fake): State<FakeNodes>, Path(id): Path<usize>, mut request: Request) -> Response {
-    let Some(upgrade) = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>() else {
+async fn start(
+    State(fake): State<FakeNodes>,
+    Path(id): Path<usize>,
+    mut request: Request,
+) -> Response {
+    let Some(upgrade) = request
+        .extensions_mut()
+        .remove::<hyper::upgrade::OnUpgrade>()
+    else {
         return StatusCode::BAD_REQUEST.into_response();
     };
     let (node, command) = fake.inner().commands[id].clone();
@@ -263,7 +278,12 @@ fn digest(content: &[u8]) -> String {
 
 fn files(tar: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for mut entry in tar::Archive::new(tar).entries().into_iter().flatten().flatten() {
+    for mut entry in tar::Archive::new(tar)
+        .entries()
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let mut content = Vec::new();
         let path = entry.path().map(|path| path.display().to_string());
         if let Ok(path) = path

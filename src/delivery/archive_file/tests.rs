@@ -1,3 +1,4 @@
+use oci_image::Digest;
 use serde_json::{Value, json};
 
 use super::*;
@@ -33,7 +34,11 @@ async fn several_images_share_layers_in_one_file() {
     ];
     written(&images, &file).await;
     let files = files(&file);
-    assert_eq!(files.len(), 1 + 2 + 3, "manifest, two configurations, three layers");
+    assert_eq!(
+        files.len(),
+        1 + 2 + 3,
+        "manifest, two configurations, three layers"
+    );
     let path = |layer: &str| format!("{}.tar", store.layer(layer).diff_id.hex());
     let config = |service: &str, layer: &str| {
         format!("{}.json", store.image(service, &["base", layer]).id().hex())
@@ -83,13 +88,19 @@ async fn other_files_are_not_overwritten() {
     let mut tar = tar::Builder::new(Vec::new());
     let mut header = tar::Header::new_gnu();
     header.set_size(1);
-    tar.append_data(&mut header, "backup/thesis.tex", &b"x"[..]).unwrap();
+    tar.append_data(&mut header, "backup/thesis.tex", &b"x"[..])
+        .unwrap();
     for content in [b"my thesis".to_vec(), tar.into_inner().unwrap(), Vec::new()] {
         let file = folder.path().join("thesis.tar");
         fs::write(&file, &content).unwrap();
         let context = TestContext::default();
-        let error = deliver(&images, &file, &context.context()).await.unwrap_err();
-        assert!(matches!(error, DeliveryError::ForeignArchive { .. }), "{error}");
+        let error = deliver(&images, &file, &context.context())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, DeliveryError::ForeignArchive { .. }),
+            "{error}"
+        );
         assert_eq!(error.exit(), crate::diagnostic::Exit::BadInput);
         assert_eq!(fs::read(&file).unwrap(), content);
     }
@@ -101,14 +112,18 @@ async fn a_damaged_layer_makes_no_archive() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("images.tar");
     let images = [store.delivery("", "a", &["base"])];
-    let blob = store.layout.blob_path(&store.layer("base").descriptor.digest);
+    let blob = store
+        .layout
+        .blob_path(&store.layer("base").descriptor.digest);
     let mut content = fs::read(&blob).unwrap();
     let middle = content.len() / 2;
     content[middle] ^= 1;
     fs::set_permissions(&blob, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     fs::write(&blob, content).unwrap();
     let context = TestContext::default();
-    deliver(&images, &file, &context.context()).await.unwrap_err();
+    deliver(&images, &file, &context.context())
+        .await
+        .unwrap_err();
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 

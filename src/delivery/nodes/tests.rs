@@ -54,7 +54,10 @@ impl Bench {
     }
 
     fn blob_path(&self, layer: &str) -> String {
-        format!("blobs/sha256/{}", self.store.layer(layer).descriptor.digest.hex())
+        format!(
+            "blobs/sha256/{}",
+            self.store.layer(layer).descriptor.digest.hex()
+        )
     }
 }
 
@@ -69,7 +72,10 @@ async fn a_node_gets_what_it_lacks_and_then_nothing() {
     let imports = bench.fake.imports();
     assert_eq!(imports.len(), 2);
     assert!(imports[0].contains(&bench.blob_path("base")));
-    assert!(!imports[1].contains(&bench.blob_path("base")), "it was there");
+    assert!(
+        !imports[1].contains(&bench.blob_path("base")),
+        "it was there"
+    );
     assert!(imports[1].contains(&bench.blob_path("binary of b")));
 
     assert_eq!(bench.outcomes(&first).await, ["present", "present"]);
@@ -85,10 +91,16 @@ async fn a_node_gets_what_it_lacks_and_then_nothing() {
         node.images["docker.io/seedling/a:1"],
         descriptor.digest.to_string()
     );
-    let import = bench.fake.commands().into_iter().rfind(|line| line.contains("import"));
+    let import = bench
+        .fake
+        .commands()
+        .into_iter()
+        .rfind(|line| line.contains("import"));
     assert_eq!(
         import.as_deref(),
-        Some("kind-control-plane: ctr --namespace k8s.io images import --all-platforms --snapshotter native -")
+        Some(
+            "kind-control-plane: ctr --namespace k8s.io images import --all-platforms --snapshotter native -"
+        )
     );
 }
 
@@ -150,7 +162,10 @@ async fn a_layer_that_is_gone_meanwhile_brings_the_whole_image() {
     assert_eq!(bench.outcomes(&image).await, ["2 layers"]);
     let imports = bench.fake.imports();
     assert!(imports[0].contains(&"index.json".to_owned()));
-    assert!(imports[1].contains(&"manifest.json".to_owned()), "a docker archive");
+    assert!(
+        imports[1].contains(&"manifest.json".to_owned()),
+        "a docker archive"
+    );
     // What came as a docker archive has another manifest and is known by its configuration.
     assert_eq!(bench.outcomes(&image).await, ["present"]);
 }
@@ -172,7 +187,11 @@ async fn a_full_disk_is_explained_and_leaves_no_name() {
     let commands = bench.fake.commands();
     let imports = commands.iter().filter(|line| line.contains(" import "));
     assert_eq!(imports.count(), 1, "a whole image takes no less room");
-    assert!(commands.last().is_some_and(|line| line.ends_with("images rm docker.io/seedling/a:1")));
+    assert!(
+        commands
+            .last()
+            .is_some_and(|line| line.ends_with("images rm docker.io/seedling/a:1"))
+    );
 }
 
 #[tokio::test]
@@ -180,7 +199,9 @@ async fn an_image_of_the_engine_that_nodes_have_is_not_taken_out_of_it() {
     let mut there = node("kind-worker", "worker");
     let id = format!("sha256:{}", "a".repeat(64));
     let digest = oci_image::Digest::of(b"manifest").to_string();
-    there.images.insert("docker.io/seedling/a:1".into(), digest.clone());
+    there
+        .images
+        .insert("docker.io/seedling/a:1".into(), digest.clone());
     there.images.insert(id.clone(), digest);
     let bench = Bench::new([there]);
     let mut image = bench.store.delivery("", "a", &["base"]);

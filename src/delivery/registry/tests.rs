@@ -46,7 +46,9 @@ impl Registry {
     fn count(&self, start: &str) -> usize {
         let content = self.0.lock().unwrap();
         let requests = content.requests.iter();
-        requests.filter(|request| request.starts_with(start)).count()
+        requests
+            .filter(|request| request.starts_with(start))
+            .count()
     }
 
     fn stored(&self) -> Vec<String> {
@@ -70,7 +72,9 @@ async fn answer(State(registry): State<Registry>, request: Request) -> Response 
     let parameter = |name: &str| {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let mut found = pairs.filter(|(key, _)| *key == name);
-        found.next().map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
+        found
+            .next()
+            .map(|(_, value)| value.replace("%3A", ":").replace("%2F", "/"))
     };
     match parts.method.as_str() {
         "GET" if path == "/v2/" => StatusCode::OK.into_response(),
@@ -85,7 +89,10 @@ async fn answer(State(registry): State<Registry>, request: Request) -> Response 
         },
         "POST" => {
             if let (Some(digest), Some(from)) = (parameter("mount"), parameter("from"))
-                && let Some(blob) = content.stored.get(&format!("/v2/{from}/blobs/{digest}")).cloned()
+                && let Some(blob) = content
+                    .stored
+                    .get(&format!("/v2/{from}/blobs/{digest}"))
+                    .cloned()
             {
                 let target = path.replace("uploads/", &digest);
                 content.stored.insert(target.clone(), blob);
@@ -212,10 +219,15 @@ async fn what_another_machine_pushed_stays() {
     assert_eq!(delivered["a"].outcome, Delivered::Present);
     let reference = delivered["a"].pinned.as_ref().map(ToString::to_string);
     assert_eq!(reference, Some(pinned(&theirs[0])));
-    let warnings = bench.context.events.events().into_iter().filter_map(|event| match event {
-        Event::Warning(warning) => Some(warning),
-        _ => None,
-    });
+    let warnings = bench
+        .context
+        .events
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Warning(warning) => Some(warning),
+            _ => None,
+        });
     let warnings: Vec<Diagnostic> = warnings.collect();
     assert_eq!(warnings.len(), 1);
     assert_eq!(warnings[0].code, OTHER_CONTENT);
@@ -227,13 +239,23 @@ async fn a_tag_comes_after_everything_it_needs() {
     bench.registry.refuse("POST", "/blobs/", 500, "");
     let image = [bench.image("a", &["base"])];
     bench.deliver(&image).await.unwrap_err();
-    assert!(bench.registry.stored().is_empty(), "no manifest without its blobs");
+    assert!(
+        bench.registry.stored().is_empty(),
+        "no manifest without its blobs"
+    );
 }
 
 #[tokio::test]
 async fn faults_are_explained() {
     for (method, path, status, body, code, hint) in [
-        ("HEAD", "/manifests/", 401, "", "S0521", "docker login 127.0.0.1"),
+        (
+            "HEAD",
+            "/manifests/",
+            401,
+            "",
+            "S0521",
+            "docker login 127.0.0.1",
+        ),
         (
             "POST",
             "/blobs/",
@@ -270,7 +292,11 @@ async fn an_index_goes_after_its_manifests() {
     let bench = Bench::new().await;
     let one = bench.store.image("a", &["base"]);
     let other = bench.store.image("other", &["base", "more"]);
-    let index = bench.store.layout.add_index(&[one.clone(), other.clone()]).unwrap();
+    let index = bench
+        .store
+        .layout
+        .add_index(&[one.clone(), other.clone()])
+        .unwrap();
     let mut image = bench.image("a", &["base"]);
     image.source = Source::Store {
         layout: bench.store.layout.clone(),

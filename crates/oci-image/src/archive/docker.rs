@@ -12,6 +12,17 @@ use crate::{Decompressor, Descriptor, Digest, DigestWriter, Layout, StoredImage}
 /// A decompressed layer up to this size is kept between being measured and being written. Tests make larger ones.
 const KEPT: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
 
+/// An image as an archive has it.
+#[derive(Clone, Copy, Debug)]
+pub struct DockerImage<'a> {
+    /// What has its blobs.
+    pub layout: &'a Layout,
+    /// The image.
+    pub image: &'a StoredImage,
+    /// `repository:tag`, as Docker shows them.
+    pub tags: &'a [&'a str],
+}
+
 /// Writes one image with its tags (`repository:tag`) as `docker load` reads it; returns the writer, unflushed.
 ///
 /// `present` are the `diff_id`s the engine has. A layer is left out if it is in there with all layers below it, since
@@ -27,34 +38,73 @@ pub fn write_docker_archive<W: Write>(
     present: &BTreeSet<Digest>,
     writer: W,
 ) -> Result<W, ArchiveError> {
-    let config = format!("{}.json", image.id().hex());
-    let layer_path = |diff_id: &Digest| format!("{}.tar", diff_id.hex());
-    let manifest = [ManifestEntry {
-        config: &config,
-        repo_tags: tags,
-        layers: image.config.diff_ids.iter().map(layer_path).collect(),
-    }];
-    let manifest = serde_json::to_vec(&manifest).expect("strings and lists");
+    let image = DockerImage {
+        layout,
+        image,
+        tags,
+    };
+    write_docker_archives(&[image], present, writer)
+}
+
+/// The same with several images; what they share is written once.
+pub fn write_docker_archives<W: Write>(
+    images: &[DockerImage<'_>],
+    present: &BTreeSet<Digest>,
+    writer: W,
+) -> Result<W, ArchiveError> {
     let mut archive = Builder::new(writer);
-    append(&mut archive, "manifest.json", &manifest)?;
-    append(&mut archive, &config, &image.config_bytes)?;
+    append(&mut archive, "manifest.json", &docker_manifest(images))?;
     let mut written = BTreeSet::new();
-    let above = image
-        .layers()
-        .skip_while(|(diff_id, _)| present.contains(diff_id));
-    for (diff_id, blob) in above {
-        if written.insert(diff_id) {
-            let layer = measure(layout, diff_id, blob)?;
-            layer.append(&mut archive, &layer_path(&diff_id))?;
+    for archived in images {
+        let image = archived.image;
+        if written.insert(image.id()) {
+            append(&mut archive, &config_path(image), &image.config_bytes)?;
+        }
+        let above = image
+            .layers()
+            .skip_while(|(diff_id, _)| present.contains(diff_id));
+        for (diff_id, blob) in above {
+            if written.insert(diff_id) {
+                let layer = measure(archived.layout, diff_id, blob)?;
+                layer.append(&mut archive, &layer_path(&diff_id))?;
+            }
         }
     }
     archive.into_inner().map_err(ArchiveError::Write)
 }
 
+/// `manifest.json`, the first file of an archive of these images: their tags and what they are made of.
+#[must_use]
+pub fn docker_manifest(images: &[DockerImage<'_>]) -> Vec<u8> {
+    let entries: Vec<ManifestEntry<'_>> = images
+        .iter()
+        .map(|archived| ManifestEntry {
+            config: config_path(archived.image),
+            repo_tags: archived.tags,
+            layers: archived
+                .image
+                .config
+                .diff_ids
+                .iter()
+                .map(layer_path)
+                .collect(),
+        })
+        .collect();
+    serde_json::to_vec(&entries).expect("strings and lists")
+}
+
+fn config_path(image: &StoredImage) -> String {
+    format!("{}.json", image.id().hex())
+}
+
+fn layer_path(diff_id: &Digest) -> String {
+    format!("{}.tar", diff_id.hex())
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ManifestEntry<'a> {
-    config: &'a str,
+    config: String,
     repo_tags: &'a [&'a str],
     layers: Vec<String>,
 }

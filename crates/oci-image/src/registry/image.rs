@@ -279,13 +279,13 @@ impl BlobSource for Stored {
 async fn check(layout: &Layout, blob: &Descriptor) -> Result<(), LayoutError> {
     let mut reader = layout.reader(blob)?;
     let path = layout.blob_path(&blob.digest);
-    let read = blocking(move || io::copy(&mut reader, &mut io::sink()).map(drop));
-    let read = read.await.map_err(LayoutError::io("read", &path))?;
-    // What is wrong with the content comes as the inner error.
-    read.map_err(|error| match error.downcast::<LayoutError>() {
-        Ok(inner) => inner,
-        Err(error) => LayoutError::io("read", &path)(error),
+    let (layout, blob) = (layout.clone(), blob.clone());
+    blocking(move || match io::copy(&mut reader, &mut io::sink()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(layout.read_error(&blob, error)),
     })
+    .await
+    .map_err(LayoutError::io("read", &path))?
 }
 
 fn no_platform(digest: Digest, index: &Index, wanted: &Platform) -> LayoutError {
