@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Mutex;
 
 use debian_packages::{
-    Account, Accounts, Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Metadata, Mirrors, Request, Source,
-    Tree, TreeOptions, TreeSink,
+    Account, Accounts, Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Mirrors, Request, Source, Tree,
+    TreeOptions,
 };
-use oci_image::{Attributes, LayerError, LayerSink, LayerWriter, Platform};
+use oci_image::Platform;
 use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
@@ -173,6 +174,7 @@ fn request(wanted: &PackagesBuild, platform: &Platform) -> Result<Request, Input
         architecture: architecture(wanted, platform)?.to_owned(),
         packages: wanted.names.clone(),
         exclude: wanted.without.iter().cloned().collect(),
+        without_dependencies: wanted.only.keys().cloned().collect(),
     })
 }
 
@@ -221,13 +223,9 @@ fn write_lock(root: &Path, wanted: &PackagesBuild, locks: &LockFile) -> Result<(
     let path = root.join(&wanted.lock);
     let folder = path.parent().unwrap_or(root);
     let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
-        io::Write::write_all(&mut file, locks.to_string().as_bytes())?;
+        file.write_all(locks.to_string().as_bytes())?;
         // Temporary files are private, this one is committed.
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
-        }
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
         file.persist(&path).map_err(|error| error.error)
     });
     written.map(|_| ()).map_err(|source| BuildError::File {
@@ -337,55 +335,6 @@ impl Unpacking {
         let failed = |failure: PackagesFailure| BuildError::Packages(PackagesError::new(&self.wanted, failure));
         let cache = Cache::open(self.store.debian()).map_err(|error| failed(error.into()))?;
         let tree = Tree::build(&self.files, &self.options, &cache).map_err(|error| failed(error.into()))?;
-        write_layer(&self.store, self.created, "packages", |writer| tree.write(&mut Sink(writer)).map_err(|error| error.0))
-    }
-}
-
-/// Writes a tree as a layer.
-struct Sink<'a>(&'a mut LayerWriter<LayerSink>);
-
-/// A [`LayerError`] that reading a file can also be.
-struct SinkError(LayerError);
-
-impl From<io::Error> for SinkError {
-    fn from(source: io::Error) -> Self {
-        Self(LayerError::Io {
-            path: "packages".to_owned(),
-            source,
-        })
-    }
-}
-
-impl From<LayerError> for SinkError {
-    fn from(error: LayerError) -> Self {
-        Self(error)
-    }
-}
-
-fn attributes(metadata: Metadata) -> Attributes {
-    Attributes {
-        mode: metadata.mode,
-        uid: metadata.uid,
-        gid: metadata.gid,
-    }
-}
-
-impl TreeSink for Sink<'_> {
-    type Error = SinkError;
-
-    fn directory(&mut self, path: &str, metadata: Metadata) -> Result<(), SinkError> {
-        Ok(self.0.directory(path, attributes(metadata))?)
-    }
-
-    fn file(&mut self, path: &str, metadata: Metadata, size: u64, content: &mut dyn Read) -> Result<(), SinkError> {
-        Ok(self.0.file(path, attributes(metadata), size, content)?)
-    }
-
-    fn symlink(&mut self, path: &str, metadata: Metadata, target: &str) -> Result<(), SinkError> {
-        Ok(self.0.symlink_of(path, target, attributes(metadata))?)
-    }
-
-    fn hard_link(&mut self, path: &str, metadata: Metadata, target: &str) -> Result<(), SinkError> {
-        Ok(self.0.hard_link(path, target, attributes(metadata))?)
+        write_layer(&self.store, self.created, "packages", |writer| tree.write_layer(writer))
     }
 }

@@ -18,7 +18,7 @@ pub struct PackagesError {
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum PackagesFailure {
+pub(crate) enum PackagesFailure {
     /// No versions fit, or the archive is not to be had.
     #[error(transparent)]
     Request(#[from] RequestError),
