@@ -20,7 +20,10 @@ pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
 pub use image::{Image, Layer, write_image_archive};
-pub use layer::{Attributes, LayerError, LayerSink, LayerWriter, StoredLayer};
+pub use layer::{
+    Attributes, InspectError, LayerContent, LayerError, LayerLimits, LayerRefused, LayerSink,
+    LayerWriter, Refusal, StoredLayer, inspect_image, inspect_layer,
+};
 pub use layout::{
     BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
     copy_image,
