@@ -56,7 +56,9 @@ pub(crate) struct Suite {
 }
 
 impl Fetcher {
-    /// Fails when the TLS configuration of this machine cannot be read.
+    /// Fails when the TLS configuration of this machine cannot be read. A rustls
+    /// provider must have been installed by the program, as for every client of reqwest.
+    /// Proxies are those of the environment.
     pub fn new(cache: Cache, mirrors: Mirrors) -> Result<Self, reqwest::Error> {
         Self::with_pause(cache, mirrors, Duration::from_millis(500))
     }

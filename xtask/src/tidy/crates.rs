@@ -12,7 +12,7 @@ struct Rule {
 }
 
 /// The first rule whose folder fits is the one.
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 8] = [
     Rule {
         folder: "xtask",
         may: &[],
@@ -20,6 +20,10 @@ const RULES: [Rule; 7] = [
     Rule {
         folder: "crates/test-support",
         may: &["k8s-model", "oci-image"],
+    },
+    Rule {
+        folder: "crates/debian-packages",
+        may: &["oci-image"],
     },
     Rule {
         folder: "crates/",
@@ -40,7 +44,7 @@ const RULES: [Rule; 7] = [
     },
     Rule {
         folder: "",
-        may: &["k8s-model", "oci-image", "test-support"],
+        may: &["debian-packages", "k8s-model", "oci-image", "test-support"],
     },
 ];
 

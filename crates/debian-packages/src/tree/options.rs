@@ -12,7 +12,8 @@ use super::{EntryPath, Node, NodeKind, Tree, TreeError};
 use crate::content::Content;
 
 /// Left out unless [`TreeOptions::drop_defaults`] is off: documentation (licences
-/// stay), translations, and what only an init system or a shell of a person reads.
+/// stay), translations, conversions between old character sets, and what only an
+/// init system or a shell of a person reads.
 pub const DEFAULT_DROP: [&str; 19] = [
     "/usr/share/doc",
     "!/usr/share/doc/*/copyright",
