@@ -68,18 +68,14 @@ impl Transport {
             ));
         };
         let rest = rest.trim_end_matches('/');
-        let route = match (scheme, &address.tls) {
+        let route = match (scheme, address.secured()) {
             ("unix", _) => Route::Unix(rest.into()),
             ("ssh", _) => Route::Ssh(
                 SshHost::parse(rest)
                     .ok_or_else(|| unsupported("its address is not of the form ssh://user@host"))?,
             ),
             ("tcp" | "http", None) => Route::Tcp(with_port(rest, PLAIN_PORT)),
-            ("tcp" | "http" | "https", tls) => {
-                let tls = tls.clone().unwrap_or(tls::EngineTls {
-                    folder: None,
-                    verify: true,
-                });
+            ("tcp" | "http" | "https", Some(tls)) => {
                 let unusable = |source| EngineError::Tls {
                     address: address.url.clone(),
                     origin: address.origin.clone(),
