@@ -218,7 +218,9 @@ fn ended(error: &(dyn Error + 'static)) -> bool {
     while let Some(error) = next {
         let io = match error.downcast_ref::<DockerError>() {
             Some(DockerError::IOError { err }) => Some(err),
-            Some(DockerError::HyperResponseError { err }) if err.is_incomplete_message() => {
+            Some(DockerError::HyperResponseError { err })
+                if err.is_incomplete_message() || err.is_canceled() || err.is_closed() =>
+            {
                 return true;
             }
             _ => error.downcast_ref::<io::Error>(),
