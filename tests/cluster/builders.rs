@@ -62,7 +62,7 @@ fn a_dockerfile_is_built_by_the_engine_without_what_is_ignored() {
     let broken = deployed.run(&["build"]);
     assert_eq!(broken.code, 1, "{}", broken.stderr);
     assert!(
-        broken.stderr.contains("docker/Dockerfile:2:1"),
+        broken.stderr.contains("docker/Dockerfile:2:6"),
         "{}",
         broken.stderr
     );

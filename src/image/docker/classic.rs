@@ -72,6 +72,10 @@ pub(super) fn refuse(
     if let Some(span) = &build.ssh {
         return refused("the ssh agent in a build".to_owned(), span.clone());
     }
+    // Its steps lose the platform: some end as images of the engine's own, some fail.
+    if let Some(platform) = &build.platform {
+        return refused(format!("the platform {platform}"), build.span.clone());
+    }
     for instruction in instructions.iter() {
         let known = FLAGS
             .iter()
@@ -115,9 +119,6 @@ fn options(recipe: &Recipe) -> BuildImageOptions {
         .buildargs(&args)
         .labels(&labels)
         .target(&recipe.target)
-        .platform(&recipe.platform)
-        // Its cache does not tell platforms apart.
-        .nocache(!recipe.platform.is_empty())
         .rm(true)
         .forcerm(true)
         .version(BuilderVersion::BuilderV1);
@@ -183,6 +184,12 @@ mod tests {
         assert_eq!(
             refused(&build, "FROM a\nCOPY --from=x --link a b\n"),
             expected("`COPY --link`", "D:2:15")
+        );
+        let mut elsewhere = build.clone();
+        elsewhere.platform = Some("linux/arm64".parse().unwrap());
+        assert_eq!(
+            refused(&elsewhere, ""),
+            expected("the platform linux/arm64", "service.yaml:1:10")
         );
         let mut with_agent = build;
         with_agent.ssh = Some(Span::new(&service, 24..33));

@@ -30,6 +30,18 @@ pub(super) struct Variables {
     pub cert_path: Option<PathBuf>,
 }
 
+impl EngineAddress {
+    /// What is trusted and shown; `https://` asks for TLS by itself.
+    pub(super) fn secured(&self) -> Option<EngineTls> {
+        self.tls.clone().or_else(|| {
+            self.url.starts_with("https://").then_some(EngineTls {
+                folder: None,
+                verify: true,
+            })
+        })
+    }
+}
+
 impl Variables {
     pub(super) fn read() -> Self {
         let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());

@@ -75,7 +75,7 @@ pub enum EngineError {
         tls: Option<EngineTls>,
         /// Why not.
         #[source]
-        source: DockerError,
+        source: Box<DockerError>,
     },
     /// Its address needs something this program does not speak.
     #[error("the Docker engine at {address} ({origin}) cannot be used: {reason}")]
@@ -130,8 +130,8 @@ impl Engine {
             Err(source) => Err(EngineError::Unreachable {
                 address: address.url.clone(),
                 origin: address.origin.clone(),
-                tls: address.tls.clone(),
-                source,
+                tls: address.secured(),
+                source: Box::new(source),
             }),
         }
     }
@@ -316,7 +316,7 @@ fn unreachable(
     tls: Option<&EngineTls>,
     source: &DockerError,
 ) -> Diagnostic {
-    if let Some(found) = tls::explain(source, tls) {
+    if let Some(found) = tls.and_then(|tls| tls::explain(source, tls)) {
         return error.note(found.note).hint(found.hint).caused_by(source);
     }
     let error = error.caused_by(source);

@@ -168,9 +168,9 @@ fn syntax(scene: &Scene<'_>, message: &str) -> Option<Finding> {
 /// `target` of service.yaml names no stage.
 fn target(scene: &Scene<'_>, message: &str) -> Option<Finding> {
     let target = scene.build.target.as_deref()?;
-    if !message.contains("failed to reach build target")
-        && !(message.contains("target stage") && message.contains("could not be found"))
-    {
+    let unknown = message.contains("failed to reach build target")
+        || (message.contains("target stage") && message.contains("could not be found"));
+    if !unknown {
         return None;
     }
     Some(Finding {

@@ -105,21 +105,32 @@ pub(super) fn server_name(authority: &str) -> Result<ServerName<'static>, TlsErr
 }
 
 /// `None` if the error has nothing to do with certificates.
-pub(super) fn explain(
-    error: &(dyn Error + 'static),
-    tls: Option<&EngineTls>,
-) -> Option<Explanation> {
+pub(super) fn explain(error: &(dyn Error + 'static), tls: &EngineTls) -> Option<Explanation> {
     let found = |note: &str, hint: String| {
         Some(Explanation {
             note: note.to_owned(),
             hint,
         })
     };
-    let file = |name: &str| match tls.and_then(|tls| tls.folder.as_ref()) {
+    let file = |name: &str| match &tls.folder {
         Some(folder) => format!("`{}`", folder.join(name).display()),
         None => name.to_owned(),
     };
-    match cause(error)? {
+    let Some(cause) = cause(error) else {
+        // With TLS 1.3 the engine looks at our certificate when the request is on its way already: the alert that says
+        // what is wrong may be lost with the connection.
+        return ended(error).then(|| match &tls.folder {
+            Some(folder) if folder.join("cert.pem").exists() => Explanation {
+                note: "the engine ended the connection: it may not accept our client certificate".to_owned(),
+                hint: not_accepted(&file),
+            },
+            _ => Explanation {
+                note: "the engine ended the connection: it may want a client certificate, and was shown none".to_owned(),
+                hint: not_shown(&file),
+            },
+        });
+    };
+    match cause {
         rustls::Error::InvalidCertificate(reason) => match reason {
             CertificateError::UnknownIssuer | CertificateError::BadSignature => found(
                 "the engine's certificate is signed by someone who is not trusted",
@@ -154,22 +165,12 @@ pub(super) fn explain(
 }
 
 fn explain_alert(alert: AlertDescription, file: &dyn Fn(&str) -> String) -> Option<Explanation> {
-    let found = |note: &str, hint: String| {
-        Some(Explanation {
-            note: note.to_owned(),
-            hint,
-        })
-    };
-    match alert {
-        AlertDescription::CertificateRequired => found(
+    let (note, hint) = match alert {
+        AlertDescription::CertificateRequired => (
             "the engine wants a client certificate and was shown none",
-            format!(
-                "{} and {} are missing: DOCKER_CERT_PATH names their folder",
-                file("cert.pem"),
-                file("key.pem")
-            ),
+            not_shown(file),
         ),
-        AlertDescription::CertificateExpired => found(
+        AlertDescription::CertificateExpired => (
             "the engine says that our client certificate has expired",
             format!("renew {}", file("cert.pem")),
         ),
@@ -178,15 +179,58 @@ fn explain_alert(alert: AlertDescription, file: &dyn Fn(&str) -> String) -> Opti
         | AlertDescription::CertificateUnknown
         | AlertDescription::CertificateRevoked
         | AlertDescription::UnsupportedCertificate
-        | AlertDescription::AccessDenied => found(
+        | AlertDescription::AccessDenied => (
             "the engine does not accept our client certificate",
-            format!(
-                "{} must be signed by the authority that the engine trusts (`dockerd --tlscacert`)",
-                file("cert.pem")
-            ),
+            not_accepted(file),
         ),
-        _ => None,
+        _ => return None,
+    };
+    Some(Explanation {
+        note: note.to_owned(),
+        hint,
+    })
+}
+
+fn not_shown(file: &dyn Fn(&str) -> String) -> String {
+    let (cert, key) = (file("cert.pem"), file("key.pem"));
+    format!("{cert} and {key} are missing: DOCKER_CERT_PATH, else the context, names their folder")
+}
+
+fn not_accepted(file: &dyn Fn(&str) -> String) -> String {
+    let cert = file("cert.pem");
+    format!("{cert} must be signed by the authority that the engine trusts (`dockerd --tlscacert`)")
+}
+
+/// Whether the other side closed the connection.
+fn ended(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let closed = |error: &io::Error| {
+        let kind = error.kind();
+        [
+            BrokenPipe,
+            ConnectionAborted,
+            ConnectionReset,
+            UnexpectedEof,
+        ]
+        .contains(&kind)
+    };
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = match error.downcast_ref::<DockerError>() {
+            Some(DockerError::IOError { err }) => Some(err),
+            Some(DockerError::HyperResponseError { err })
+                if err.is_incomplete_message() || err.is_canceled() || err.is_closed() =>
+            {
+                return true;
+            }
+            _ => error.downcast_ref::<io::Error>(),
+        };
+        if io.is_some_and(closed) {
+            return true;
+        }
+        next = error.source();
     }
+    false
 }
 
 /// The TLS error somewhere in the chain; an `io::Error` hides what it wraps from `source`, bollard's hides even the

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::BollardRequest;
 use bollard::errors::Error as DockerError;
@@ -27,6 +28,8 @@ use super::tls;
 /// The port where an address names none.
 const PLAIN_PORT: u16 = 2375;
 const TLS_PORT: u16 = 2376;
+/// How long a connection that failed may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Carries requests to an engine.
 pub type Carrier = Arc<
@@ -68,18 +71,14 @@ impl Transport {
             ));
         };
         let rest = rest.trim_end_matches('/');
-        let route = match (scheme, &address.tls) {
+        let route = match (scheme, address.secured()) {
             ("unix", _) => Route::Unix(rest.into()),
             ("ssh", _) => Route::Ssh(
                 SshHost::parse(rest)
                     .ok_or_else(|| unsupported("its address is not of the form ssh://user@host"))?,
             ),
             ("tcp" | "http", None) => Route::Tcp(with_port(rest, PLAIN_PORT)),
-            ("tcp" | "http" | "https", tls) => {
-                let tls = tls.clone().unwrap_or(tls::EngineTls {
-                    folder: None,
-                    verify: true,
-                });
+            ("tcp" | "http" | "https", Some(tls)) => {
                 let unusable = |source| EngineError::Tls {
                     address: address.url.clone(),
                     origin: address.origin.clone(),
@@ -166,8 +165,17 @@ async fn exchange(
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the answer, or as the stream of an upgraded connection.
-    tokio::spawn(connection.with_upgrades());
-    Ok(sender.send_request(request).await?)
+    let connection = tokio::spawn(connection.with_upgrades());
+    let error = match sender.send_request(request).await {
+        Ok(answer) => return Ok(answer),
+        Err(error) => error,
+    };
+    // A request that was canceled says nothing; the connection knows why it ended.
+    drop(sender);
+    match tokio::time::timeout(LAST_WORDS, connection).await {
+        Ok(Ok(Err(reason))) if error.is_canceled() || error.is_closed() => Err(reason.into()),
+        _ => Err(error.into()),
+    }
 }
 
 async fn tcp(authority: &str) -> io::Result<TcpStream> {

@@ -163,16 +163,11 @@ async fn certificates_that_do_not_fit_are_explained() {
     let stranger = folder("ca.pem", Some("stranger"));
     let other = folder("other-ca.pem", Some("client"));
     let table = [
-        (
-            "server",
-            &anonymous,
-            "the engine wants a client certificate and was shown none",
-            "key.pem",
-        ),
+        ("server", &anonymous, "a client certificate", "key.pem"),
         (
             "server",
             &stranger,
-            "the engine does not accept our client certificate",
+            "accept our client certificate",
             "--tlscacert",
         ),
         (
@@ -197,7 +192,8 @@ async fn certificates_that_do_not_fit_are_explained() {
     for (identity, folder, note, hint) in table {
         let found = refused(&address(secured(identity).await, tls(folder, true))).await;
         assert_eq!(found.code, NO_ENGINE);
-        assert_eq!(found.notes[0], note, "{found:?}");
+        // The alert of a refused client may be lost with the connection: then the note says only what is likely.
+        assert!(found.notes[0].contains(note), "{found:?}");
         assert!(found.hints[0].contains(hint), "{:?}", found.hints);
     }
 }
