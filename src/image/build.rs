@@ -336,7 +336,7 @@ impl Session<'_> {
         };
         let image = assemble::image(spec, &build.bin, binary, self.context.options.created)
             .map_err(|error| failed(std::io::Error::other(error)))?;
-        let archive = oci_image::write_docker_archive(&image, &[&spec.reference], Vec::new())
+        let archive = oci_image::write_image_archive(&image, &[&spec.reference], Vec::new())
             .map_err(failed)?;
         let pieces = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from(archive))]);
         let options = ImportImageOptionsBuilder::new().quiet(true).build();

@@ -1,158 +1,105 @@
-//! The docker archive: what `docker save` writes and `docker load` reads, also in Docker 20.10.
+//! Images as tar archives: what `docker load` and `docker save` exchange, and OCI layouts in one file.
+//!
+//! Layers are never held in memory whole unless they are small, and nothing is passed on unchecked: a damaged blob is
+//! an error that names it.
+
+mod docker;
+mod import;
+mod oci;
 
 use std::io::{self, Write};
 
-use serde::Serialize;
 use tar::{Builder, EntryType, Header};
 
-use crate::{Digest, ImageConfig};
+use crate::{Descriptor, Digest, LayoutError};
 
-/// An uncompressed layer.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Layer {
-    /// The tar archive.
-    pub tar: Vec<u8>,
-    /// Its digest.
-    pub diff_id: Digest,
-    /// What made it, for `docker history`.
-    pub created_by: String,
+pub use docker::write_docker_archive;
+pub use import::read_docker_archive;
+pub use oci::write_oci_archive;
+
+/// No layer of an image anyone runs is longer, decompressed.
+const LAYER_LIMIT: u64 = 64 << 30;
+
+/// Why an archive cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The layout failed; the cause names the blob.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// A layer is not what the configuration of its image says.
+    #[error("layer {} has the digest {actual} when decompressed, not {expected}", blob.digest)]
+    DiffId {
+        /// The compressed layer.
+        blob: Box<Descriptor>,
+        /// In the configuration.
+        expected: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// Whoever takes the archive does not take more of it.
+    #[error("failed to write the archive")]
+    Write(#[source] io::Error),
+    /// The archive ends too early, or is none.
+    #[error("failed to read the archive")]
+    Read(#[source] io::Error),
+    /// The archive ends too early, is compressed wrongly, or the disk takes no more.
+    #[error("failed to store a layer of the archive")]
+    Copy(#[source] io::Error),
+    /// The archive is not one of one image.
+    #[error("the archive holds {0} images, not one")]
+    Images(usize),
+    /// `manifest.json` cannot be read.
+    #[error("`manifest.json` of the archive is damaged")]
+    Manifest(#[source] serde_json::Error),
+    /// The archive names a file that is not in it.
+    #[error("the archive has no file `{0}`")]
+    Missing(String),
+    /// The configuration and the archive have another number of layers.
+    #[error("the archive has {layers} layers, the configuration of its image {diff_ids}")]
+    Layers {
+        /// In the archive.
+        layers: usize,
+        /// In the configuration.
+        diff_ids: usize,
+    },
+    /// The small files of an archive are kept while it is read; there are too many.
+    #[error("the archive holds more than {0} bytes of documents")]
+    Documents(u64),
 }
 
-impl Layer {
-    /// Digests `tar`.
+impl ArchiveError {
+    /// The blob that has to be made or fetched again, where that would help.
     #[must_use]
-    pub fn new(tar: Vec<u8>, created_by: impl Into<String>) -> Self {
-        Self {
-            diff_id: Digest::of(&tar),
-            tar,
-            created_by: created_by.into(),
+    pub fn damaged(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Layout(error) => error.damaged(),
+            Self::DiffId { blob, .. } => Some(blob),
+            _ => None,
         }
     }
 }
 
-impl std::fmt::Debug for Layer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Layer({}, {} bytes)", self.diff_id, self.tar.len())
-    }
-}
-
-/// Layers and the configuration that names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    config: Vec<u8>,
-    id: Digest,
-    layers: Vec<Layer>,
-}
-
-impl Image {
-    /// Layers lie on each other in this order, the first at the bottom.
-    #[must_use]
-    pub fn new(config: &ImageConfig, layers: Vec<Layer>) -> Self {
-        let described: Vec<(Digest, &str)> = layers
-            .iter()
-            .map(|layer| (layer.diff_id, layer.created_by.as_str()))
-            .collect();
-        let config = config.to_json(&described);
-        Self {
-            id: Digest::of(&config),
-            config,
-            layers,
-        }
-    }
-
-    /// The digest of the configuration: the image's id in the Docker engine.
-    #[must_use]
-    pub fn id(&self) -> Digest {
-        self.id
-    }
-
-    /// The layers, the first at the bottom.
-    #[must_use]
-    pub fn layers(&self) -> &[Layer] {
-        &self.layers
-    }
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ManifestEntry {
-    config: String,
-    repo_tags: Vec<String>,
-    layers: Vec<String>,
-}
-
-/// Writes one image with its tags (`repository:tag`); returns the writer, unflushed.
-pub fn write_docker_archive<W: Write>(image: &Image, tags: &[&str], writer: W) -> io::Result<W> {
-    let config = format!("{}.json", image.id.hex());
-    let layer_path = |layer: &Layer| format!("{}.tar", layer.diff_id.hex());
-    let manifest = serde_json::to_vec(&[ManifestEntry {
-        config: config.clone(),
-        repo_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
-        layers: image.layers.iter().map(layer_path).collect(),
-    }])?;
-    let mut archive = Builder::new(writer);
-    append(&mut archive, "manifest.json", &manifest)?;
-    append(&mut archive, &config, &image.config)?;
-    let mut written = std::collections::BTreeSet::new();
-    for layer in &image.layers {
-        if written.insert(layer.diff_id) {
-            append(&mut archive, &layer_path(layer), &layer.tar)?;
-        }
-    }
-    archive.into_inner()
-}
-
-fn append<W: Write>(archive: &mut Builder<W>, path: &str, content: &[u8]) -> io::Result<()> {
+/// A file of root's from 1970.
+fn header(size: u64) -> Header {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Regular);
     header.set_mode(0o644);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(content.len() as u64);
-    archive.append_data(&mut header, path, content)
+    header.set_size(size);
+    header
+}
+
+fn append<W: Write>(
+    archive: &mut Builder<W>,
+    path: &str,
+    content: &[u8],
+) -> Result<(), ArchiveError> {
+    archive
+        .append_data(&mut header(content.len() as u64), path, content)
+        .map_err(ArchiveError::Write)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use super::*;
-    use crate::{Platform, RunConfig};
-
-    #[test]
-    fn the_archive_is_what_docker_load_reads() {
-        let config = ImageConfig {
-            platform: Platform::linux("amd64"),
-            created: 0,
-            run: RunConfig::default(),
-        };
-        let layer = Layer::new(b"not a tar, but nobody looks".to_vec(), "test");
-        let image = Image::new(&config, vec![layer.clone(), layer.clone()]);
-        let bytes = write_docker_archive(&image, &["seedling/birthday:1"], Vec::new()).unwrap();
-
-        let mut archive = tar::Archive::new(bytes.as_slice());
-        let mut files = Vec::new();
-        for entry in archive.entries().unwrap() {
-            let mut entry = entry.unwrap();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).unwrap();
-            files.push((entry.path().unwrap().display().to_string(), content));
-        }
-        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
-        let config_name = format!("{}.json", image.id().hex());
-        let layer_name = format!("{}.tar", layer.diff_id.hex());
-        assert_eq!(names, ["manifest.json", &config_name, &layer_name]);
-        let manifest: serde_json::Value = serde_json::from_slice(&files[0].1).unwrap();
-        assert_eq!(
-            manifest,
-            serde_json::json!([{
-                "Config": config_name,
-                "RepoTags": ["seedling/birthday:1"],
-                "Layers": [layer_name, layer_name],
-            }])
-        );
-        assert_eq!(Digest::of(&files[1].1), image.id());
-        assert_eq!(Digest::of(&files[2].1), layer.diff_id);
-    }
-}
+mod tests;

@@ -246,7 +246,7 @@ mod tests {
     }
 
     /// Golden: a change here changes the digest of every layer, so raise the format version of the input digest too.
-    /// The one of zstd is what the `zstd` program 1.5.4 gives with `-3 --single-thread --no-check`.
+    /// A new version of zstd or zlib-rs may make such a change; another processor may not.
     #[test]
     fn the_bytes_are_fixed() {
         let content: Vec<u8> = (0..200_000u32)
@@ -260,7 +260,7 @@ mod tests {
         );
         for (compression, digest) in
             ALL.into_iter()
-                .zip(["a9ce9d98379e8208", "56d3c8d5ceeabcd0", "48d311598fba3d2c"])
+                .zip(["a9ce9d98379e8208", "56d3c8d5ceeabcd0", "6eefb42d87314a8b"])
         {
             let whole = compress(compression, &content);
             assert_eq!(Digest::of(&whole).hex()[..16], *digest, "{compression:?}");

@@ -1,5 +1,6 @@
 //! Layers: tar archives whose bytes depend on nothing but what was put in.
 
+mod inspect;
 mod sink;
 
 use std::collections::HashSet;
@@ -7,6 +8,9 @@ use std::io::{self, Read, Write};
 
 use tar::{Builder, EntryType, Header};
 
+pub use inspect::{
+    InspectError, LayerContent, LayerLimits, LayerRefused, Refusal, inspect_image, inspect_layer,
+};
 pub use sink::{LayerSink, StoredLayer};
 
 /// Why an entry cannot become part of a layer.

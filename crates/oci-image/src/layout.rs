@@ -183,6 +183,14 @@ impl Layout {
         }
     }
 
+    /// Of reading a blob through a [`BlobReader`], which may have found that it is corrupt.
+    pub(crate) fn read_error(&self, blob: &Descriptor, error: io::Error) -> LayoutError {
+        match error.downcast::<LayoutError>() {
+            Ok(error) => error,
+            Err(error) => LayoutError::io("read", &self.blob_path(&blob.digest))(error),
+        }
+    }
+
     fn index_file(&self) -> PathBuf {
         self.root.join(INDEX_FILE)
     }

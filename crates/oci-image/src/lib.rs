@@ -8,6 +8,7 @@ mod archive;
 mod compress;
 mod config;
 mod digest;
+mod image;
 mod layer;
 mod layout;
 mod manifest;
@@ -15,11 +16,15 @@ mod platform;
 mod reference;
 pub mod registry;
 
-pub use archive::{Image, Layer, write_docker_archive};
+pub use archive::{ArchiveError, read_docker_archive, write_docker_archive, write_oci_archive};
 pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use layer::{Attributes, LayerError, LayerSink, LayerWriter, StoredLayer};
+pub use image::{Image, Layer, write_image_archive};
+pub use layer::{
+    Attributes, InspectError, LayerContent, LayerError, LayerLimits, LayerRefused, LayerSink,
+    LayerWriter, Refusal, StoredLayer, inspect_image, inspect_layer,
+};
 pub use layout::{
     BlobReader, BlobWriter, GarbagePolicy, GarbageReport, Layout, LayoutError, StoredImage,
     copy_image,

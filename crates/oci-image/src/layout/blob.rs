@@ -86,14 +86,6 @@ impl BlobReader {
         &self.blob
     }
 
-    /// An error of a copy out of this reader, which may hold that the blob is corrupt.
-    pub(crate) fn failed(&self, error: io::Error) -> LayoutError {
-        match error.downcast::<LayoutError>() {
-            Ok(error) => error,
-            Err(error) => LayoutError::io("read", &self.layout.blob_path(&self.blob.digest))(error),
-        }
-    }
-
     fn check(&self) -> io::Result<()> {
         let actual = Digest::from_hasher(self.hasher.clone());
         if self.left == 0 && actual == self.blob.digest {

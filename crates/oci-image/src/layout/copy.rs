@@ -32,7 +32,7 @@ impl Layout {
 
     pub(super) fn verify_blob(&self, blob: &Descriptor) -> Result<(), LayoutError> {
         let mut reader = self.reader(blob)?;
-        io::copy(&mut reader, &mut io::sink()).map_err(|error| reader.failed(error))?;
+        io::copy(&mut reader, &mut io::sink()).map_err(|error| self.read_error(blob, error))?;
         Ok(())
     }
 }

@@ -26,7 +26,7 @@ pub(super) enum Absent {
 impl Layout {
     /// All blobs of an image, each after what it refers to: layers and configuration before their manifest. Of an
     /// index those manifests are left out that are not there, for the platforms nobody asked for; but not all.
-    pub(super) fn blobs_of(&self, image: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+    pub fn blobs_of(&self, image: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
         let mut walk = Walk {
             layout: self,
             seen: BTreeMap::new(),
