@@ -13,11 +13,14 @@ use crate::{Descriptor, Digest, Reference};
 impl Client {
     /// Remembers that the repository of `place` has these blobs: whatever is pushed to another repository of the
     /// same registry takes them from there. A claim that is wrong costs one request.
-    pub async fn saw(&self, place: &Reference, blobs: &[Digest]) -> Result<(), RegistryError> {
+    pub fn saw(&self, place: &Reference, blobs: &[Digest]) -> Result<(), RegistryError> {
         for digest in blobs {
             let repository = self.repository(place, &Action::WriteBlob(*digest))?;
             let known = self.whereabouts(&repository, *digest);
-            known.lock().await.insert(repository.name.clone());
+            // Whoever is bringing the blob there just now says so at the end.
+            if let Ok(mut known) = known.try_lock() {
+                known.insert(repository.name.clone());
+            }
         }
         Ok(())
     }

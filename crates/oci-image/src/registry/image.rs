@@ -55,7 +55,7 @@ impl Client {
         contents.enter(layout, image, 0)?;
         for (base, layers) in &contents.bases {
             if base.registry() == to.registry() {
-                self.saw(base, layers).await?;
+                self.saw(base, layers)?;
             }
         }
         let mut blobs = Vec::new();
@@ -109,7 +109,7 @@ impl Client {
         try_join_all(pulls).await?;
         let descriptor = layout.add(&found.descriptor.media_type, &found.bytes)?;
         let digests: Vec<Digest> = blobs.into_keys().collect();
-        self.saw(from, &digests).await?;
+        self.saw(from, &digests)?;
         Ok(descriptor)
     }
 

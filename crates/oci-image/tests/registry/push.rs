@@ -144,10 +144,7 @@ async fn a_mount_that_is_declined_goes_on_as_an_upload() {
     server.set(|settings| settings.mounts = false);
     let client = client();
     let digest = Digest::of(&content(10));
-    client
-        .saw(&server.reference("base"), &[digest])
-        .await
-        .unwrap();
+    client.saw(&server.reference("base"), &[digest]).unwrap();
     let outcome = push(&client, &server.reference("a"), &content(10))
         .await
         .unwrap();
@@ -162,10 +159,7 @@ async fn a_mount_that_is_refused_becomes_an_upload() {
     server.fault("POST", "uploads", 1, Fault::Answer(405, vec![], refusal));
     let client = client();
     let digest = Digest::of(&content(10));
-    client
-        .saw(&server.reference("base"), &[digest])
-        .await
-        .unwrap();
+    client.saw(&server.reference("base"), &[digest]).unwrap();
     let outcome = push(&client, &server.reference("a"), &content(10))
         .await
         .unwrap();
