@@ -108,7 +108,7 @@ impl StorePush<'_> {
             if found.digest == self.descriptor.digest {
                 // Others may take layers from there.
                 let blobs = self.blobs().await?;
-                self.registry(self.client.saw(reference, &blobs).await)?;
+                self.registry(self.client.saw(reference, &blobs))?;
             } else {
                 self.warn(found.digest);
             }

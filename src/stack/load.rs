@@ -386,7 +386,7 @@ mod tests {
                 "S0121",
                 "services/web/service.yaml:1:8",
                 "more than one builder",
-                "exactly one of cargo",
+                "only cargo, files and packages go together",
             ),
             (
                 web,
