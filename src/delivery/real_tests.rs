@@ -207,7 +207,7 @@ async fn real_engines_load_an_image_once_and_give_it_back() {
     };
     let folder = tempfile::tempdir().unwrap();
     let route = Route::OciLayout(folder.path().join("out"));
-    delivered(&[saved.clone()], &route, &context).await;
+    delivered(std::slice::from_ref(&saved), &route, &context).await;
     let layout = oci_image::Layout::open(folder.path().join("out")).unwrap();
     let found = layout
         .resolve(&saved.reference.to_string())
@@ -253,7 +253,7 @@ async fn real_registries_get_both_kinds_of_images() {
 
     let name = EngineImage(format!("{prefix}/c:1"));
     let built = image("c", &["base", "built by the engine"]);
-    delivered(&[built.clone()], &Route::Engine, &context).await;
+    delivered(std::slice::from_ref(&built), &Route::Engine, &context).await;
     let built = Delivery {
         source: Source::Engine {
             reference: name.0.clone(),
