@@ -6,6 +6,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use oci_image::Compression;
 use tempfile::TempDir;
 
 use super::test_images::{TestContext, TestStore};
@@ -228,7 +229,8 @@ async fn real_registries_get_both_kinds_of_images() {
     let registry = std::env::var("STACKCTL_TEST_REGISTRY");
     let registry = registry.unwrap_or_else(|_| "127.0.0.1:5000".to_owned());
     let prefix = format!("{registry}/{}", unique());
-    let (context, store) = (context().await, TestStore::new());
+    // Docker 20.10 cannot pull zstd.
+    let (context, store) = (context().await, TestStore::with(Compression::Gzip));
     let image = |service: &str, layers: &[&str]| Delivery {
         reference: format!("{prefix}/{service}:1").parse().unwrap(),
         ..store.delivery("", service, layers)

@@ -9,7 +9,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use oci_image::registry::{
     Client, Observer, Options, Outcome, PushedImage, RegistryError, Transfer, TransferError,
 };
-use oci_image::{Descriptor, Digest, Layout, LayoutError, Reference, media_type};
+use oci_image::{Descriptor, Digest, Layout, LayoutError, Manifest, Reference, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
@@ -24,6 +24,7 @@ use super::insecure::insecure_registries;
 use super::moved::{Bytes, Moved};
 use super::push::Push;
 use super::source::blocking;
+use super::zstd_support::node_without_zstd;
 
 /// The registry has something else under the tag.
 const OTHER_CONTENT: Code = Code::new("S0533");
@@ -125,25 +126,25 @@ async fn find(
         return Ok(None);
     };
     if found.digest == descriptor.digest {
-        let blobs = blobs(image, layout, descriptor).await?;
+        let manifest = manifest(image, layout, descriptor).await?;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        let blobs: Vec<Digest> = blobs.map(|blob| blob.digest).collect();
         let seen = client.saw(&image.reference, &blobs).await;
         seen.map_err(fault(&image.service))?;
     }
     Ok(Some((image.service.clone(), found.digest)))
 }
 
-/// Layers and configuration of the image for its platform.
-async fn blobs(
+/// Of the image for its platform.
+async fn manifest(
     image: &Delivery,
     layout: &Layout,
     descriptor: &Descriptor,
-) -> Result<Vec<Digest>, DeliveryError> {
+) -> Result<Manifest, DeliveryError> {
     let (layout, descriptor) = (layout.clone(), descriptor.clone());
     let platform = image.platform.clone();
     let opened = blocking(move || layout.image(&descriptor, &platform)).await;
-    let manifest = opened.map_err(unreadable(&image.service))?.manifest;
-    let blobs = manifest.layers.iter().chain([&manifest.config]);
-    Ok(blobs.map(|blob| blob.digest).collect())
+    Ok(opened.map_err(unreadable(&image.service))?.manifest)
 }
 
 /// An image of the store on its way.
@@ -166,6 +167,7 @@ impl StorePush<'_> {
 
     /// Blobs first, the tag last: what is cut in between is seen by nobody.
     async fn push(&self, task: &Task<'_>) -> Result<DeliveredImage, DeliveryError> {
+        self.check_compression().await?;
         let (reference, service) = (&self.image.reference, &self.image.service);
         let counter = Arc::new(Counter::default());
         let observer = Arc::clone(&counter) as Arc<dyn Observer>;
@@ -180,6 +182,23 @@ impl StorePush<'_> {
         })?;
         let pinned = reference.pinned(pushed.descriptor.digest);
         Ok(DeliveredImage::moved(moved(&pushed)).pinned(pinned))
+    }
+
+    /// Refuses what no pod of the cluster could start.
+    async fn check_compression(&self) -> Result<(), DeliveryError> {
+        let Some((node, runtime)) = node_without_zstd(self.context.cluster) else {
+            return Ok(());
+        };
+        let manifest = manifest(self.image, self.layout, self.descriptor).await?;
+        let is_zstd = |layer: &Descriptor| layer.media_type == media_type::LAYER_ZSTD;
+        if !manifest.layers.iter().any(is_zstd) {
+            return Ok(());
+        }
+        Err(DeliveryError::Zstd {
+            service: self.image.service.clone(),
+            node: node.to_owned(),
+            runtime: runtime.to_owned(),
+        })
     }
 
     /// The tag is the digest of the inputs: another machine made something else of the same sources. What is there
