@@ -61,10 +61,13 @@ impl NodeContent {
         }
     }
 
-    /// Whether nothing of the image needs to be sent. A name alone does not count: an import that ended early leaves
-    /// one without all of its layers.
+    /// Whether nothing of the image needs to be sent. A name for this manifest alone does not count: an import that
+    /// ended early leaves one without all of its layers.
     pub(super) fn has(&self, name: &str, manifest: &Descriptor, content: &Manifest) -> bool {
-        self.images.get(name) == Some(&manifest.digest) && self.missing(content).is_empty()
+        match self.images.get(name) {
+            Some(digest) if *digest == manifest.digest => self.missing(content).is_empty(),
+            _ => self.has_config(name, &content.config.digest.to_string()),
+        }
     }
 
     /// Whether the name belongs to the image with this configuration, whatever its layers are compressed with; so it

@@ -40,6 +40,9 @@ const UNWRITABLE: Code = Code::new("S0519");
 /// A file that is no archive of images is not overwritten.
 const FOREIGN: Code = Code::new("S0520");
 
+/// A node cannot unpack the layers.
+const ZSTD: Code = Code::new("S0535");
+
 /// Why a delivery ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum DeliveryError {
@@ -90,6 +93,18 @@ pub enum DeliveryError {
         /// Where, while doing what, and why.
         #[source]
         source: RegistryError,
+    },
+    /// Pods would not start: the runtime of a node cannot unpack the layers.
+    #[error(
+        "node {node} runs {runtime}, which cannot unpack the image of {service}: its layers are compressed with zstd"
+    )]
+    Zstd {
+        /// Whose image.
+        service: ServiceName,
+        /// A node of the cluster.
+        node: String,
+        /// Such as `docker://20.10.24`.
+        runtime: String,
     },
     /// Docker's logins cannot be read.
     #[error(transparent)]
@@ -184,6 +199,7 @@ impl Explain for DeliveryError {
         match self {
             Self::Interrupted => Exit::Interrupted,
             Self::ForeignArchive { .. } => Exit::BadInput,
+            Self::Zstd { .. } => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -208,6 +224,8 @@ impl Explain for DeliveryError {
                 }
             }
             Self::Registry { source, .. } => registry_fault::explain(&self.to_string(), source),
+            Self::Zstd { .. } => error(ZSTD)
+                .hint("compress the layers of images with gzip, or update the runtime: Docker 23, containerd 1.5"),
             Self::Login(cause) => match cause.source() {
                 Some(source) => error(PUSH).caused_by(source),
                 None => error(PUSH),

@@ -29,6 +29,7 @@ mod source;
 #[cfg(test)]
 mod test_images;
 mod tool;
+mod zstd_support;
 
 pub use deliver::{
     Delivered, DeliveredImage, Delivery, DeliveryContext, DeliveryReport, Source, deliver,

@@ -222,9 +222,8 @@ impl Transfer<'_> {
     /// What was moved; `None` where the node has the image.
     async fn run(&self) -> Result<Option<Moved>, DeliveryError> {
         let (descriptor, manifest) = (&self.opened.image.descriptor, &self.opened.image.manifest);
-        let config = manifest.config.digest.to_string();
         let mut content = self.node.content.lock().await;
-        if content.has(self.name, descriptor, manifest) || content.has_config(self.name, &config) {
+        if content.has(self.name, descriptor, manifest) {
             return Ok(None);
         }
         let was_named = content.images.contains_key(self.name);

@@ -6,6 +6,7 @@
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use oci_image::Compression;
 use tempfile::TempDir;
 
 use super::test_images::{TestContext, TestStore};
@@ -207,7 +208,7 @@ async fn real_engines_load_an_image_once_and_give_it_back() {
     };
     let folder = tempfile::tempdir().unwrap();
     let route = Route::OciLayout(folder.path().join("out"));
-    delivered(&[saved.clone()], &route, &context).await;
+    delivered(std::slice::from_ref(&saved), &route, &context).await;
     let layout = oci_image::Layout::open(folder.path().join("out")).unwrap();
     let found = layout
         .resolve(&saved.reference.to_string())
@@ -228,7 +229,8 @@ async fn real_registries_get_both_kinds_of_images() {
     let registry = std::env::var("STACKCTL_TEST_REGISTRY");
     let registry = registry.unwrap_or_else(|_| "127.0.0.1:5000".to_owned());
     let prefix = format!("{registry}/{}", unique());
-    let (context, store) = (context().await, TestStore::new());
+    // Docker 20.10 cannot pull zstd.
+    let (context, store) = (context().await, TestStore::with(Compression::Gzip));
     let image = |service: &str, layers: &[&str]| Delivery {
         reference: format!("{prefix}/{service}:1").parse().unwrap(),
         ..store.delivery("", service, layers)
@@ -253,7 +255,7 @@ async fn real_registries_get_both_kinds_of_images() {
 
     let name = EngineImage(format!("{prefix}/c:1"));
     let built = image("c", &["base", "built by the engine"]);
-    delivered(&[built.clone()], &Route::Engine, &context).await;
+    delivered(std::slice::from_ref(&built), &Route::Engine, &context).await;
     let built = Delivery {
         source: Source::Engine {
             reference: name.0.clone(),

@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt};
 use oci_image::registry::{
     Client, Observer, Options, Outcome, PushedImage, RegistryError, Transfer, TransferError,
 };
-use oci_image::{Descriptor, Digest, Layout, LayoutError, Reference, media_type};
+use oci_image::{Descriptor, Digest, Layout, LayoutError, Manifest, Reference, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
@@ -23,6 +24,7 @@ use super::insecure::insecure_registries;
 use super::moved::{Bytes, Moved};
 use super::push::Push;
 use super::source::blocking;
+use super::zstd_support::node_without_zstd;
 
 /// The registry has something else under the tag.
 const OTHER_CONTENT: Code = Code::new("S0533");
@@ -66,6 +68,10 @@ async fn deliver_with(
     images: &[Delivery],
     context: &DeliveryContext<'_>,
 ) -> Result<BTreeMap<ServiceName, DeliveredImage>, DeliveryError> {
+    let found = &tokio::select! {
+        found = find_all(client, images) => found?,
+        () = context.cancel.cancelled() => return Err(DeliveryError::Interrupted),
+    };
     each(images, IMAGES, context, async |image, task| {
         match &image.source {
             Source::Store { layout, descriptor } => {
@@ -76,7 +82,10 @@ async fn deliver_with(
                     client,
                     context,
                 };
-                push.run(task).await
+                match found.get(&image.service) {
+                    Some(found) => Ok(push.keep(*found)),
+                    None => push.push(task).await,
+                }
             }
             Source::Engine { .. } => {
                 let push = Push {
@@ -92,6 +101,52 @@ async fn deliver_with(
     .await
 }
 
+/// The images of the store that registries have, before any is pushed: the others may take layers from them.
+async fn find_all(
+    client: &Client,
+    images: &[Delivery],
+) -> Result<BTreeMap<ServiceName, Digest>, DeliveryError> {
+    let found: Vec<Option<(ServiceName, Digest)>> = futures_util::stream::iter(images)
+        .map(|image| find(client, image))
+        .buffer_unordered(IMAGES)
+        .try_collect()
+        .await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+async fn find(
+    client: &Client,
+    image: &Delivery,
+) -> Result<Option<(ServiceName, Digest)>, DeliveryError> {
+    let Source::Store { layout, descriptor } = &image.source else {
+        return Ok(None);
+    };
+    let found = client.head_manifest(&image.reference).await;
+    let Some(found) = found.map_err(fault(&image.service))? else {
+        return Ok(None);
+    };
+    if found.digest == descriptor.digest {
+        let manifest = manifest(image, layout, descriptor).await?;
+        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        let blobs: Vec<Digest> = blobs.map(|blob| blob.digest).collect();
+        let seen = client.saw(&image.reference, &blobs);
+        seen.map_err(fault(&image.service))?;
+    }
+    Ok(Some((image.service.clone(), found.digest)))
+}
+
+/// Of the image for its platform.
+async fn manifest(
+    image: &Delivery,
+    layout: &Layout,
+    descriptor: &Descriptor,
+) -> Result<Manifest, DeliveryError> {
+    let (layout, descriptor) = (layout.clone(), descriptor.clone());
+    let platform = image.platform.clone();
+    let opened = blocking(move || layout.image(&descriptor, &platform)).await;
+    Ok(opened.map_err(unreadable(&image.service))?.manifest)
+}
+
 /// An image of the store on its way.
 struct StorePush<'a> {
     image: &'a Delivery,
@@ -102,58 +157,48 @@ struct StorePush<'a> {
 }
 
 impl StorePush<'_> {
-    async fn run(&self, task: &Task<'_>) -> Result<DeliveredImage, DeliveryError> {
-        let reference = &self.image.reference;
-        if let Some(found) = self.registry(self.client.head_manifest(reference).await)? {
-            if found.digest == self.descriptor.digest {
-                // Others may take layers from there.
-                let blobs = self.blobs().await?;
-                self.registry(self.client.saw(reference, &blobs))?;
-            } else {
-                self.warn(found.digest);
-            }
-            return Ok(DeliveredImage::present().pinned(reference.pinned(found.digest)));
+    /// What is there stays.
+    fn keep(&self, found: Digest) -> DeliveredImage {
+        if found != self.descriptor.digest {
+            self.warn(found);
         }
-        let pushed = self.push(task).await?;
+        DeliveredImage::present().pinned(self.image.reference.pinned(found))
+    }
+
+    /// Blobs first, the tag last: what is cut in between is seen by nobody.
+    async fn push(&self, task: &Task<'_>) -> Result<DeliveredImage, DeliveryError> {
+        self.check_compression().await?;
+        let (reference, service) = (&self.image.reference, &self.image.service);
+        let counter = Arc::new(Counter::default());
+        let observer = Arc::clone(&counter) as Arc<dyn Observer>;
+        let client = self.client.observed(observer);
+        let pushed = tokio::select! {
+            pushed = client.push_image(self.layout, self.descriptor, reference) => pushed,
+            never = counter.tell(task) => match never {},
+        };
+        let pushed = pushed.map_err(|error| match error {
+            TransferError::Registry(source) => fault(service)(source),
+            TransferError::Layout(source) => unreadable(service)(source),
+        })?;
         let pinned = reference.pinned(pushed.descriptor.digest);
         Ok(DeliveredImage::moved(moved(&pushed)).pinned(pinned))
     }
 
-    /// Blobs first, the tag last: what is cut in between is seen by nobody.
-    async fn push(&self, task: &Task<'_>) -> Result<PushedImage, DeliveryError> {
-        let counter = Arc::new(Counter::default());
-        let client = self
-            .client
-            .observed(Arc::clone(&counter) as Arc<dyn Observer>);
-        let pushed = tokio::select! {
-            pushed = client.push_image(self.layout, self.descriptor, &self.image.reference) => pushed,
-            never = counter.tell(task) => match never {},
+    /// Refuses what no pod of the cluster could start.
+    async fn check_compression(&self) -> Result<(), DeliveryError> {
+        let Some((node, runtime)) = node_without_zstd(self.context.cluster) else {
+            return Ok(());
         };
-        pushed.map_err(|error| match error {
-            TransferError::Registry(source) => fault(&self.image.service)(source),
-            TransferError::Layout(source) => self.store(source),
-        })
-    }
-
-    /// Layers and configuration of the image for its platform.
-    async fn blobs(&self) -> Result<Vec<Digest>, DeliveryError> {
-        let (layout, descriptor) = (self.layout.clone(), self.descriptor.clone());
-        let platform = self.image.platform.clone();
-        let image = blocking(move || layout.image(&descriptor, &platform)).await;
-        let manifest = image.map_err(|source| self.store(source))?.manifest;
-        let blobs = manifest.layers.iter().chain([&manifest.config]);
-        Ok(blobs.map(|blob| blob.digest).collect())
-    }
-
-    fn store(&self, source: LayoutError) -> DeliveryError {
-        DeliveryError::Store {
-            service: self.image.service.clone(),
-            source,
+        let manifest = manifest(self.image, self.layout, self.descriptor).await?;
+        let is_zstd = |layer: &Descriptor| layer.media_type == media_type::LAYER_ZSTD;
+        if !manifest.layers.iter().any(is_zstd) {
+            return Ok(());
         }
-    }
-
-    fn registry<T>(&self, result: Result<T, RegistryError>) -> Result<T, DeliveryError> {
-        result.map_err(fault(&self.image.service))
+        Err(DeliveryError::Zstd {
+            service: self.image.service.clone(),
+            node: node.to_owned(),
+            runtime: runtime.to_owned(),
+        })
     }
 
     /// The tag is the digest of the inputs: another machine made something else of the same sources. What is there
@@ -223,6 +268,11 @@ impl Counter {
         let done = all.values().map(|(done, _)| done).sum();
         (done, all.values().map(|(_, size)| size).sum())
     }
+}
+
+fn unreadable(service: &ServiceName) -> impl FnOnce(LayoutError) -> DeliveryError {
+    let service = service.clone();
+    move |source| DeliveryError::Store { service, source }
 }
 
 fn fault(service: &ServiceName) -> impl FnOnce(RegistryError) -> DeliveryError {

@@ -17,6 +17,7 @@ use super::{ClusterFacts, Delivery, DeliveryContext, Source};
 /// A layout that is gone when dropped.
 pub(super) struct TestStore {
     pub(super) layout: Layout,
+    compression: Compression,
     _folder: TempDir,
 }
 
@@ -31,9 +32,14 @@ pub(super) struct TestContext {
 
 impl TestStore {
     pub(super) fn new() -> Self {
+        Self::with(Compression::Zstd)
+    }
+
+    pub(super) fn with(compression: Compression) -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
             layout: Layout::open(folder.path()).unwrap(),
+            compression,
             _folder: folder,
         }
     }
@@ -68,7 +74,7 @@ impl TestStore {
     }
 
     pub(super) fn layer(&self, text: &str) -> StoredLayer {
-        let sink = LayerSink::new(&self.layout, Compression::Zstd).unwrap();
+        let sink = LayerSink::new(&self.layout, self.compression).unwrap();
         let mut layer = LayerWriter::new(sink, 0);
         layer
             .file(text, 0o644, text.len() as u64, text.as_bytes())

@@ -311,3 +311,22 @@ async fn an_index_goes_after_its_manifests() {
     let tags = stored.iter().filter(|path| path.ends_with("/manifests/1"));
     assert_eq!(tags.count(), 1);
 }
+
+#[tokio::test]
+async fn layers_that_nodes_cannot_unpack_are_not_pushed() {
+    let mut bench = Bench::new().await;
+    bench.context.cluster.nodes = vec![crate::delivery::NodeFacts {
+        name: "old".into(),
+        runtime: "docker://20.10.24".into(),
+        ..Default::default()
+    }];
+    let error = bench.deliver(&[bench.image("a", &["base"])]).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "node old runs docker://20.10.24, which cannot unpack the image of a: its layers are compressed with zstd"
+    );
+    assert!(bench.registry.stored().is_empty());
+    bench.store = TestStore::with(oci_image::Compression::Gzip);
+    let image = [bench.image("a", &["base"])];
+    bench.deliver(&image).await.unwrap();
+}
