@@ -278,14 +278,14 @@ impl BlobSource for Stored {
 /// Says what is wrong with a blob of the layout, if it is.
 async fn check(layout: &Layout, blob: &Descriptor) -> Result<(), LayoutError> {
     let mut reader = layout.reader(blob)?;
-    let path = layout.blob_path(&blob.digest);
-    let (layout, blob) = (layout.clone(), blob.clone());
-    blocking(move || match io::copy(&mut reader, &mut io::sink()) {
+    let read = blocking(move || io::copy(&mut reader, &mut io::sink())).await;
+    match read.flatten().map_err(io::Error::downcast::<LayoutError>) {
         Ok(_) => Ok(()),
-        Err(error) => Err(layout.read_error(&blob, error)),
-    })
-    .await
-    .map_err(LayoutError::io("read", &path))?
+        Err(Ok(damage)) => Err(damage),
+        Err(Err(error)) => Err(LayoutError::io("read", &layout.blob_path(&blob.digest))(
+            error,
+        )),
+    }
 }
 
 fn no_platform(digest: Digest, index: &Index, wanted: &Platform) -> LayoutError {
