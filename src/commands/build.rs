@@ -33,7 +33,14 @@ pub async fn build(
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
-        image::update_packages(&stack, only, &Store::open()?, env.events.as_ref(), &env.cancel).await?;
+        image::update_packages(
+            &stack,
+            only,
+            &Store::open()?,
+            env.events.as_ref(),
+            &env.cancel,
+        )
+        .await?;
     }
     let specs = image::specs(&stack, only)?;
     let wants_engine = match settings.to {

@@ -236,12 +236,23 @@ impl<'a> Making<'a> {
                 None => None,
             };
             let packages = match &self.build.packages {
-                Some(wanted) => {
-                    Some(packages::layer(session, wanted, &self.build.files, &target.platform, &self.task).await?)
-                }
+                Some(wanted) => Some(
+                    packages::layer(
+                        session,
+                        wanted,
+                        &self.build.files,
+                        &target.platform,
+                        &self.task,
+                    )
+                    .await?,
+                ),
                 None => None,
             };
-            let files = assemble::files(&session.context, &session.stack.root, &self.build.beside_packages())?;
+            let files = assemble::files(
+                &session.context,
+                &session.stack.root,
+                &self.build.beside_packages(),
+            )?;
             found.push((
                 target.platform,
                 Below {

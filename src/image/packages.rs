@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use debian_packages::{
-    Account, Accounts, Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Mirrors, Request, Source, Tree,
-    TreeOptions,
+    Account, Accounts, Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Mirrors, Request,
+    Source, Tree, TreeOptions,
 };
 use oci_image::Platform;
 use tokio_util::sync::CancellationToken;
@@ -46,12 +46,22 @@ pub(crate) fn add_inputs(
     let locks = read_lock(files.root(), wanted)?;
     for target in Target::of_platforms(platforms) {
         let lock = lock_for(&locks, wanted, &target.platform)?;
-        inputs.add("packages", &lock.architecture, blake3::hash(lock.to_string().as_bytes()).to_hex().to_string());
+        inputs.add(
+            "packages",
+            &lock.architecture,
+            blake3::hash(lock.to_string().as_bytes())
+                .to_hex()
+                .to_string(),
+        );
     }
     for (package, paths) in &wanted.only {
         inputs.add("only", package, paths.join("\n"));
     }
-    for (name, list) in [("drop", &wanted.drop), ("applets", &wanted.applets), ("unchecked", &wanted.unchecked)] {
+    for (name, list) in [
+        ("drop", &wanted.drop),
+        ("applets", &wanted.applets),
+        ("unchecked", &wanted.unchecked),
+    ] {
         inputs.add("packages", name, list.join("\n"));
     }
     Ok(())
@@ -70,11 +80,13 @@ pub(crate) async fn layer(
     let options = tree_options(wanted, files, lock);
     let created = session.context.options.created;
     let store = session.context.store;
-    let key = blake3::hash(format!("packages 1 {created}\n{lock}\n{options:?}").as_bytes()).to_hex();
+    let key =
+        blake3::hash(format!("packages 1 {created}\n{lock}\n{options:?}").as_bytes()).to_hex();
     if let Some(layer) = store.layer(&key) {
         return Ok(layer);
     }
-    let failed = |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed =
+        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let progress = reporter(task);
     let files = tokio::select! {
@@ -105,8 +117,12 @@ pub async fn update_packages(
     cancel: &CancellationToken,
 ) -> Result<(), BuildError> {
     for service in stack.services.values() {
-        let Build::Native(build) = &service.build else { continue };
-        let Some(wanted) = &build.packages else { continue };
+        let Build::Native(build) = &service.build else {
+            continue;
+        };
+        let Some(wanted) = &build.packages else {
+            continue;
+        };
         if only.is_some_and(|only| !only.contains(&service.name)) {
             continue;
         }
@@ -132,7 +148,8 @@ async fn resolve(
     store: &Store,
     task: &Task<'_>,
 ) -> Result<LockFile, BuildError> {
-    let failed = |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed =
+        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let mut file = LockFile::default();
     for target in Target::of_platforms(platforms) {
@@ -196,7 +213,9 @@ fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError
     };
     let text = match fs::read_to_string(root.join(&wanted.lock)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(refused("does not exist, so no versions are known".to_owned()));
+            return Err(refused(
+                "does not exist, so no versions are known".to_owned(),
+            ));
         }
         text => text.map_err(|source| read_error(&wanted.lock, source))?,
     };
@@ -204,7 +223,11 @@ fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError
         .map_err(|error: debian_packages::InvalidLock| refused(format!("is damaged: {error}")))
 }
 
-fn lock_for<'a>(locks: &'a LockFile, wanted: &PackagesBuild, platform: &Platform) -> Result<&'a Lock, InputError> {
+fn lock_for<'a>(
+    locks: &'a LockFile,
+    wanted: &PackagesBuild,
+    platform: &Platform,
+) -> Result<&'a Lock, InputError> {
     let request = request(wanted, platform)?;
     match locks.locks.get(&request.architecture) {
         Some(lock) if lock.request == request.digest() => Ok(lock),
@@ -225,7 +248,8 @@ fn write_lock(root: &Path, wanted: &PackagesBuild, locks: &LockFile) -> Result<(
     let written = tempfile::NamedTempFile::new_in(folder).and_then(|mut file| {
         file.write_all(locks.to_string().as_bytes())?;
         // Temporary files are private, this one is committed.
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
         file.persist(&path).map_err(|error| error.error)
     });
     written.map(|_| ()).map_err(|source| BuildError::File {
@@ -287,7 +311,11 @@ fn tree_options(wanted: &PackagesBuild, files: &FilesBuild, lock: &Lock) -> Tree
         folders: files.folders.iter().map(folder).collect(),
         links: files.links.clone(),
         applets: wanted.applets.clone(),
-        left_out: lock.left_out.iter().map(|package| package.name.clone()).collect(),
+        left_out: lock
+            .left_out
+            .iter()
+            .map(|package| package.name.clone())
+            .collect(),
         unchecked: wanted.unchecked.clone(),
         ..TreeOptions::default()
     }
@@ -297,19 +325,28 @@ fn tree_options(wanted: &PackagesBuild, files: &FilesBuild, lock: &Lock) -> Tree
 fn reporter<'a>(task: &'a Task<'_>) -> impl Fn(Activity<'_>) + Send + Sync + 'a {
     let state = Mutex::new((0i64, 0u64));
     move |activity| {
-        let mut state = state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         match activity {
             Activity::Release { suite } => task.progress(format!("verified {suite}")),
             Activity::Index { suite, .. } => task.progress(format!("reading the index of {suite}")),
             Activity::Missing { packages, size } => {
                 *state = (0, size);
-                task.progress(format!("downloading {packages} packages, {}", megabytes(size)));
+                task.progress(format!(
+                    "downloading {packages} packages, {}",
+                    megabytes(size)
+                ));
             }
             Activity::Bytes(bytes) => {
                 state.0 += bytes;
                 let done = u64::try_from(state.0).unwrap_or_default();
                 if state.1 > 0 {
-                    task.progress(format!("downloaded {} of {}", megabytes(done), megabytes(state.1)));
+                    task.progress(format!(
+                        "downloaded {} of {}",
+                        megabytes(done),
+                        megabytes(state.1)
+                    ));
                 }
             }
             _ => {}
@@ -332,9 +369,14 @@ struct Unpacking {
 
 impl Unpacking {
     fn run(self) -> Result<StoredLayer, BuildError> {
-        let failed = |failure: PackagesFailure| BuildError::Packages(PackagesError::new(&self.wanted, failure));
+        let failed = |failure: PackagesFailure| {
+            BuildError::Packages(PackagesError::new(&self.wanted, failure))
+        };
         let cache = Cache::open(self.store.debian()).map_err(|error| failed(error.into()))?;
-        let tree = Tree::build(&self.files, &self.options, &cache).map_err(|error| failed(error.into()))?;
-        write_layer(&self.store, self.created, "packages", |writer| tree.write_layer(writer))
+        let tree = Tree::build(&self.files, &self.options, &cache)
+            .map_err(|error| failed(error.into()))?;
+        write_layer(&self.store, self.created, "packages", |writer| {
+            tree.write_layer(writer)
+        })
     }
 }

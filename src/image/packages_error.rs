@@ -45,7 +45,8 @@ impl PackagesError {
     }
 
     pub(crate) fn diagnostic(&self) -> Diagnostic {
-        let mut problem = Diagnostic::error(PACKAGES, self.to_string()).at(&self.span, "these packages");
+        let mut problem =
+            Diagnostic::error(PACKAGES, self.to_string()).at(&self.span, "these packages");
         if let Some(cause) = std::error::Error::source(&self.failure) {
             problem = problem.caused_by(cause);
         }

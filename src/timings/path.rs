@@ -46,7 +46,9 @@ pub(super) fn critical(spans: &[Span]) -> Vec<Link<'_>> {
                     .filter(|other| may_precede(other, span)),
             ),
         };
-        let from = next.map_or(span.start, |before| before.end.max(span.start).min(span.end));
+        let from = next.map_or(span.start, |before| {
+            before.end.max(span.start).min(span.end)
+        });
         path.push(Link {
             span,
             from,
