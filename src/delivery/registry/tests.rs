@@ -1,3 +1,5 @@
+//! A registry in memory: what is pushed to it, and how its refusals read.
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};
