@@ -1,12 +1,14 @@
 //! Where images are made on this machine, and how they get from there to where they are to run.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
 
-use oci_image::Platform;
+use oci_image::{ArchiveError, Descriptor, LayoutError, Platform};
 
 use crate::cluster::Cluster;
 use crate::delivery::{
-    self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source,
+    self, ClusterFacts, Delivery, DeliveryContext, DeliveryError, DeliveryReport, EngineFacts, Route, Source,
 };
 use crate::diagnostic::Explain;
 use crate::image::{
@@ -39,7 +41,6 @@ impl Workshop {
         specs: &BTreeMap<ServiceName, ImageSpec>,
         wants_engine: bool,
     ) -> Result<Self, CommandError> {
-        let store = Store::open()?;
         let needs_engine = specs.values().any(is_built_in_engine);
         let engine = match needs_engine || wants_engine {
             true => Engine::connect().await.map_err(Some),
@@ -48,7 +49,7 @@ impl Workshop {
         match engine {
             Err(Some(error)) if needs_engine => Err(error.into()),
             engine => Ok(Self {
-                store,
+                store: Store::open()?,
                 engine,
                 with_docker: false,
             }),
@@ -163,7 +164,10 @@ impl Workshop {
             events: env.events.as_ref(),
             cancel: &env.cancel,
         };
-        let report = delivery::deliver(&images, &way.route, &context).await?;
+        let report = match delivery::deliver(&images, &way.route, &context).await {
+            Ok(report) => report,
+            Err(error) => return Err(self.healed(error)),
+        };
         for (service, delivered) in &report.images {
             if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service))
             {
@@ -171,6 +175,23 @@ impl Workshop {
             }
         }
         Ok(report)
+    }
+
+    /// A damaged blob is taken out of the store, so that the next build makes it anew.
+    fn healed(&self, error: DeliveryError) -> CommandError {
+        let damaged = damaged(&error).cloned();
+        let mut error = CommandError::from(error);
+        if let Some(blob) = damaged
+            && self.store.layout().discard(&blob).is_ok()
+        {
+            let hint = "what is damaged was taken out of the store: run the command again and it is made anew";
+            error.diagnostics = error
+                .diagnostics
+                .into_iter()
+                .map(|problem| problem.hint(hint))
+                .collect();
+        }
+        error
     }
 
     /// `None` for what is there already.
@@ -203,6 +224,26 @@ impl Way {
             facts: ClusterFacts::default(),
         }
     }
+}
+
+/// The blob of the store that an error is about, somewhere among its causes.
+fn damaged(error: &DeliveryError) -> Option<&Descriptor> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(blob) = error.downcast_ref::<LayoutError>().and_then(LayoutError::damaged) {
+            return Some(blob);
+        }
+        if let Some(blob) = error.downcast_ref::<ArchiveError>().and_then(ArchiveError::damaged) {
+            return Some(blob);
+        }
+        // An I/O error passes over the error it wraps.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// Whether an image comes from elsewhere as it is.
