@@ -54,7 +54,7 @@ pub async fn find_in_registry(
 }
 
 /// With the logins of the Docker command line, and plain http where the Docker engine speaks that.
-fn client(config: &DockerConfig) -> Client {
+pub(super) fn client(config: &DockerConfig) -> Client {
     Client::new(Options {
         plain_http: insecure_registries(),
         credentials: DockerLogins::new(config.clone()),
