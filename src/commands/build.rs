@@ -8,6 +8,7 @@ use crate::event::Event;
 use crate::image::{self, BuildReport, Store};
 use crate::settings::{BuildSettings, Place};
 use crate::stack::Stack;
+use crate::timings::Step;
 
 use super::workshop::{Way, Workshop, is_external};
 use super::{CommandError, Env, Outcome};
@@ -42,12 +43,18 @@ pub async fn build(
         )
         .await?;
     }
-    let specs = image::specs(&stack, only)?;
+    let specs = {
+        let _finding = env.timings.common(Step::Inputs);
+        image::specs(&stack, only)?
+    };
     let wants_engine = match settings.to {
         Some(ref to) => *to == Destination::Docker,
         None => !specs.values().all(is_external),
     };
-    let workshop = Workshop::open(&specs, wants_engine).await?;
+    let mut workshop = Workshop::open(&specs, wants_engine || settings.with_docker).await?;
+    if settings.with_docker {
+        workshop = workshop.with_docker()?;
+    }
     let route = route(&stack, settings, &workshop)?;
     let mut report = workshop.build(&stack, &specs, env).await?;
     match route {

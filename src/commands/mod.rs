@@ -8,6 +8,7 @@ pub mod down;
 mod guards;
 pub mod init;
 pub mod logs;
+mod measured;
 mod places;
 pub mod port_forward;
 mod prepare;
@@ -29,8 +30,10 @@ use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::EventSink;
 use crate::execute::delete::DeleteReport;
 use crate::plan::Plan;
+use crate::timings::Timings;
 use crate::verify::SmokeReport;
 
+pub use measured::Measured;
 pub use rollout::RolledOut;
 
 /// Ctrl-C.
@@ -45,6 +48,8 @@ pub struct Env {
     pub cancel: CancellationToken,
     /// Whether programs that are run for the user may colour their output.
     pub color: bool,
+    /// What measures where the time goes.
+    pub timings: Timings,
 }
 
 /// What came of a command.

@@ -22,6 +22,8 @@ use super::{CommandError, Env};
 pub(super) struct Workshop {
     pub(super) store: Store,
     engine: Result<Engine, Option<EngineError>>,
+    /// Whether the engine assembles what is made ready here.
+    with_docker: bool,
 }
 
 /// A way for images, and what is known of its end.
@@ -45,7 +47,11 @@ impl Workshop {
         };
         match engine {
             Err(Some(error)) if needs_engine => Err(error.into()),
-            engine => Ok(Self { store, engine }),
+            engine => Ok(Self {
+                store,
+                engine,
+                with_docker: false,
+            }),
         }
     }
 
@@ -56,6 +62,13 @@ impl Workshop {
     ) -> Result<Self, CommandError> {
         let any = !specs.values().all(is_external);
         Self::open(specs, any && stack.environment.registry.is_none()).await
+    }
+
+    /// Lets the engine assemble.
+    pub(super) fn with_docker(mut self) -> Result<Self, CommandError> {
+        self.require_engine()?;
+        self.with_docker = true;
+        Ok(self)
     }
 
     /// The engine, if one was asked for and answered.
@@ -84,11 +97,13 @@ impl Workshop {
         let context = BuildContext {
             store: &self.store,
             engine: self.engine(),
+            timings: &env.timings,
             events: env.events.as_ref(),
             cancel: &env.cancel,
             options: BuildOptions {
                 color: env.color,
                 created: source_date_epoch(),
+                with_docker: self.with_docker,
             },
         };
         Ok(image::build(stack, specs, &context).await?)
@@ -143,6 +158,7 @@ impl Workshop {
             .collect();
         let context = DeliveryContext {
             engine: self.engine(),
+            timings: &env.timings,
             cluster: &way.facts,
             events: env.events.as_ref(),
             cancel: &env.cancel,

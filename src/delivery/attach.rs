@@ -11,11 +11,10 @@ use crate::attest::{
 };
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Severity};
 use crate::event::{Event, EventSink};
-use crate::image::DockerConfig;
+use crate::image::{DockerConfig, registry_client};
 use crate::stack::ServiceName;
 
 use super::delivery_error::DeliveryError;
-use super::registry::client;
 use super::registry_fault;
 
 /// The registry has something else under the tag than what was built here.
@@ -114,7 +113,7 @@ impl Attacher {
     pub fn open() -> Result<Self, AttachError> {
         let config = DockerConfig::load().map_err(DeliveryError::from)?;
         Ok(Self {
-            client: client(&config),
+            client: registry_client(&config),
         })
     }
 

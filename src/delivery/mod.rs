@@ -5,14 +5,12 @@
 mod archive_file;
 mod attach;
 mod byte_stream;
-mod credentials;
 mod ctr;
 mod deliver;
 mod delivery_error;
 mod destination;
 mod docker;
 mod exec;
-mod insecure;
 mod layout_folder;
 mod minikube;
 mod moved;

@@ -38,9 +38,11 @@ mod store;
 mod target;
 #[cfg(test)]
 mod test_stack;
+mod with_docker;
 
 use docker::{context, docker_config, dockerfile, engine};
 
+pub use base::BaseFailure;
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
@@ -48,6 +50,7 @@ pub use contents::{contents, platforms, provenance};
 pub use docker::{
     Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource,
     LoadError, TlsError, assemble_with_engine, layers_present, load_archive, load_image,
+    registry_client,
 };
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;

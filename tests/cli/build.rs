@@ -157,7 +157,7 @@ fn each_kind_of_content_is_a_layer_and_the_folder_is_an_oci_layout() {
         .map(|layer| layer["mediaType"].as_str().expect("text"))
         .collect();
     assert_eq!(
-        media_types, ["application/vnd.oci.image.layer.v1.tar+zstd"; 2],
+        media_types, ["application/vnd.oci.image.layer.v1.tar+gzip"; 2],
         "files, binary"
     );
     let config = json(&blob(
