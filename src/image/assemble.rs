@@ -11,7 +11,8 @@ use oci_image::{
     Manifest, Platform, RunConfig, StoredImage, media_type,
 };
 
-use crate::stack::{FilesBuild, NativeBuild};
+use crate::attest::Origin;
+use crate::stack::{Base, FilesBuild, NativeBuild};
 
 use super::build_error::BuildError;
 use super::files::Files;
@@ -23,6 +24,10 @@ use super::store::{Store, StoredLayer};
 pub(crate) const INPUTS_LABEL: &str = "stackctl.dev/inputs";
 /// The label that holds the service's name.
 pub(crate) const TITLE_LABEL: &str = "org.opencontainers.image.title";
+/// The image whose layers are at the bottom.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+/// Its digest.
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// Where programs are looked for in an image that has more than one.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -50,6 +55,36 @@ pub(crate) fn labels(spec: &ImageSpec) -> BTreeMap<String, String> {
     labels.insert(TITLE_LABEL.to_owned(), spec.service.to_string());
     labels.insert(INPUTS_LABEL.to_owned(), spec.inputs.digest().to_string());
     labels
+}
+
+/// What manifests and indices say beside the labels: from when they are, and on what. Whoever pushes an image finds
+/// the layers of its base by that.
+pub(crate) fn annotations(
+    spec: &ImageSpec,
+    build: &NativeBuild,
+    created: u64,
+) -> BTreeMap<String, String> {
+    let mut annotations = labels(spec);
+    let origin = Origin {
+        created,
+        revision: None,
+    };
+    annotations.extend(origin.annotations());
+    if let Some(Base {
+        reference, digest, ..
+    }) = &build.base
+    {
+        let tag = reference.tag().map(|tag| format!(":{tag}"));
+        let name = format!(
+            "{}/{}{}",
+            reference.registry(),
+            reference.repository(),
+            tag.unwrap_or_default()
+        );
+        annotations.insert(BASE_NAME.to_owned(), name);
+        annotations.insert(BASE_DIGEST.to_owned(), digest.to_string());
+    }
+    annotations
 }
 
 /// How layers are written.
@@ -145,7 +180,7 @@ pub(crate) fn image(store: &Store, parts: Parts) -> Result<Descriptor, BuildErro
     let of_base = below.base.into_iter().flat_map(|base| base.manifest.layers);
     let blobs = of_base.chain(layers.into_iter().map(|layer| layer.blob));
     let manifest = Manifest {
-        annotations: labels(&spec),
+        annotations: annotations(&spec, &build, options.created),
         ..Manifest::image(config, blobs.collect())
     };
     let mut descriptor = layout.add(media_type::MANIFEST, &manifest.to_json())?;

@@ -322,7 +322,11 @@ impl<'a> Making<'a> {
             return Ok(image);
         }
         let index = Index {
-            annotations: assemble::labels(self.spec),
+            annotations: assemble::annotations(
+                self.spec,
+                self.build,
+                session.context.options.created,
+            ),
             ..Index::new(manifests)
         };
         Ok(session

@@ -214,7 +214,7 @@ fn fetcher(store: &Store) -> Result<Fetcher, PackagesFailure> {
     Ok(Fetcher::new(Cache::open(store.debian())?, mirrors)?)
 }
 
-fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError> {
+pub(super) fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError> {
     let refused = |reason: String| InputError::PackagesLock {
         path: wanted.lock.clone(),
         reason,
@@ -232,7 +232,7 @@ fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError
         .map_err(|error: debian_packages::InvalidLock| refused(format!("is damaged: {error}")))
 }
 
-fn lock_for<'a>(
+pub(super) fn lock_for<'a>(
     locks: &'a LockFile,
     wanted: &PackagesBuild,
     platform: &Platform,
