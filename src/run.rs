@@ -171,7 +171,7 @@ fn write_timings(cli: &Cli, run: &Run, started: Timestamp) -> Option<PathBuf> {
         facts: &facts,
         run,
     };
-    match timings::write(&root, &page.to_html(), started) {
+    match timings::write(&root, &page.to_html(), &run.to_json(), started) {
         Ok(path) => Some(path),
         Err(error) => {
             tracing::debug!(%error, "no page of the timings");

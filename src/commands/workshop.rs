@@ -8,7 +8,8 @@ use oci_image::{ArchiveError, Descriptor, LayoutError, Platform};
 
 use crate::cluster::Cluster;
 use crate::delivery::{
-    self, ClusterFacts, Delivery, DeliveryContext, DeliveryError, DeliveryReport, EngineFacts, Route, Source,
+    self, ClusterFacts, Delivery, DeliveryContext, DeliveryError, DeliveryReport, EngineFacts,
+    Route, Source,
 };
 use crate::diagnostic::Explain;
 use crate::image::{
@@ -230,14 +231,22 @@ impl Way {
 fn damaged(error: &DeliveryError) -> Option<&Descriptor> {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if let Some(blob) = error.downcast_ref::<LayoutError>().and_then(LayoutError::damaged) {
+        if let Some(blob) = error
+            .downcast_ref::<LayoutError>()
+            .and_then(LayoutError::damaged)
+        {
             return Some(blob);
         }
-        if let Some(blob) = error.downcast_ref::<ArchiveError>().and_then(ArchiveError::damaged) {
+        if let Some(blob) = error
+            .downcast_ref::<ArchiveError>()
+            .and_then(ArchiveError::damaged)
+        {
             return Some(blob);
         }
         // An I/O error passes over the error it wraps.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
         cause = match wrapped {
             Some(wrapped) => Some(wrapped),
             None => error.source(),
