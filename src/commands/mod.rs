@@ -1,6 +1,7 @@
 //! One file for each command: it loads, calls the engines in order, and returns an [`Outcome`]. No clap type,
 //! no printing, no Kubernetes detail.
 
+mod attach;
 pub mod build;
 mod connect;
 pub mod deploy;

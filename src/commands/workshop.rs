@@ -104,7 +104,7 @@ impl Workshop {
             cancel: &env.cancel,
             options: BuildOptions {
                 color: env.color,
-                created: source_date_epoch(),
+                created: source_date_epoch().unwrap_or_default(),
                 with_docker: self.with_docker,
             },
         };
@@ -270,9 +270,8 @@ fn host_platform() -> Platform {
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> u64 {
+pub(super) fn source_date_epoch() -> Option<u64> {
     std::env::var("SOURCE_DATE_EPOCH")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
 }
