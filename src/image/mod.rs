@@ -22,6 +22,7 @@ mod features;
 mod files;
 mod in_engine;
 mod input_error;
+mod leftovers;
 mod lockfile;
 mod manifests;
 mod native;
