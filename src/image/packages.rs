@@ -96,8 +96,7 @@ pub(crate) async fn layer(
     if let Some(layer) = store.layer(&key) {
         return Ok(layer);
     }
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(packages, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(packages, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let progress = reporter(task);
     let files = tokio::select! {
@@ -157,8 +156,7 @@ async fn resolve(
     store: &Store,
     task: &Task<'_>,
 ) -> Result<LockFile, BuildError> {
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let mut file = LockFile::default();
     for target in Target::of_platforms(platforms) {
@@ -379,7 +377,7 @@ struct Unpacking {
 impl Unpacking {
     fn run(self) -> Result<StoredLayer, BuildError> {
         let failed = |failure: PackagesFailure| {
-            BuildError::Packages(PackagesError::new(&self.packages, failure))
+            BuildError::from(PackagesError::new(&self.packages, failure))
         };
         let cache = Cache::open(self.store.debian()).map_err(|error| failed(error.into()))?;
         let tree =
