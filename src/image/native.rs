@@ -14,9 +14,11 @@ use crate::stack::{Build, CargoBuild, NativeBuild, ServiceName};
 use super::assemble::{self, Below, Binary};
 use super::build::{Built, Session};
 use super::build_error::BuildError;
+use super::cache_key::Inputs;
 use super::cargo::{Compilation, Executable, Executables};
 use super::elf;
 use super::explain::Reason;
+use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
@@ -115,6 +117,17 @@ async fn compile_all(
                 .collect(),
             color: session.context.options.color,
         };
+        let inputs: Vec<&Inputs> = members
+            .iter()
+            .map(|&index| &making[index].spec.inputs)
+            .collect();
+        let results = Results {
+            root: &root,
+            folder: &compilation.target_folder(),
+            triple: run.target.triple,
+            profile: &run.profile,
+        };
+        results.refresh(&inputs, session.context.cancel).await?;
         let executables = compilation.run(&tasks, session.context.cancel).await?;
         for index in members {
             let read = read(session, &making[index], &executables, &run.target)?;

@@ -152,8 +152,7 @@ impl Store {
                 continue;
             }
             let layer = fs::read(entry.path()).map(|bytes| serde_json::from_slice(&bytes));
-            let is_there =
-                |layer: &StoredLayer| self.layout.blob_path(&layer.blob.digest).exists();
+            let is_there = |layer: &StoredLayer| self.layout.blob_path(&layer.blob.digest).exists();
             if let Ok(layer) = layer
                 && !layer.is_ok_and(|layer| is_there(&layer))
                 && let Err(error) = fs::remove_file(entry.path())

@@ -80,7 +80,9 @@ fn killed_at_any_moment_the_next_build_is_right() {
         let delay = durations[&(place, edited)].mul_f64(part);
         bench.run_and_kill(place, delay);
         let names = bench.check_names();
-        *stages.entry((place, bench.stage(&names, place))).or_default() += 1;
+        *stages
+            .entry((place, bench.stage(&names, place)))
+            .or_default() += 1;
         bench.run_to_the_end(place);
     }
     println!("killed at: {stages:?}");
@@ -163,13 +165,19 @@ impl Bench {
         let names = self.shop.names();
         for (place, found) in [("store", &names.store), ("registry", &names.registry)] {
             for (name, digest) in found {
-                assert_eq!(*digest, self.expected[name].manifest, "{name} in the {place}");
+                assert_eq!(
+                    *digest, self.expected[name].manifest,
+                    "{name} in the {place}"
+                );
             }
         }
         for (name, id) in &names.engine {
             let known = &self.expected[name];
             // Engines that keep images in containerd's store know them by their manifests.
-            assert!([&known.config, &known.manifest].contains(&id), "{name} is {id}");
+            assert!(
+                [&known.config, &known.manifest].contains(&id),
+                "{name} is {id}"
+            );
         }
         for folder in [self.images(), self.shop.path().join("out")] {
             self.check_layout(&folder);
@@ -218,7 +226,10 @@ impl Bench {
         for name in &self.current {
             let service = name.split(':').next().expect("a part");
             let image = &report["images"][service];
-            assert_eq!(text(&image["manifest"]["digest"]), self.expected[name].manifest);
+            assert_eq!(
+                text(&image["manifest"]["digest"]),
+                self.expected[name].manifest
+            );
         }
         let names = self.check_names();
         assert_eq!(self.stage(&names, place), Stage::Done, "{names:?}");
@@ -229,10 +240,9 @@ impl Bench {
         };
         let (hello, bulk) = (named("hello:"), named("bulk:"));
         match place {
-            Place::Engine => self.check_content(
-                &self.shop.reference(&hello),
-                &self.shop.reference(&bulk),
-            ),
+            Place::Engine => {
+                self.check_content(&self.shop.reference(&hello), &self.shop.reference(&bulk))
+            }
             Place::Registry => [hello, bulk].iter().for_each(|name| self.shop.pull(name)),
             Place::Folder => {}
         }
@@ -241,7 +251,10 @@ impl Bench {
     fn check_content(&self, hello: &str, bulk: &str) {
         let said = docker(&["run", "--rm", hello]);
         assert_eq!(said, format!("hello {}", self.words));
-        assert!(file_in_engine(bulk, "/srv/content") == self.content, "{bulk}");
+        assert!(
+            file_in_engine(bulk, "/srv/content") == self.content,
+            "{bulk}"
+        );
     }
 
     fn images(&self) -> PathBuf {
@@ -251,22 +264,36 @@ impl Bench {
     /// A month later, after one more build.
     fn check_nothing_piles_up(&self) {
         let month_ago = SystemTime::now() - Duration::from_secs(31 * 24 * 3600);
-        for folder in [self.shop.cache(), self.shop.path().join(".stackctl"), self.shop.path().join("out")] {
+        for folder in [
+            self.shop.cache(),
+            self.shop.path().join(".stackctl"),
+            self.shop.path().join("out"),
+        ] {
             for file in files(&folder) {
-                let file = File::options().append(true).open(&file).expect("it is ours");
+                let file = File::options()
+                    .append(true)
+                    .open(&file)
+                    .expect("it is ours");
                 file.set_modified(month_ago).expect("it is ours");
             }
         }
-        fs::remove_file(self.shop.cache().join("collected")).expect("a build has looked for garbage");
+        fs::remove_file(self.shop.cache().join("collected"))
+            .expect("a build has looked for garbage");
         self.shop.build(&["--to", "docker"]);
         self.shop.build(&["--to", "oci:out"]);
         self.check_names();
         let names = self.shop.names().store;
         for service in ["hello:", "bulk:"] {
-            let count = names.keys().filter(|name| name.starts_with(service)).count();
+            let count = names
+                .keys()
+                .filter(|name| name.starts_with(service))
+                .count();
             assert!(count <= KEPT, "{names:?}");
         }
-        assert_eq!(blobs_in(&self.images()), reached(&self.images(), names.values()));
+        assert_eq!(
+            blobs_in(&self.images()),
+            reached(&self.images(), names.values())
+        );
         let layers = files(&self.shop.cache().join("layers"));
         assert!(layers.len() <= KEPT, "one of each kept `bulk`: {layers:?}");
         for folder in [self.images(), self.shop.path().join("out")] {
@@ -281,7 +308,14 @@ impl Bench {
     /// No image without a name is left in the engine, and no layer when the images go.
     fn check_engine_forgets(&self) {
         let label = "label=org.opencontainers.image.title=bulk";
-        let dangling = docker(&["images", "--quiet", "--filter", "dangling=true", "--filter", label]);
+        let dangling = docker(&[
+            "images",
+            "--quiet",
+            "--filter",
+            "dangling=true",
+            "--filter",
+            label,
+        ]);
         let filter = format!("reference={}/*", self.shop.prefix);
         // Those that were pulled by digest have no tag and are listed by their repository.
         let ours = docker(&["images", "--quiet", "--no-trunc", "--filter", &filter]);
@@ -289,7 +323,10 @@ impl Bench {
         let dangling: Vec<&str> = dangling.lines().filter(|id| ours.contains(id)).collect();
         assert!(dangling.is_empty(), "{dangling:?}");
         let images = self.shop.names().engine;
-        let bulk = images.keys().filter(|name| name.starts_with("bulk:")).count();
+        let bulk = images
+            .keys()
+            .filter(|name| name.starts_with("bulk:"))
+            .count();
         assert!(bulk > ROUNDS / 3, "{images:?}");
         let before = layers_in_engine();
         let mut remove = vec!["rmi", "--force"];
@@ -322,7 +359,10 @@ fn name(file: &Path) -> String {
 
 fn blobs_in(layout: &Path) -> BTreeSet<String> {
     let files = files(&layout.join("blobs/sha256"));
-    files.iter().map(|file| format!("sha256:{}", name(file))).collect()
+    files
+        .iter()
+        .map(|file| format!("sha256:{}", name(file)))
+        .collect()
 }
 
 /// These manifests and what they name.

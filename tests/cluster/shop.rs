@@ -215,7 +215,14 @@ impl Shop {
     fn names_of_engine(&self) -> BTreeMap<String, String> {
         let filter = format!("reference={}/*", self.prefix);
         let format = "{{.Repository}}:{{.Tag}} {{.ID}}";
-        let listed = docker(&["images", "--no-trunc", "--filter", &filter, "--format", format]);
+        let listed = docker(&[
+            "images",
+            "--no-trunc",
+            "--filter",
+            &filter,
+            "--format",
+            format,
+        ]);
         let names = listed
             .lines()
             .filter_map(|line| line.split_once(' '))
