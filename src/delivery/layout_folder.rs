@@ -7,14 +7,18 @@ use std::time::Duration;
 use oci_image::{Layout, LayoutError, copy_image};
 
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
 use super::source::{Opened, blocking, open};
 
 /// Images at the same time: a disk is not faster with more.
-const IMAGES: usize = 2;
+const IMAGES: Pace = Pace {
+    at_once: 2,
+    step: Step::Load,
+};
 /// What was not finished by then never will be.
 const ABANDONED: Duration = Duration::from_secs(3600);
 

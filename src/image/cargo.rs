@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::stack::CargoBuild;
+use crate::timings::{CargoLog, Timings};
 
 use super::build_error::BuildError;
 use super::process::{self, Pipe, ProcessError};
@@ -79,12 +80,24 @@ impl Compilation<'_> {
     pub(crate) async fn run(
         &self,
         tasks: &[&Task<'_>],
+        timings: &Timings,
         cancel: &CancellationToken,
     ) -> Result<Executables, BuildError> {
         let mut heard = Heard::default();
+        let begun = timings.now();
+        let mut log = CargoLog::default();
         let status = process::run(self.command()?, cancel, |pipe, line| match pipe {
-            Pipe::Out => heard.message(line),
-            Pipe::Err => heard.status(line, tasks),
+            Pipe::Out => {
+                log.message(timings.now().saturating_sub(begun), line);
+                heard.message(line);
+            }
+            Pipe::Err => {
+                log.status(
+                    timings.now().saturating_sub(begun),
+                    without_escapes(line).trim(),
+                );
+                heard.status(line, tasks);
+            }
         })
         .await
         .map_err(|error| match error {
@@ -94,6 +107,7 @@ impl Compilation<'_> {
                 source,
             },
         })?;
+        timings.add_units(begun, log.into_units());
         if status.success() {
             return Ok(self.executables(heard));
         }

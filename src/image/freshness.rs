@@ -42,9 +42,9 @@ struct Given {
 impl Results<'_> {
     /// Makes cargo compile what changed since it last compiled it; to be called right before cargo runs, with the
     /// inputs of all that it is to compile, by the holder of the build lock.
-    pub(crate) async fn refresh(
+    pub(crate) async fn refresh<'i>(
         &self,
-        inputs: &[&Inputs],
+        inputs: impl Iterator<Item = &'i Inputs>,
         cancel: &CancellationToken,
     ) -> Result<(), BuildError> {
         let before = self.read();
@@ -127,8 +127,8 @@ impl Results<'_> {
     }
 }
 
-fn files_of(inputs: &[&Inputs], time: SystemTime) -> Record {
-    let inputs = inputs.iter().flat_map(|inputs| inputs.iter());
+fn files_of<'i>(inputs: impl Iterator<Item = &'i Inputs>, time: SystemTime) -> Record {
+    let inputs = inputs.flat_map(Inputs::iter);
     let files = inputs.filter_map(|(name, fingerprint)| {
         let given = Given {
             fingerprint: fingerprint.to_owned(),
@@ -202,8 +202,8 @@ mod tests {
             compiled + Duration::from_secs(1),
         );
         let before = [
-            &inputs(&[("old", "1"), ("older", "1")]),
-            &inputs(&[("same", "1"), ("newer", "1")]),
+            inputs(&[("old", "1"), ("older", "1")]),
+            inputs(&[("same", "1"), ("newer", "1")]),
         ];
         let now = inputs(&[
             ("old", "2"),
@@ -212,7 +212,10 @@ mod tests {
             ("newer", "2"),
             ("added", "1"),
         ]);
-        let (before, now) = (files_of(&before, compiled), files_of(&[&now], compiled));
+        let (before, now) = (
+            files_of(before.iter(), compiled),
+            files_of([now].iter(), compiled),
+        );
         let missed = results.missed(Some(&before), &now);
         assert_eq!(missed, [PathBuf::from("old"), PathBuf::from("older")]);
         assert!(
@@ -229,7 +232,7 @@ mod tests {
         let folder = root.path().join("target/stackctl");
         let results = results(root.path(), &folder);
         assert!(results.read().is_none());
-        let record = files_of(&[&inputs(&[("a", "1")])], SystemTime::now());
+        let record = files_of([inputs(&[("a", "1")])].iter(), SystemTime::now());
         assert_eq!(record.len(), 1);
         results.write(&record).unwrap();
         assert_eq!(results.read().unwrap(), record);

@@ -42,7 +42,10 @@ fn builds_into_the_engine_and_the_registry_at_once_give_one_image() {
             assert_eq!(names.store[&name], known.manifest);
             assert_eq!(names.registry[&name], known.manifest);
             let id = &names.engine[&name];
-            assert!([&known.config, &known.manifest].contains(&id), "{name}: {id}");
+            assert!(
+                [&known.config, &known.manifest].contains(&id),
+                "{name}: {id}"
+            );
         }
     }
 }
