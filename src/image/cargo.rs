@@ -185,7 +185,7 @@ impl Compilation<'_> {
     }
 
     /// A folder of our own: other flags would make cargo compile the user's own builds anew.
-    fn target_folder(&self) -> PathBuf {
+    pub(crate) fn target_folder(&self) -> PathBuf {
         self.root.join("target/stackctl")
     }
 

@@ -20,6 +20,7 @@ mod elf;
 mod explain;
 mod features;
 mod files;
+mod freshness;
 mod in_engine;
 mod input_error;
 mod leftovers;

@@ -18,6 +18,7 @@ use super::build_error::BuildError;
 use super::cargo::{Compilation, Executable, Executables};
 use super::elf;
 use super::explain::Reason;
+use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
@@ -116,6 +117,14 @@ async fn compile_all(
                 .collect(),
             color: session.context.options.color,
         };
+        let inputs = members.iter().map(|&index| &making[index].spec.inputs);
+        let results = Results {
+            root: &root,
+            folder: &compilation.target_folder(),
+            triple: run.target.triple,
+            profile: &run.profile,
+        };
+        results.refresh(inputs, session.context.cancel).await?;
         let timings = session.context.timings;
         let _compiling: Vec<_> = members
             .iter()

@@ -9,3 +9,4 @@ mod killed;
 mod lifecycle;
 mod seedling;
 mod shop;
+mod together;
