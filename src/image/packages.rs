@@ -100,7 +100,7 @@ pub(crate) async fn layer(
     let fetcher = fetcher(store).map_err(failed)?;
     let progress = reporter(task);
     let files = tokio::select! {
-        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(error.into()))?,
+        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(Box::new(error).into()))?,
         () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
     };
     task.progress("unpacking");
