@@ -195,7 +195,7 @@ impl Explain for LayoutError {
 
 /// Whether a disk, a quota or a limit of the process is the cause.
 pub(crate) fn is_out_of_room(error: &(dyn Error + 'static)) -> bool {
-    let causes = std::iter::successors(Some(error), |error| error.source());
+    let causes = std::iter::successors(Some(error), |&error| error.source());
     causes
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| {
