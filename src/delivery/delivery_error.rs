@@ -245,13 +245,21 @@ impl Explain for DeliveryError {
             Self::Node { node, .. } => error(NODE).hint(format!(
                 "`docker logs {node}` shows what the node does; creating the cluster anew helps if it is broken"
             )),
-            Self::Layout { source, .. } => caused(UNWRITABLE, source),
-            Self::Archive { source, .. } => caused(UNWRITABLE, source),
+            Self::Layout { source, .. } => writable(caused(UNWRITABLE, source)),
+            Self::Archive { source, .. } => writable(caused(UNWRITABLE, source)),
             Self::ForeignArchive { .. } => {
                 error(FOREIGN).hint("choose another file, or remove this one")
             }
             Self::Interrupted => error(INTERRUPTED),
         }]
+    }
+}
+
+/// Says what is left to do where nothing was said yet.
+fn writable(error: Diagnostic) -> Diagnostic {
+    match error.hints.is_empty() {
+        true => error.hint("choose another place with `--to`, or make this one writable"),
+        false => error,
     }
 }
 

@@ -13,6 +13,7 @@ use super::docker::{AssemblyError, DockerfileError};
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
 use super::packages_error::PackagesError;
+use super::store::{NO_ROOM, is_out_of_room};
 
 /// cargo failed.
 const CARGO: Code = Code::new("S0408");
@@ -206,7 +207,13 @@ impl Explain for BuildError {
             }
             Self::Packages(error) => return vec![error.diagnostic()],
             Self::Store(error) => return error.diagnostics(),
-            Self::Layer { source, .. } => error(MACHINE).caused_by(source),
+            Self::Layer { source, .. } => {
+                let found = error(MACHINE).caused_by(source);
+                match is_out_of_room(source) {
+                    true => found.hint(NO_ROOM),
+                    false => found,
+                }
+            }
             Self::NoEngine => error(ENGINE),
             Self::Cargo {
                 tail,
@@ -255,7 +262,14 @@ impl Explain for BuildError {
                     _ => found,
                 }
             }
-            Self::File { source, .. } => error(MACHINE).caused_by(source),
+            Self::File { source, .. } => {
+                let found = error(MACHINE).caused_by(source);
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => found
+                        .hint("what cargo compiles is kept in the repository, in `target/` and `.stackctl/`: make it writable, or build in a copy"),
+                    _ => found,
+                }
+            }
             Self::Engine { source, .. } => error(ENGINE).caused_by(source),
             Self::Interrupted => error(INTERRUPTED),
         }]

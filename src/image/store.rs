@@ -1,6 +1,7 @@
 //! The images that were assembled on this machine: content-addressed, shared by all stacks of the user.
 
 use std::env;
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use super::leftovers;
 use super::spec::ImageSpec;
 
+/// What to do where there is no room for the store.
+pub(crate) const NO_ROOM: &str =
+    "make room on the disk of the cache, or set STACKCTL_CACHE to a folder on another";
 /// The store cannot be used.
 const STORE: Code = Code::new("S0421");
 /// Versions of each service that are kept however old they are.
@@ -174,7 +178,7 @@ impl Explain for LayoutError {
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
         let mut problem = Diagnostic::error(STORE, self.to_string());
-        if let Some(cause) = std::error::Error::source(self) {
+        if let Some(cause) = self.source() {
             problem = problem.caused_by(cause);
         }
         vec![match self {
@@ -182,9 +186,26 @@ impl Explain for LayoutError {
                 problem.hint("run the command again: what is damaged is made anew")
             }
             Self::Foreign(_) => problem.hint("set STACKCTL_CACHE to another folder"),
+            Self::Io { .. } if is_out_of_room(self) => problem.hint(NO_ROOM),
+            Self::Io { .. } => problem.hint("set STACKCTL_CACHE to a folder that can be written"),
             _ => problem,
         }]
     }
+}
+
+/// Whether a disk, a quota or a limit of the process is the cause.
+pub(crate) fn is_out_of_room(error: &(dyn Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull
+                    | io::ErrorKind::QuotaExceeded
+                    | io::ErrorKind::FileTooLarge
+            )
+        })
 }
 
 /// The same whatever registry the image goes to.

@@ -270,7 +270,9 @@ fn a_full_disk_leaves_no_image_and_the_next_build_makes_it() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(
-        stderr.contains("error[S04") && stderr.contains("File too large"),
+        ["error[S04", "File too large", "STACKCTL_CACHE"]
+            .iter()
+            .all(|words| stderr.contains(words)),
         "{stderr}"
     );
     let index =

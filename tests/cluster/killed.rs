@@ -179,6 +179,10 @@ impl Bench {
                 "{name} is {id}"
             );
         }
+        for manifest in &names.attested {
+            let mut known = self.expected.values();
+            assert!(known.any(|known| known.manifest == *manifest), "{manifest}");
+        }
         for folder in [self.images(), self.shop.path().join("out")] {
             self.check_layout(&folder);
         }

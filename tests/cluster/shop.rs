@@ -1,6 +1,6 @@
 //! A stack of one service of cargo and one of files, with a cache of its own, and its images wherever they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use crate::cluster::{Run, finish};
 
 /// What registries are asked for.
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const ACCEPTED: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 
 const FILES: &[(&str, &str)] = &[
     (
@@ -61,6 +62,8 @@ pub(crate) struct Names {
     pub(crate) store: BTreeMap<String, String>,
     pub(crate) engine: BTreeMap<String, String>,
     pub(crate) registry: BTreeMap<String, String>,
+    /// Manifests that statements of the registry are about.
+    pub(crate) attested: BTreeSet<String>,
 }
 
 impl Shop {
@@ -189,14 +192,15 @@ impl Shop {
 
     /// Looks everywhere.
     pub(crate) fn names(&self) -> Names {
-        Names {
+        let mut names = Names {
             store: self.names_of_store(),
             engine: self.names_of_engine(),
-            registry: ["hello", "bulk"]
-                .into_iter()
-                .flat_map(|service| self.names_of_registry(service))
-                .collect(),
+            ..Names::default()
+        };
+        for service in ["hello", "bulk"] {
+            self.look_into_registry(service, &mut names);
         }
+        names
     }
 
     fn names_of_store(&self) -> BTreeMap<String, String> {
@@ -234,31 +238,48 @@ impl Shop {
     }
 
     /// A name counts only if the registry has all that it leads to.
-    fn names_of_registry(&self, service: &str) -> BTreeMap<String, String> {
+    fn look_into_registry(&self, service: &str, names: &mut Names) {
         let base = format!("/v2{}/{service}", self.path_in_registry());
         let listed = self.ask("GET", &format!("{base}/tags/list"));
         if listed.status == 404 {
-            return BTreeMap::new();
+            return;
         }
         let listed: Value = serde_json::from_slice(&listed.body).expect("JSON");
-        let tags = listed["tags"].as_array().into_iter().flatten();
-        tags.map(|tag| {
+        for tag in listed["tags"].as_array().into_iter().flatten() {
             let tag = text(tag);
-            let manifest = self.ask("GET", &format!("{base}/manifests/{tag}"));
-            assert_eq!(manifest.status, 200, "{service}:{tag}");
-            let digest = oci_image::Digest::of(&manifest.body).to_string();
-            let manifest: Value = serde_json::from_slice(&manifest.body).expect("JSON");
-            let layers = manifest["layers"].as_array().expect("layers");
-            for blob in layers.iter().chain([&manifest["config"]]) {
-                let blob_path = format!("{base}/blobs/{}", text(&blob["digest"]));
-                let found = self.ask("HEAD", &blob_path);
-                assert_eq!(found.status, 200, "{service}:{tag} lacks {blob}");
-                let length = found.length.expect("a length");
-                assert_eq!(Some(length), blob["size"].as_u64());
+            let digest = self.check_whole(&base, &tag);
+            // Where registries have no API for it, statements about a manifest are named by its digest.
+            match tag.strip_prefix("sha256-") {
+                Some(hex) => {
+                    names.attested.insert(format!("sha256:{hex}"));
+                }
+                None => {
+                    names.registry.insert(format!("{service}:{tag}"), digest);
+                }
             }
-            (format!("{service}:{tag}"), digest)
-        })
-        .collect()
+        }
+    }
+
+    /// Looks for all that a tag or a digest leads to; returns the digest.
+    fn check_whole(&self, base: &str, name: &str) -> String {
+        let found = self.ask("GET", &format!("{base}/manifests/{name}"));
+        assert_eq!(found.status, 200, "{base}:{name}");
+        let document: Value = serde_json::from_slice(&found.body).expect("JSON");
+        let mut kinds = BTreeSet::new();
+        for manifest in document["manifests"].as_array().into_iter().flatten() {
+            self.check_whole(base, &text(&manifest["digest"]));
+            let kind = manifest["artifactType"].to_string();
+            assert!(kinds.insert(kind), "twice the same statement in {document}");
+        }
+        let layers = document["layers"].as_array().into_iter().flatten();
+        for blob in layers.chain(document.get("config")) {
+            let blob_path = format!("{base}/blobs/{}", text(&blob["digest"]));
+            let found = self.ask("HEAD", &blob_path);
+            assert_eq!(found.status, 200, "{base}:{name} lacks {blob}");
+            let length = found.length.expect("a length");
+            assert_eq!(Some(length), blob["size"].as_u64());
+        }
+        oci_image::Digest::of(&found.body).to_string()
     }
 
     /// Fetches all blobs of an image that the registry has, and digests them.
@@ -308,7 +329,7 @@ struct Answer {
 fn ask(mut stream: impl Read + Write, host: &str, method: &str, path: &str) -> Answer {
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {MANIFEST}\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {ACCEPTED}\r\n\r\n"
     )
     .expect("it listens");
     let mut answer = Vec::new();
