@@ -1,21 +1,26 @@
 //! The composition root: arguments → settings → command → what the terminal shows → exit code.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
+use jiff::Timestamp;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, Global, Target};
 use crate::commands::{
-    CommandError, Env, Outcome, build, deploy, down, init, logs, port_forward, render, smoke_test,
-    status, up, validate,
+    CommandError, Env, Measured, Outcome, build, deploy, down, init, logs, port_forward, render,
+    smoke_test, status, up, validate,
 };
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::settings::{
     BuildSettings, LogSettings, Place, ReportSettings, argument, kubernetes_minor,
 };
+use crate::stack;
+use crate::timings::{self, Page, Run, Timings};
 use crate::ui::Terminal;
 
 /// A second Ctrl-C.
@@ -39,10 +44,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     let terminal = Terminal::new(&cli.global);
     let cancel = CancellationToken::new();
+    let timings = match cli.global.timings {
+        true => Timings::start(),
+        false => Timings::off(),
+    };
+    let started = Timestamp::now();
+    let events = Measured::new(terminal.events(&cancel), timings.clone());
     let env = Env {
-        events: terminal.events(&cancel),
+        events: Arc::new(events),
         cancel,
         color: Terminal::has_color(),
+        timings: timings.clone(),
     };
     let result = dispatch(&cli, &env);
     // Bars that still run are cleared with the last holder of the events: before the result is shown, not over it.
@@ -51,6 +63,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Ok(outcome) => (outcome.exit(), terminal.outcome(&outcome)),
         Err(error) => (error.exit, terminal.error(&error)),
     };
+    if let Some(run) = timings.run() {
+        let page = write_timings(&cli, &run, started);
+        terminal.timings(&run, page.as_deref());
+    }
     match shown {
         Ok(()) => exit,
         Err(_) => Exit::Failed,
@@ -136,6 +152,30 @@ fn dispatch(cli: &Cli, env: &Env) -> Result<Outcome, CommandError> {
                 yes: arguments.yes,
             };
             block_on(env, down::down(&place, settings, Terminal::ask, env))
+        }
+    }
+}
+
+/// Writes the page about a run below the repository; where there is none, or no room, the table has to do.
+fn write_timings(cli: &Cli, run: &Run, started: Timestamp) -> Option<PathBuf> {
+    let start = cli.global.directory.clone().unwrap_or_else(|| ".".into());
+    let root = stack::find_root(&start.canonicalize().ok()?).ok()?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let facts = [
+        ("stackctl", env!("CARGO_PKG_VERSION").to_owned()),
+        ("processors", threads.to_string()),
+    ];
+    let page = Page {
+        title: "stackctl",
+        started,
+        facts: &facts,
+        run,
+    };
+    match timings::write(&root, &page.to_html(), &run.to_json(), started) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            tracing::debug!(%error, "no page of the timings");
+            None
         }
     }
 }

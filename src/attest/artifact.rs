@@ -60,23 +60,21 @@ impl Artifact {
         tag: String,
         layers: Vec<Blob>,
     ) -> Self {
-        let digests: Vec<String> = layers
-            .iter()
-            .map(|layer| layer.descriptor.digest.to_string())
-            .collect();
-        let never = "0001-01-01T00:00:00Z";
-        let config = json!({
-            "architecture": "",
-            "config": {},
-            "created": never,
-            "history": vec![json!({ "created": never }); layers.len()],
-            "os": "",
-            "rootfs": { "type": "layers", "diff_ids": digests },
-        });
-        let config = Blob::new(media_type::CONFIG, config.to_string().into_bytes());
+        let config = config_of_cosign(layers.iter().map(|layer| &layer.descriptor));
         let mut artifact = Self::assemble(subject, artifact_type, config, layers);
         artifact.tag = Some(tag);
         artifact
+    }
+
+    /// The same below the layers that `existing` has under the tag: signatures of others stay. Their content is where
+    /// that manifest is.
+    #[must_use]
+    pub fn added_to(mut self, existing: &Manifest) -> Self {
+        self.manifest.layers = [&existing.layers[..], &self.manifest.layers].concat();
+        let config = config_of_cosign(self.manifest.layers.iter());
+        self.manifest.config = config.descriptor.clone();
+        self.blobs[0] = config;
+        self
     }
 
     /// The blobs as the registry client takes them.
@@ -117,6 +115,21 @@ impl Artifact {
             tag: None,
         }
     }
+}
+
+/// As an image of these layers has it.
+fn config_of_cosign<'a>(layers: impl Iterator<Item = &'a Descriptor>) -> Blob {
+    let digests: Vec<String> = layers.map(|layer| layer.digest.to_string()).collect();
+    let never = "0001-01-01T00:00:00Z";
+    let config = json!({
+        "architecture": "",
+        "config": {},
+        "created": never,
+        "history": vec![json!({ "created": never }); digests.len()],
+        "os": "",
+        "rootfs": { "type": "layers", "diff_ids": digests },
+    });
+    Blob::new(media_type::CONFIG, config.to_string().into_bytes())
 }
 
 impl Blob {

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use oci_image::Manifest;
 use serde_json::{Value, json};
 
 use super::Document;
@@ -16,6 +17,21 @@ use super::subject::Subject;
 const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 /// By what cosign finds attestations through the referrers API.
 const ARTIFACT_TYPE: &str = "application/vnd.dev.cosign.artifact.att.v1+json";
+
+/// Where cosign looks for what a statement states.
+const PREDICATE_TYPE: &str = "predicateType";
+
+/// Whether a manifest under the attestations' tag has one of the document's kind, signed by `key`.
+#[must_use]
+pub fn is_attested(existing: &Manifest, document: &Document, key: &Key) -> bool {
+    let fingerprint = key.fingerprint();
+    existing.layers.iter().any(|layer| {
+        let has = |name: &str, value: &str| {
+            layer.annotations.get(name).map(String::as_str) == Some(value)
+        };
+        has(signature::KEY, &fingerprint) && has(PREDICATE_TYPE, document.predicate_type)
+    })
+}
 
 /// All `documents` about `subject`, each signed, to be pushed under one tag. Each call gives other bytes, see
 /// [`signature`](super::signature()).
@@ -49,9 +65,10 @@ fn layer(subject: &Subject, document: &Document, key: &Key) -> Result<Blob, Sign
     // cosign wants it to be there; what counts is in the envelope.
     annotations.insert(signature::ANNOTATION.to_owned(), String::new());
     annotations.insert(
-        "predicateType".to_owned(),
+        PREDICATE_TYPE.to_owned(),
         document.predicate_type.to_owned(),
     );
+    annotations.insert(signature::KEY.to_owned(), key.fingerprint());
     Ok(layer)
 }
 

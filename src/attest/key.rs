@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use oci_image::Digest;
 use rustls::SignatureScheme;
 use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::pki_types::PrivateKeyDer;
@@ -135,6 +136,12 @@ impl Key {
         }
         pem.push_str("-----END PUBLIC KEY-----\n");
         pem
+    }
+
+    /// Tells keys apart: the digest of the public key.
+    pub(crate) fn fingerprint(&self) -> String {
+        let der = self.inner.public_key().expect("keys of ECDSA have one");
+        Digest::of(der.as_ref()).to_string()
     }
 
     /// The signature (ASN.1) of the SHA-256 of `message`.

@@ -16,14 +16,14 @@ mod spdx;
 mod subject;
 
 pub use artifact::{Artifact, Blob};
-pub use attestation::attestations;
+pub use attestation::{attestations, is_attested};
 pub use contents::{AddedFile, Base, CargoPackage, CargoSource, Contents, DebianPackage, FileKind};
 pub use git::revision;
 pub use key::{Key, KeyError, KeySource, SignError};
 pub use origin::{Origin, Revision};
 pub use provenance::{Invocation, LOCAL_BUILDER, Parameters, Provenance, Toolchain};
 pub use sbom::sbom;
-pub use signature::signature;
+pub use signature::{is_signed, signature};
 pub use subject::Subject;
 
 /// What a document says, and how it is named where it is attached.

@@ -52,10 +52,15 @@ pub(crate) fn image(subject: &Subject) -> String {
         encode(subject.short_name(), false),
         subject.manifest.digest
     );
-    base + &qualifiers([
-        ("arch", subject.platform.architecture.clone()),
-        ("repository_url", subject.name.clone()),
-    ])
+    let repository = subject.repository();
+    base + &qualifiers(
+        [
+            Some(("arch", subject.platform.architecture.clone())),
+            repository.map(|name| ("repository_url", name.to_owned())),
+        ]
+        .into_iter()
+        .flatten(),
+    )
 }
 
 /// `git+https://example.com/rand@abcdef` for the `source` of a lock file.

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use oci_image::Manifest;
 use serde::Serialize;
 
 use super::artifact::{Artifact, Blob};
@@ -15,16 +16,26 @@ const ARTIFACT_TYPE: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 /// Where the signature stands.
 pub(crate) const ANNOTATION: &str = "dev.cosignproject.cosign/signature";
 
+/// Which key made it: only so can two signatures of the same image be told apart without the keys.
+pub(crate) const KEY: &str = "stackctl.dev/key";
+
+/// Whether a manifest under the signatures' tag has one by `key`.
+#[must_use]
+pub fn is_signed(existing: &Manifest, key: &Key) -> bool {
+    let fingerprint = key.fingerprint();
+    let mut layers = existing.layers.iter();
+    layers.any(|layer| layer.annotations.get(KEY) == Some(&fingerprint))
+}
+
 /// A signature of `subject`, to be pushed under its tag. Each call gives another one, as ECDSA does: an image that is
 /// signed already wants no second one.
 pub fn signature(subject: &Subject, key: &Key) -> Result<Artifact, SignError> {
     let payload = payload(subject);
     let signature = STANDARD.encode(key.sign(&payload)?);
     let mut layer = Blob::new(PAYLOAD, payload);
-    layer
-        .descriptor
-        .annotations
-        .insert(ANNOTATION.to_owned(), signature);
+    let annotations = &mut layer.descriptor.annotations;
+    annotations.insert(ANNOTATION.to_owned(), signature);
+    annotations.insert(KEY.to_owned(), key.fingerprint());
     Ok(Artifact::of_cosign(
         subject,
         ARTIFACT_TYPE,

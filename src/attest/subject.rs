@@ -29,6 +29,12 @@ impl Subject {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
 
+    /// The name, where it begins with a registry; without one an image only has it on the machine that built it.
+    pub(crate) fn repository(&self) -> Option<&str> {
+        let (host, _) = self.name.split_once('/')?;
+        (host.contains(['.', ':']) || host == "localhost").then_some(&self.name)
+    }
+
     /// What a manifest refers to it by: without what only lists of manifests say.
     pub(crate) fn descriptor(&self) -> Descriptor {
         Descriptor::new(

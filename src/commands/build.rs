@@ -8,7 +8,9 @@ use crate::event::Event;
 use crate::image::{self, BuildReport, Store};
 use crate::settings::{BuildSettings, Place};
 use crate::stack::Stack;
+use crate::timings::Step;
 
+use super::attach::{Shipment, Wanted};
 use super::workshop::{Way, Workshop, is_external};
 use super::{CommandError, Env, Outcome};
 
@@ -30,6 +32,7 @@ pub async fn build(
     settings: &BuildSettings,
     env: &Env,
 ) -> Result<Outcome, CommandError> {
+    let wanted = Wanted::new(settings)?;
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
@@ -42,24 +45,38 @@ pub async fn build(
         )
         .await?;
     }
-    let specs = image::specs(&stack, only)?;
+    let specs = {
+        let _finding = env.timings.common(Step::Inputs);
+        image::specs(&stack, only)?
+    };
     let wants_engine = match settings.to {
         Some(ref to) => *to == Destination::Docker,
         None => !specs.values().all(is_external),
     };
-    let workshop = Workshop::open(&specs, wants_engine).await?;
+    let mut workshop = Workshop::open(&specs, wants_engine || settings.with_docker).await?;
+    if settings.with_docker {
+        workshop = workshop.with_docker()?;
+    }
     let route = route(&stack, settings, &workshop)?;
     let mut report = workshop.build(&stack, &specs, env).await?;
-    match route {
-        Some(route) => {
-            workshop.deliver(&Way::to(route), &mut report, env).await?;
-        }
-        None if wants_engine => env.events.emit(Event::Note(format!(
+    let delivered = match route {
+        Some(route) => Some(workshop.deliver(&Way::to(route), &mut report, env).await?),
+        None => None,
+    };
+    if delivered.is_none() && wants_engine {
+        env.events.emit(Event::Note(format!(
             "no Docker engine answers: the images stay in {}; `--to` takes them elsewhere",
             workshop.store.layout().root().display()
-        ))),
-        None => {}
+        )));
     }
+    let shipment = Shipment {
+        stack: &stack,
+        specs: &specs,
+        store: &workshop.store,
+        wanted: &wanted,
+        env,
+    };
+    shipment.document(&report, delivered.as_ref()).await?;
     if let Some(file) = &settings.images {
         write_images(file, &report)?;
     }

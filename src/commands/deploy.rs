@@ -8,6 +8,7 @@ use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{self, BuildReport, BuiltImage, Held, ImageSpec};
 use crate::settings::Place;
 
+use super::attach::{Shipment, Wanted};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{Request, dry_run, roll_out};
@@ -76,14 +77,14 @@ async fn deliver_built(
         return Ok(());
     };
     let (mut built, mut missing) = (BuildReport::default(), Vec::new());
-    for (service, spec) in specs.into_iter().filter(|(_, spec)| !is_external(spec)) {
-        let found = match image::find(&spec, &workshop.store, workshop.engine()).await? {
+    for (service, spec) in specs.iter().filter(|(_, spec)| !is_external(spec)) {
+        let found = match image::find(spec, &workshop.store, workshop.engine()).await? {
             Some(held) => Some(BuiltImage::cached(spec.reference.clone(), held)),
-            None => in_registry(&spec, &way).await?,
+            None => in_registry(spec, &way).await?,
         };
         match found {
             Some(image) => {
-                built.images.insert(service, image);
+                built.images.insert(service.clone(), image);
             }
             None => missing.push(spec),
         }
@@ -91,7 +92,15 @@ async fn deliver_built(
     if !missing.is_empty() {
         return Err(not_built(&missing, place));
     }
-    workshop.deliver(&way, &mut built, env).await?;
+    let delivered = workshop.deliver(&way, &mut built, env).await?;
+    let shipment = Shipment {
+        stack: &desired.stack,
+        specs: &specs,
+        store: &workshop.store,
+        wanted: &Wanted::default(),
+        env,
+    };
+    shipment.document(&built, Some(&delivered)).await?;
     desired.take_images(&built, env)
 }
 
@@ -107,7 +116,7 @@ async fn in_registry(spec: &ImageSpec, way: &Way) -> Result<Option<BuiltImage>, 
     Ok(pinned.map(|pinned| BuiltImage::cached(pinned.to_string(), Held::Elsewhere)))
 }
 
-fn not_built(missing: &[ImageSpec], place: &Place) -> CommandError {
+fn not_built(missing: &[&ImageSpec], place: &Place) -> CommandError {
     let names: Vec<String> = missing
         .iter()
         .map(|spec| spec.service.to_string())

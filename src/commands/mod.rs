@@ -1,6 +1,7 @@
 //! One file for each command: it loads, calls the engines in order, and returns an [`Outcome`]. No clap type,
 //! no printing, no Kubernetes detail.
 
+mod attach;
 pub mod build;
 mod connect;
 pub mod deploy;
@@ -8,6 +9,7 @@ pub mod down;
 mod guards;
 pub mod init;
 pub mod logs;
+mod measured;
 mod places;
 pub mod port_forward;
 mod prepare;
@@ -29,8 +31,10 @@ use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::EventSink;
 use crate::execute::delete::DeleteReport;
 use crate::plan::Plan;
+use crate::timings::Timings;
 use crate::verify::SmokeReport;
 
+pub use measured::Measured;
 pub use rollout::RolledOut;
 
 /// Ctrl-C.
@@ -45,6 +49,8 @@ pub struct Env {
     pub cancel: CancellationToken,
     /// Whether programs that are run for the user may colour their output.
     pub color: bool,
+    /// What measures where the time goes.
+    pub timings: Timings,
 }
 
 /// What came of a command.

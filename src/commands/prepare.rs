@@ -11,6 +11,7 @@ use crate::manifest::{self, Object};
 use crate::settings::Place;
 use crate::stack::{ServiceName, Stack};
 use crate::template;
+use crate::timings::Step;
 
 use super::{CommandError, Env};
 
@@ -41,7 +42,9 @@ pub(super) fn desired_with(
 ) -> Result<Desired, CommandError> {
     let stack = place.load()?;
     let templates = template::load(&stack)?;
+    let finding = env.timings.common(Step::Inputs);
     let mut images = image::specs(&stack, None)?;
+    finding.end();
     if let Some(file) = images_file {
         for (service, image) in read_images(file)?.images {
             let spec = images

@@ -7,6 +7,7 @@ use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
 
+use super::attach::{Shipment, Wanted};
 use super::connect::connect;
 use super::deploy::request;
 use super::prepare::desired;
@@ -45,7 +46,15 @@ pub async fn up(
     let way = workshop.way(&desired.stack, &specs, &cluster).await?;
     let mut built = workshop.build(&desired.stack, &specs, env).await?;
     if let Some(way) = &way {
-        workshop.deliver(way, &mut built, env).await?;
+        let delivered = workshop.deliver(way, &mut built, env).await?;
+        let shipment = Shipment {
+            stack: &desired.stack,
+            specs: &specs,
+            store: &workshop.store,
+            wanted: &Wanted::default(),
+            env,
+        };
+        shipment.document(&built, Some(&delivered)).await?;
         desired.take_images(&built, env)?;
     }
     let rolled_out = roll_out(request(&desired, place, &cluster, take_over), env).await?;

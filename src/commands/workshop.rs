@@ -1,12 +1,15 @@
 //! Where images are made on this machine, and how they get from there to where they are to run.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::io;
 
-use oci_image::Platform;
+use oci_image::{ArchiveError, Descriptor, LayoutError, Platform};
 
 use crate::cluster::Cluster;
 use crate::delivery::{
-    self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source,
+    self, ClusterFacts, Delivery, DeliveryContext, DeliveryError, DeliveryReport, EngineFacts,
+    Route, Source,
 };
 use crate::diagnostic::Explain;
 use crate::image::{
@@ -22,6 +25,8 @@ use super::{CommandError, Env};
 pub(super) struct Workshop {
     pub(super) store: Store,
     engine: Result<Engine, Option<EngineError>>,
+    /// Whether the engine assembles what is made ready here.
+    with_docker: bool,
 }
 
 /// A way for images, and what is known of its end.
@@ -37,7 +42,6 @@ impl Workshop {
         specs: &BTreeMap<ServiceName, ImageSpec>,
         wants_engine: bool,
     ) -> Result<Self, CommandError> {
-        let store = Store::open()?;
         let needs_engine = specs.values().any(is_built_in_engine);
         let engine = match needs_engine || wants_engine {
             true => Engine::connect().await.map_err(Some),
@@ -45,7 +49,11 @@ impl Workshop {
         };
         match engine {
             Err(Some(error)) if needs_engine => Err(error.into()),
-            engine => Ok(Self { store, engine }),
+            engine => Ok(Self {
+                store: Store::open()?,
+                engine,
+                with_docker: false,
+            }),
         }
     }
 
@@ -56,6 +64,13 @@ impl Workshop {
     ) -> Result<Self, CommandError> {
         let any = !specs.values().all(is_external);
         Self::open(specs, any && stack.environment.registry.is_none()).await
+    }
+
+    /// Lets the engine assemble.
+    pub(super) fn with_docker(mut self) -> Result<Self, CommandError> {
+        self.require_engine()?;
+        self.with_docker = true;
+        Ok(self)
     }
 
     /// The engine, if one was asked for and answered.
@@ -84,11 +99,13 @@ impl Workshop {
         let context = BuildContext {
             store: &self.store,
             engine: self.engine(),
+            timings: &env.timings,
             events: env.events.as_ref(),
             cancel: &env.cancel,
             options: BuildOptions {
                 color: env.color,
-                created: source_date_epoch(),
+                created: source_date_epoch().unwrap_or_default(),
+                with_docker: self.with_docker,
             },
         };
         Ok(image::build(stack, specs, &context).await?)
@@ -143,11 +160,15 @@ impl Workshop {
             .collect();
         let context = DeliveryContext {
             engine: self.engine(),
+            timings: &env.timings,
             cluster: &way.facts,
             events: env.events.as_ref(),
             cancel: &env.cancel,
         };
-        let report = delivery::deliver(&images, &way.route, &context).await?;
+        let report = match delivery::deliver(&images, &way.route, &context).await {
+            Ok(report) => report,
+            Err(error) => return Err(self.healed(error)),
+        };
         for (service, delivered) in &report.images {
             if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service))
             {
@@ -155,6 +176,23 @@ impl Workshop {
             }
         }
         Ok(report)
+    }
+
+    /// A damaged blob is taken out of the store, so that the next build makes it anew.
+    fn healed(&self, error: DeliveryError) -> CommandError {
+        let damaged = damaged(&error).cloned();
+        let mut error = CommandError::from(error);
+        if let Some(blob) = damaged
+            && self.store.layout().discard(&blob).is_ok()
+        {
+            let hint = "what is damaged was taken out of the store: run the command again and it is made anew";
+            error.diagnostics = error
+                .diagnostics
+                .into_iter()
+                .map(|problem| problem.hint(hint))
+                .collect();
+        }
+        error
     }
 
     /// `None` for what is there already.
@@ -189,6 +227,34 @@ impl Way {
     }
 }
 
+/// The blob of the store that an error is about, somewhere among its causes.
+fn damaged(error: &DeliveryError) -> Option<&Descriptor> {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(blob) = error
+            .downcast_ref::<LayoutError>()
+            .and_then(LayoutError::damaged)
+        {
+            return Some(blob);
+        }
+        if let Some(blob) = error
+            .downcast_ref::<ArchiveError>()
+            .and_then(ArchiveError::damaged)
+        {
+            return Some(blob);
+        }
+        // An I/O error passes over the error it wraps.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
+}
+
 /// Whether an image comes from elsewhere as it is.
 pub(super) fn is_external(spec: &ImageSpec) -> bool {
     matches!(spec.build, Build::Image { .. })
@@ -204,9 +270,8 @@ fn host_platform() -> Platform {
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> u64 {
+pub(super) fn source_date_epoch() -> Option<u64> {
     std::env::var("SOURCE_DATE_EPOCH")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
 }

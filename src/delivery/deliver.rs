@@ -12,6 +12,7 @@ use crate::event::{Event, EventSink, Phase, TaskOutcome};
 use crate::image::Engine;
 use crate::image::progress::Task;
 use crate::stack::ServiceName;
+use crate::timings::{Step, Timings};
 
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
@@ -55,6 +56,8 @@ pub enum Source {
 pub struct DeliveryContext<'a> {
     /// This machine's engine; needed where it is a source or takes part in the route.
     pub engine: Option<&'a Engine>,
+    /// What measures it.
+    pub timings: &'a Timings,
     /// Where the images are to be found.
     pub cluster: &'a ClusterFacts,
     /// Who hears what happens.
@@ -188,16 +191,26 @@ impl<'a> DeliveryContext<'a> {
     }
 }
 
-/// Delivers images with a task each, `limit` at the same time; Ctrl-C and the first failure end all.
+/// How images are moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// At the same time.
+    pub at_once: usize,
+    /// What it is called where the time went.
+    pub step: Step,
+}
+
+/// Delivers images with a task each, some at the same time; Ctrl-C and the first failure end all.
 pub(super) async fn each<'a>(
     images: &'a [Delivery],
-    limit: usize,
+    pace: Pace,
     context: &DeliveryContext<'a>,
     deliver: impl AsyncFn(&'a Delivery, &Task<'a>) -> Result<DeliveredImage, DeliveryError>,
 ) -> Result<BTreeMap<ServiceName, DeliveredImage>, DeliveryError> {
     let deliver = &deliver;
     let jobs = images.iter().map(|image| async move {
         let task = Task::start(context.events, Phase::Deliver, image.service.as_str());
+        let _moving = context.timings.span(image.service.as_str(), pace.step);
         let delivered = tokio::select! {
             delivered = deliver(image, &task) => delivered?,
             () = context.cancel.cancelled() => return Err(DeliveryError::Interrupted),
@@ -209,7 +222,7 @@ pub(super) async fn each<'a>(
         Ok((image.service.clone(), delivered))
     });
     futures_util::stream::iter(jobs)
-        .buffer_unordered(limit)
+        .buffer_unordered(pace.at_once)
         .try_collect()
         .await
 }
@@ -254,7 +267,11 @@ mod tests {
             }
             std::future::pending().await
         };
-        let failed = each(&images, 2, &context.context(), failing).await;
+        let pace = Pace {
+            at_once: 2,
+            step: Step::Load,
+        };
+        let failed = each(&images, pace, &context.context(), failing).await;
         let error = failed.unwrap_err();
         assert!(matches!(error, DeliveryError::NoEngine), "{error}");
         let ended = context.finished();

@@ -10,16 +10,20 @@ use oci_image::{Digest, StoredImage, write_docker_archive};
 use crate::image::progress::Task;
 use crate::image::{Engine, load_image};
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
 use super::byte_stream::written_by;
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
 use super::names::familiar;
 use super::source::{Opened, open};
 
 /// Images at the same time; the engine unpacks with all it has.
-const LOADS: usize = 2;
+const LOADS: Pace = Pace {
+    at_once: 2,
+    step: Step::Load,
+};
 
 /// Brings images into this machine's engine; what it has built itself is there.
 pub(super) async fn deliver(

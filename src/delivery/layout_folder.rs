@@ -2,18 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use oci_image::{Layout, LayoutError, copy_image};
 
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
 use super::source::{Opened, blocking, open};
 
 /// Images at the same time: a disk is not faster with more.
-const IMAGES: usize = 2;
+const IMAGES: Pace = Pace {
+    at_once: 2,
+    step: Step::Load,
+};
+/// What was not finished by then never will be.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Copies images into the layout in `folder`, and makes it where there is none. A folder with other things in it is
 /// refused.
@@ -27,7 +34,16 @@ pub(super) async fn deliver(
         source,
     };
     let root = folder.to_owned();
-    let layout = blocking(move || Layout::open(root)).await.map_err(failed)?;
+    let layout = blocking(move || {
+        let layout = Layout::open(root)?;
+        // Best effort: that it could not be tidied makes a folder no worse.
+        if let Err(error) = layout.remove_unfinished(ABANDONED) {
+            tracing::debug!(%error, "unfinished files stay");
+        }
+        Ok(layout)
+    })
+    .await
+    .map_err(failed)?;
     each(images, IMAGES, context, async |image, task| {
         let opened = open(image, context, task).await?;
         let copy = Copy::of(image, opened);

@@ -8,14 +8,18 @@ use tokio::process::Command;
 
 use crate::image::{Engine, EngineAddress, EngineTls};
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, each};
 use super::delivery_error::DeliveryError;
 use super::route::Route;
 use super::{docker, tool};
 
 /// The tool copies whole images through one pipe.
-const TOOLS: usize = 1;
+const TOOLS: Pace = Pace {
+    at_once: 1,
+    step: Step::Load,
+};
 
 /// Brings images into the node's engine, layer by layer; where it has none or does not answer, by the tool.
 pub(super) async fn deliver(

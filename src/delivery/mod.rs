@@ -3,15 +3,14 @@
 //! [`route`] and [`Destination`] decide where to before anything is applied; [`deliver`] moves what is not there.
 
 mod archive_file;
+mod attach;
 mod byte_stream;
-mod credentials;
 mod ctr;
 mod deliver;
 mod delivery_error;
 mod destination;
 mod docker;
 mod exec;
-mod insecure;
 mod layout_folder;
 mod minikube;
 mod moved;
@@ -31,6 +30,7 @@ mod test_images;
 mod tool;
 mod zstd_support;
 
+pub use attach::{AttachContext, AttachError, Attached, Attacher, Attachment, RegistryImage};
 pub use deliver::{
     Delivered, DeliveredImage, Delivery, DeliveryContext, DeliveryReport, Source, deliver,
     engine_facts,

@@ -17,10 +17,11 @@ use tokio::sync::Mutex;
 
 use crate::image::progress::Task;
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
 use super::byte_stream::{Meter, written_by};
 use super::ctr::{self, NodeContent};
-use super::deliver::{Delivered, DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::deliver::{Delivered, DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
 use super::delivery_error::DeliveryError;
 use super::exec::{self, ExecError, Ran};
 use super::moved::Moved;
@@ -33,7 +34,10 @@ use super::tool;
 /// Nodes that are written to at the same time; each unpacks layers.
 const NODES: usize = 4;
 /// Images at the same time: the second one is to find the layers that it shares with the first.
-const IMAGES: usize = 1;
+const IMAGES: Pace = Pace {
+    at_once: 1,
+    step: Step::Load,
+};
 
 /// A node that answers.
 struct Node {

@@ -7,20 +7,19 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use oci_image::registry::{
-    Client, Observer, Options, Outcome, PushedImage, RegistryError, Transfer, TransferError,
+    Client, Observer, Outcome, PushedImage, RegistryError, Transfer, TransferError,
 };
 use oci_image::{Descriptor, Digest, Layout, LayoutError, Manifest, Reference, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
-use crate::image::DockerConfig;
 use crate::image::progress::Task;
+use crate::image::{DockerConfig, registry_client};
 use crate::stack::ServiceName;
+use crate::timings::Step;
 
-use super::credentials::DockerLogins;
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Source, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
 use super::delivery_error::DeliveryError;
-use super::insecure::insecure_registries;
 use super::moved::{Bytes, Moved};
 use super::push::Push;
 use super::source::blocking;
@@ -29,7 +28,10 @@ use super::zstd_support::node_without_zstd;
 /// The registry has something else under the tag.
 const OTHER_CONTENT: Code = Code::new("S0533");
 /// Images at the same time.
-const IMAGES: usize = 4;
+const IMAGES: Pace = Pace {
+    at_once: 4,
+    step: Step::Push,
+};
 /// A terminal shows no more.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -39,7 +41,7 @@ pub(super) async fn deliver(
     context: &DeliveryContext<'_>,
 ) -> Result<BTreeMap<ServiceName, DeliveredImage>, DeliveryError> {
     let config = DockerConfig::load()?;
-    deliver_with(&client(&config), &config, images, context).await
+    deliver_with(&registry_client(&config), &config, images, context).await
 }
 
 /// The reference of an image with its digest, if its registry has it.
@@ -48,18 +50,9 @@ pub async fn find_in_registry(
     reference: &Reference,
 ) -> Result<Option<Reference>, DeliveryError> {
     let config = DockerConfig::load()?;
-    let found = client(&config).head_manifest(reference).await;
+    let found = registry_client(&config).head_manifest(reference).await;
     let found = found.map_err(fault(service))?;
     Ok(found.map(|found| reference.pinned(found.digest)))
-}
-
-/// With the logins of the Docker command line, and plain http where the Docker engine speaks that.
-fn client(config: &DockerConfig) -> Client {
-    Client::new(Options {
-        plain_http: insecure_registries(),
-        credentials: DockerLogins::new(config.clone()),
-        ..Options::default()
-    })
 }
 
 async fn deliver_with(
@@ -108,7 +101,7 @@ async fn find_all(
 ) -> Result<BTreeMap<ServiceName, Digest>, DeliveryError> {
     let found: Vec<Option<(ServiceName, Digest)>> = futures_util::stream::iter(images)
         .map(|image| find(client, image))
-        .buffer_unordered(IMAGES)
+        .buffer_unordered(IMAGES.at_once)
         .try_collect()
         .await?;
     Ok(found.into_iter().flatten().collect())

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, Recorder};
 use crate::image::Engine;
+use crate::timings::Timings;
 
 use super::{ClusterFacts, Delivery, DeliveryContext, Source};
 
@@ -24,6 +25,7 @@ pub(super) struct TestStore {
 /// What a delivery needs beside images.
 #[derive(Default)]
 pub(super) struct TestContext {
+    pub(super) timings: Timings,
     pub(super) engine: Option<Engine>,
     pub(super) cluster: ClusterFacts,
     pub(super) events: Recorder,
@@ -96,6 +98,7 @@ impl TestContext {
     pub(super) fn context(&self) -> DeliveryContext<'_> {
         DeliveryContext {
             engine: self.engine.as_ref(),
+            timings: &self.timings,
             cluster: &self.cluster,
             events: &self.events,
             cancel: &self.cancel,

@@ -11,9 +11,9 @@ use oci_image::{
     Manifest, Platform, RunConfig, StoredImage, media_type,
 };
 
-use crate::stack::{FilesBuild, NativeBuild};
+use crate::attest::Origin;
+use crate::stack::{Base, FilesBuild, NativeBuild};
 
-use super::build::BuildContext;
 use super::build_error::BuildError;
 use super::files::Files;
 use super::rootfs::{self, Entries, Entry};
@@ -24,11 +24,12 @@ use super::store::{Store, StoredLayer};
 pub(crate) const INPUTS_LABEL: &str = "stackctl.dev/inputs";
 /// The label that holds the service's name.
 pub(crate) const TITLE_LABEL: &str = "org.opencontainers.image.title";
+/// The image whose layers are at the bottom.
+const BASE_NAME: &str = "org.opencontainers.image.base.name";
+/// Its digest.
+const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
 /// Where programs are looked for in an image that has more than one.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What every runtime and registry of the last years takes, and what is both smaller and faster than gzip.
-const COMPRESSION: Compression = Compression::Zstd;
 
 /// A compiled program that lands at `/NAME`.
 pub(crate) struct Binary {
@@ -56,11 +57,67 @@ pub(crate) fn labels(spec: &ImageSpec) -> BTreeMap<String, String> {
     labels
 }
 
+/// What manifests and indices say beside the labels: from when they are, and on what. Whoever pushes an image finds
+/// the layers of its base by that.
+pub(crate) fn annotations(
+    spec: &ImageSpec,
+    build: &NativeBuild,
+    created: u64,
+) -> BTreeMap<String, String> {
+    let mut annotations = labels(spec);
+    let origin = Origin {
+        created,
+        revision: None,
+    };
+    annotations.extend(origin.annotations());
+    if let Some(Base {
+        reference, digest, ..
+    }) = &build.base
+    {
+        let tag = reference.tag().map(|tag| format!(":{tag}"));
+        let name = format!(
+            "{}/{}{}",
+            reference.registry(),
+            reference.repository(),
+            tag.unwrap_or_default()
+        );
+        annotations.insert(BASE_NAME.to_owned(), name);
+        annotations.insert(BASE_DIGEST.to_owned(), digest.to_string());
+    }
+    annotations
+}
+
+/// How layers are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerOptions {
+    /// The time of all entries, in seconds since 1970.
+    pub created: u64,
+    /// How they are compressed.
+    pub compression: Compression,
+}
+
+/// Everything an image for one platform is assembled from.
+pub(crate) struct Parts {
+    /// Which image.
+    pub spec: ImageSpec,
+    /// How it runs.
+    pub build: NativeBuild,
+    /// What it runs on.
+    pub platform: Platform,
+    /// What lies at the bottom.
+    pub below: Below,
+    /// What lies on top.
+    pub binaries: Vec<Binary>,
+    /// How the top layer is written.
+    pub options: LayerOptions,
+}
+
 /// The layer of files; made once for the same content.
 pub(crate) fn files(
-    context: &BuildContext<'_>,
+    store: &Store,
     root: &Path,
     build: &FilesBuild,
+    options: LayerOptions,
 ) -> Result<Option<StoredLayer>, BuildError> {
     if build.is_empty() {
         return Ok(None);
@@ -71,35 +128,34 @@ pub(crate) fn files(
         Entry::Copy { from } => Some(from),
         _ => None,
     }))?;
-    let created = context.options.created;
-    let key = key(&entries, &files, created);
-    if let Some(layer) = context.store.layer(&key) {
+    let key = key(&entries, &files, options);
+    if let Some(layer) = store.layer(&key) {
         return Ok(Some(layer));
     }
-    let layer = write_layer(context.store, created, "files", |writer| {
+    let layer = write_layer(store, "files", options, |writer| {
         for (path, entry) in &entries {
             write_entry(writer, &path.join("/"), entry, root)?;
         }
         Ok(())
     })?;
-    context.store.keep_layer(&key, &layer);
+    store.keep_layer(&key, &layer);
     Ok(Some(layer))
 }
 
 /// The image for one platform, complete in the store.
-pub(crate) fn image(
-    context: &BuildContext<'_>,
-    spec: &ImageSpec,
-    build: &NativeBuild,
-    platform: &Platform,
-    below: Below,
-    binaries: &[Binary],
-) -> Result<Descriptor, BuildError> {
-    let created = context.options.created;
+pub(crate) fn image(store: &Store, parts: Parts) -> Result<Descriptor, BuildError> {
+    let Parts {
+        spec,
+        build,
+        platform,
+        below,
+        binaries,
+        options,
+    } = parts;
     let mut layers: Vec<StoredLayer> = below.packages.into_iter().chain(below.files).collect();
     if !binaries.is_empty() {
-        layers.push(write_layer(context.store, created, "binaries", |writer| {
-            for binary in binaries {
+        layers.push(write_layer(store, "binaries", options, |writer| {
+            for binary in &binaries {
                 let size = binary.content.len() as u64;
                 writer.file(&binary.name, 0o555, size, binary.content.as_slice())?;
             }
@@ -112,23 +168,23 @@ pub(crate) fn image(
         .collect();
     let config = ImageConfig {
         platform: platform.clone(),
-        created,
-        run: run(spec, build, below.base.as_ref()),
+        created: options.created,
+        run: run(&spec, &build, below.base.as_ref()),
     };
     let config = match &below.base {
         Some(base) => config.to_json_on(&base.config, &described),
         None => config.to_json(&described),
     };
-    let layout = context.store.layout();
+    let layout = store.layout();
     let config = layout.add(media_type::CONFIG, &config)?;
     let of_base = below.base.into_iter().flat_map(|base| base.manifest.layers);
     let blobs = of_base.chain(layers.into_iter().map(|layer| layer.blob));
     let manifest = Manifest {
-        annotations: labels(spec),
+        annotations: annotations(&spec, &build, options.created),
         ..Manifest::image(config, blobs.collect())
     };
     let mut descriptor = layout.add(media_type::MANIFEST, &manifest.to_json())?;
-    descriptor.platform = Some(platform.clone());
+    descriptor.platform = Some(platform);
     Ok(descriptor)
 }
 
@@ -165,13 +221,13 @@ fn run(spec: &ImageSpec, build: &NativeBuild, base: Option<&StoredImage>) -> Run
 }
 
 /// Names the layer of these entries without making it.
-fn key(entries: &Entries, files: &Files, created: u64) -> String {
+fn key(entries: &Entries, files: &Files, options: LayerOptions) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut field = |text: &str| {
         hasher.update(&(text.len() as u64).to_le_bytes());
         hasher.update(text.as_bytes());
     };
-    field(&format!("files 1 {created}"));
+    field(&format!("files 1 {options:?}"));
     for (path, entry) in entries {
         field(&path.join("/"));
         match entry {
@@ -223,11 +279,12 @@ fn write_entry<W: Write>(
 /// Writes a layer into the store.
 pub(crate) fn write_layer(
     store: &Store,
-    created: u64,
     what: &str,
+    options: LayerOptions,
     write: impl FnOnce(&mut LayerWriter<LayerSink>) -> Result<(), LayerError>,
 ) -> Result<StoredLayer, BuildError> {
-    let mut writer = LayerWriter::new(LayerSink::new(store.layout(), COMPRESSION)?, created);
+    let sink = LayerSink::new(store.layout(), options.compression)?;
+    let mut writer = LayerWriter::new(sink, options.created);
     let failed = |source: LayerError| BuildError::Layer {
         what: what.to_owned(),
         source,

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
 use crate::stack::{Build, ServiceName, Stack};
+use crate::timings::Timings;
 
 use super::build_error::BuildError;
 use super::docker::engine::Engine;
@@ -21,7 +22,7 @@ use super::report::{BuildOutcome, BuildReport, BuiltImage, Held};
 use super::spec::{ImageSpec, specs};
 use super::state_folder::StateFolder;
 use super::store::Store;
-use super::{in_engine, native};
+use super::{in_engine, native, with_docker};
 
 /// What was not tidied up.
 const GARBAGE: Code = Code::new("S0420");
@@ -31,8 +32,10 @@ const GARBAGE: Code = Code::new("S0420");
 pub struct BuildContext<'a> {
     /// Where images are assembled and kept.
     pub store: &'a Store,
-    /// Where Dockerfiles and commands are built; needed only for those.
+    /// Where Dockerfiles and commands are built; needed only for those, and where it assembles the others.
     pub engine: Option<&'a Engine>,
+    /// What measures it.
+    pub timings: &'a Timings,
     /// Who hears what happens.
     pub events: &'a dyn EventSink,
     /// Ends the build and every program it runs.
@@ -49,6 +52,8 @@ pub struct BuildOptions {
     /// `SOURCE_DATE_EPOCH`: the time of images and of what is in them, in seconds since 1970. It is no input: a
     /// tag does not depend on it.
     pub created: u64,
+    /// Whether the engine assembles what is made ready here.
+    pub with_docker: bool,
 }
 
 /// One image that is built on its own.
@@ -84,7 +89,10 @@ pub async fn build(
         },
         state: StateFolder::of(&stack.root),
     };
-    let report = session.run(specs).await?;
+    let mut report = session.run(specs).await?;
+    if context.options.with_docker {
+        with_docker::assemble(&session, specs, &mut report).await?;
+    }
     session.collect_garbage();
     context.events.emit(Event::PhaseFinished {
         phase: Phase::Build,

@@ -8,7 +8,8 @@ use oci_image::{LayerError, LayoutError};
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
 
-use super::docker::DockerfileError;
+use super::base::{self, BaseFailure};
+use super::docker::{AssemblyError, DockerfileError};
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
 use super::packages_error::PackagesError;
@@ -23,6 +24,8 @@ const COMMAND: Code = Code::new("S0411");
 const CHANGED: Code = Code::new("S0413");
 /// The engine refused.
 const ENGINE: Code = Code::new("S0414");
+/// The image below cannot be pulled, or is not to be trusted.
+const BASE: Code = Code::new("S0423");
 /// Ctrl-C.
 const INTERRUPTED: Code = Code::new("S0415");
 /// The repository or a program could not be used.
@@ -131,7 +134,21 @@ pub enum BuildError {
     Input(#[from] InputError),
     /// Debian packages could not be resolved, downloaded or unpacked.
     #[error(transparent)]
-    Packages(PackagesError),
+    Packages(Box<PackagesError>),
+    /// The image below could not be pulled.
+    #[error("the base {reference} cannot be used")]
+    Base {
+        /// With its digest.
+        reference: String,
+        /// Why.
+        #[source]
+        source: Box<BaseFailure>,
+        /// Where it is named.
+        span: Span,
+    },
+    /// The engine could not assemble an image.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
     /// A layer could not be written.
     #[error("failed to write the layer of {what}")]
     Layer {
@@ -152,6 +169,12 @@ pub enum BuildError {
     Interrupted,
 }
 
+impl From<PackagesError> for BuildError {
+    fn from(error: PackagesError) -> Self {
+        Self::Packages(Box::new(error))
+    }
+}
+
 impl BuildError {
     /// For `map_err` on calls of the engine.
     pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(DockerError) -> Self {
@@ -165,6 +188,7 @@ impl Explain for BuildError {
         match self {
             Self::Inputs(error) => error.exit(),
             Self::Store(error) => error.exit(),
+            Self::Assembly(error) => error.exit(),
             Self::Dockerfile(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
             _ => Exit::Failed,
@@ -176,6 +200,10 @@ impl Explain for BuildError {
         vec![match self {
             Self::Inputs(error) => return error.diagnostics(),
             Self::Input(error) => return vec![error.diagnostic()],
+            Self::Assembly(error) => return error.diagnostics(),
+            Self::Base { source, span, .. } => {
+                base::explained(error(BASE).at(span, "the base"), source)
+            }
             Self::Packages(error) => return vec![error.diagnostic()],
             Self::Store(error) => return error.diagnostics(),
             Self::Layer { source, .. } => error(MACHINE).caused_by(source),

@@ -22,6 +22,7 @@ use super::test_stack::{cargo, command, dockerfile, stack, write};
 use crate::diagnostic::{Exit, Explain};
 use crate::event::{Event, Recorder, TaskOutcome};
 use crate::stack::{Build, Registry, ServiceName, Stack};
+use crate::timings::Timings;
 
 /// A stack in a folder of its own, its engine and what was heard.
 struct Scene {
@@ -51,6 +52,7 @@ impl Scene {
         let context = BuildContext {
             store: &self.store(),
             engine: Some(&Engine::from_docker(self.docker.client(), "unix:///fake")),
+            timings: &Timings::off(),
             events: &self.events,
             cancel: &self.cancel,
             options: BuildOptions::default(),
@@ -336,6 +338,7 @@ async fn a_binary_does_not_depend_on_what_is_built_with_it() {
         let context = BuildContext {
             store: &Store::at(cache.path()).unwrap(),
             engine: None,
+            timings: &Timings::off(),
             events: &scene.events,
             cancel: &scene.cancel,
             options: BuildOptions::default(),

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::stack::CargoBuild;
+use crate::timings::{CargoLog, Timings};
 
 use super::build_error::BuildError;
 use super::process::{self, Pipe, ProcessError};
@@ -79,12 +80,24 @@ impl Compilation<'_> {
     pub(crate) async fn run(
         &self,
         tasks: &[&Task<'_>],
+        timings: &Timings,
         cancel: &CancellationToken,
     ) -> Result<Executables, BuildError> {
         let mut heard = Heard::default();
+        let begun = timings.now();
+        let mut log = CargoLog::default();
         let status = process::run(self.command()?, cancel, |pipe, line| match pipe {
-            Pipe::Out => heard.message(line),
-            Pipe::Err => heard.status(line, tasks),
+            Pipe::Out => {
+                log.message(timings.now().saturating_sub(begun), line);
+                heard.message(line);
+            }
+            Pipe::Err => {
+                log.status(
+                    timings.now().saturating_sub(begun),
+                    without_escapes(line).trim(),
+                );
+                heard.status(line, tasks);
+            }
         })
         .await
         .map_err(|error| match error {
@@ -94,6 +107,7 @@ impl Compilation<'_> {
                 source,
             },
         })?;
+        timings.add_units(begun, log.into_units());
         if status.success() {
             return Ok(self.executables(heard));
         }
@@ -160,7 +174,7 @@ impl Compilation<'_> {
         if let Some(home) = &cargo_home {
             ours.push(format!("--remap-path-prefix={}=/cargo", home.display()));
         }
-        let configs = rustflags::configs(&self.root, cargo_home)
+        let configs = rustflags::configs(self.root, cargo_home)
             .map_err(|error| BuildError::Inputs(error.into()))?;
         Ok(rustflags::combine(
             rustflags::of_environment(|name| env::var(name).ok()),
@@ -171,7 +185,7 @@ impl Compilation<'_> {
     }
 
     /// A folder of our own: other flags would make cargo compile the user's own builds anew.
-    fn target_folder(&self) -> PathBuf {
+    pub(crate) fn target_folder(&self) -> PathBuf {
         self.root.join("target/stackctl")
     }
 

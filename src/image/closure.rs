@@ -275,7 +275,7 @@ impl CargoInputs {
 }
 
 /// Which dependencies of a local package a build uses; each must be in the lock file.
-fn compiled_with(
+pub(super) fn compiled_with(
     workspace: &mut Workspace,
     package: &Locked,
     build: &CargoBuild,

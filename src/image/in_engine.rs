@@ -7,6 +7,7 @@ use bollard::query_parameters::{
 };
 
 use crate::stack::Build;
+use crate::timings::Step;
 
 use super::assemble::{INPUTS_LABEL, TITLE_LABEL};
 use super::build::{Built, Job, Session};
@@ -67,6 +68,10 @@ pub(crate) async fn build(session: &Session<'_>, spec: &ImageSpec) -> Result<Bui
     let engine = engine(session)?;
     let task = session.task(spec);
     let reason = session.reason(spec);
+    let _building = session
+        .context
+        .timings
+        .span(spec.service.as_str(), Step::Build);
     let job = Job {
         stack: session.stack,
         spec,

@@ -30,6 +30,16 @@ impl Locked {
         self.source.is_none()
     }
 
+    /// Where cargo has it from, as the lock file writes it.
+    pub(crate) fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// SHA-256 of the `.crate` file, in hexadecimal digits; registries have it.
+    pub(crate) fn checksum(&self) -> Option<&str> {
+        self.checksum.as_deref()
+    }
+
     /// What pins its content.
     pub(crate) fn fingerprint(&self) -> String {
         let source = self.source.as_deref().unwrap_or_default();
@@ -100,6 +110,17 @@ impl Lockfile {
             }
         }
         Ok(found)
+    }
+
+    /// The packages that `package` depends on, with those that only its tests need.
+    pub(crate) fn dependencies<'a>(
+        &'a self,
+        package: &'a Locked,
+    ) -> impl Iterator<Item = &'a Locked> {
+        package
+            .dependencies
+            .iter()
+            .filter_map(|dependency| self.dependency(dependency))
     }
 
     /// `name`, `name version` or `name version (source)`: as much as is needed to be unambiguous.

@@ -14,13 +14,16 @@ mod cargo;
 mod closure;
 mod command;
 mod compiler;
+mod contents;
 mod docker;
 mod elf;
 mod explain;
 mod features;
 mod files;
+mod freshness;
 mod in_engine;
 mod input_error;
+mod leftovers;
 mod lockfile;
 mod manifests;
 mod native;
@@ -37,15 +40,19 @@ mod store;
 mod target;
 #[cfg(test)]
 mod test_stack;
+mod with_docker;
 
 use docker::{context, docker_config, dockerfile, engine};
 
+pub use base::BaseFailure;
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
+pub use contents::{contents, platforms, provenance};
 pub use docker::{
     Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource,
     LoadError, TlsError, assemble_with_engine, layers_present, load_archive, load_image,
+    registry_client,
 };
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;

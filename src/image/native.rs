@@ -10,13 +10,15 @@ use oci_image::{Descriptor, Index, Platform, media_type};
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
 use crate::stack::{Build, CargoBuild, NativeBuild, ServiceName};
+use crate::timings::Step;
 
-use super::assemble::{self, Below, Binary};
+use super::assemble::{self, Below, Binary, LayerOptions, Parts};
 use super::build::{Built, Session};
 use super::build_error::BuildError;
 use super::cargo::{Compilation, Executable, Executables};
 use super::elf;
 use super::explain::Reason;
+use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
@@ -115,7 +117,22 @@ async fn compile_all(
                 .collect(),
             color: session.context.options.color,
         };
-        let executables = compilation.run(&tasks, session.context.cancel).await?;
+        let inputs = members.iter().map(|&index| &making[index].spec.inputs);
+        let results = Results {
+            root: &root,
+            folder: &compilation.target_folder(),
+            triple: run.target.triple,
+            profile: &run.profile,
+        };
+        results.refresh(inputs, session.context.cancel).await?;
+        let timings = session.context.timings;
+        let _compiling: Vec<_> = members
+            .iter()
+            .map(|&index| timings.span(making[index].spec.service.as_str(), Step::Compile))
+            .collect();
+        let executables = compilation
+            .run(&tasks, timings, session.context.cancel)
+            .await?;
         for index in members {
             let read = read(session, &making[index], &executables, &run.target)?;
             binaries[index].insert(run.target.platform.clone(), read);
@@ -230,28 +247,31 @@ impl<'a> Making<'a> {
     /// What lies below the binaries, for each platform.
     async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
         let mut found = Vec::new();
+        let timings = session.context.timings;
+        let _downloading = (self.build.base.is_some() || self.build.packages.is_some())
+            .then(|| timings.span(self.spec.service.as_str(), Step::Download));
         for target in Target::of_platforms(&self.build.platforms) {
             let base = match &self.build.base {
                 Some(base) => Some(base::pull(session, base, &target.platform, &self.task).await?),
                 None => None,
             };
             let packages = match &self.build.packages {
-                Some(wanted) => Some(
-                    packages::layer(
-                        session,
-                        wanted,
-                        &self.build.files,
-                        &target.platform,
-                        &self.task,
-                    )
-                    .await?,
-                ),
+                Some(wanted) => {
+                    let wanted = packages::Wanted {
+                        packages: wanted,
+                        files: &self.build.files,
+                        platform: &target.platform,
+                        options: self.options(session),
+                    };
+                    Some(packages::layer(session, &wanted, &self.task).await?)
+                }
                 None => None,
             };
             let files = assemble::files(
-                &session.context,
+                session.context.store,
                 &session.stack.root,
                 &self.build.beside_packages(),
+                self.options(session),
             )?;
             found.push((
                 target.platform,
@@ -273,22 +293,31 @@ impl<'a> Making<'a> {
         mut binaries: Binaries,
     ) -> Result<(ServiceName, BuiltImage), BuildError> {
         self.task.progress("assembling");
+        let timings = session.context.timings;
+        let _assembling = timings.span(self.spec.service.as_str(), Step::Assemble);
         let mut manifests = Vec::new();
         for (platform, below) in below {
-            let binaries = binaries.remove(&platform).unwrap_or_default();
-            let image = assemble::image(
-                &session.context,
-                self.spec,
-                self.build,
-                &platform,
+            let parts = Parts {
+                spec: self.spec.clone(),
+                build: self.build.clone(),
+                binaries: binaries.remove(&platform).unwrap_or_default(),
+                platform,
                 below,
-                &binaries,
-            )?;
-            manifests.push(image);
+                options: self.options(session),
+            };
+            let store = session.context.store.clone();
+            manifests.push(blocking(move || assemble::image(&store, parts)).await?);
         }
         let image = self.joined(session, manifests)?;
         let held = session.keep(self.spec, &image)?;
         Ok(session.done(self.spec, held, self.reason, self.task))
+    }
+
+    fn options(&self, session: &Session<'_>) -> LayerOptions {
+        LayerOptions {
+            created: session.context.options.created,
+            compression: self.build.compression,
+        }
     }
 
     fn joined(
@@ -302,7 +331,11 @@ impl<'a> Making<'a> {
             return Ok(image);
         }
         let index = Index {
-            annotations: assemble::labels(self.spec),
+            annotations: assemble::annotations(
+                self.spec,
+                self.build,
+                session.context.options.created,
+            ),
             ..Index::new(manifests)
         };
         Ok(session
@@ -311,6 +344,13 @@ impl<'a> Making<'a> {
             .layout()
             .add(media_type::INDEX, &index.to_json())?)
     }
+}
+
+/// Runs on a thread of its own: layers are compressed at the same time, and nobody waits for them to answer.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.

@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
 use crate::stack::{Build, FilesBuild, PackagesBuild, ServiceName, Stack};
 
-use super::assemble::write_layer;
+use super::assemble::{LayerOptions, write_layer};
 use super::build::Session;
 use super::build_error::BuildError;
 use super::cache_key::Inputs;
 use super::files::{Files, read_error};
 use super::input_error::InputError;
+use super::native::blocking;
 use super::packages_error::{PackagesError, PackagesFailure};
 use super::progress::Task;
 use super::store::{Store, StoredLayer};
@@ -67,43 +68,50 @@ pub(crate) fn add_inputs(
     Ok(())
 }
 
+/// What a layer is made from.
+pub(crate) struct Wanted<'a> {
+    /// Which packages.
+    pub packages: &'a PackagesBuild,
+    /// Users, folders and links among them.
+    pub files: &'a FilesBuild,
+    /// For what.
+    pub platform: &'a Platform,
+    /// How it is written.
+    pub options: LayerOptions,
+}
+
 /// The layer for one platform; made once for the same packages and options.
 pub(crate) async fn layer(
     session: &Session<'_>,
-    wanted: &PackagesBuild,
-    files: &FilesBuild,
-    platform: &Platform,
+    wanted: &Wanted<'_>,
     task: &Task<'_>,
 ) -> Result<StoredLayer, BuildError> {
-    let locks = read_lock(&session.stack.root, wanted)?;
-    let lock = lock_for(&locks, wanted, platform)?;
-    let options = tree_options(wanted, files, lock);
-    let created = session.context.options.created;
+    let packages = wanted.packages;
+    let locks = read_lock(&session.stack.root, packages)?;
+    let lock = lock_for(&locks, packages, wanted.platform)?;
+    let options = tree_options(packages, wanted.files, lock);
     let store = session.context.store;
-    let key =
-        blake3::hash(format!("packages 1 {created}\n{lock}\n{options:?}").as_bytes()).to_hex();
+    let key = format!("packages 1 {:?}\n{lock}\n{options:?}", wanted.options);
+    let key = blake3::hash(key.as_bytes()).to_hex();
     if let Some(layer) = store.layer(&key) {
         return Ok(layer);
     }
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(packages, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let progress = reporter(task);
     let files = tokio::select! {
-        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(error.into()))?,
+        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(Box::new(error).into()))?,
         () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
     };
     task.progress("unpacking");
     let unpacking = Unpacking {
         store: store.clone(),
         files,
-        options,
-        created,
-        wanted: wanted.clone(),
+        tree: options,
+        layer: wanted.options,
+        packages: packages.clone(),
     };
-    let layer = tokio::task::spawn_blocking(move || unpacking.run())
-        .await
-        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+    let layer = blocking(move || unpacking.run()).await?;
     store.keep_layer(&key, &layer);
     Ok(layer)
 }
@@ -148,8 +156,7 @@ async fn resolve(
     store: &Store,
     task: &Task<'_>,
 ) -> Result<LockFile, BuildError> {
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let mut file = LockFile::default();
     for target in Target::of_platforms(platforms) {
@@ -205,7 +212,7 @@ fn fetcher(store: &Store) -> Result<Fetcher, PackagesFailure> {
     Ok(Fetcher::new(Cache::open(store.debian())?, mirrors)?)
 }
 
-fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError> {
+pub(super) fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError> {
     let refused = |reason: String| InputError::PackagesLock {
         path: wanted.lock.clone(),
         reason,
@@ -223,7 +230,7 @@ fn read_lock(root: &Path, wanted: &PackagesBuild) -> Result<LockFile, InputError
         .map_err(|error: debian_packages::InvalidLock| refused(format!("is damaged: {error}")))
 }
 
-fn lock_for<'a>(
+pub(super) fn lock_for<'a>(
     locks: &'a LockFile,
     wanted: &PackagesBuild,
     platform: &Platform,
@@ -362,20 +369,20 @@ fn megabytes(bytes: u64) -> String {
 struct Unpacking {
     store: Store,
     files: Vec<DebFile>,
-    options: TreeOptions,
-    created: u64,
-    wanted: PackagesBuild,
+    tree: TreeOptions,
+    layer: LayerOptions,
+    packages: PackagesBuild,
 }
 
 impl Unpacking {
     fn run(self) -> Result<StoredLayer, BuildError> {
         let failed = |failure: PackagesFailure| {
-            BuildError::Packages(PackagesError::new(&self.wanted, failure))
+            BuildError::from(PackagesError::new(&self.packages, failure))
         };
         let cache = Cache::open(self.store.debian()).map_err(|error| failed(error.into()))?;
-        let tree = Tree::build(&self.files, &self.options, &cache)
-            .map_err(|error| failed(error.into()))?;
-        write_layer(&self.store, self.created, "packages", |writer| {
+        let tree =
+            Tree::build(&self.files, &self.tree, &cache).map_err(|error| failed(error.into()))?;
+        write_layer(&self.store, "packages", self.layer, |writer| {
             tree.write_layer(writer)
         })
     }

@@ -154,6 +154,8 @@ fn of_native(
     if let Some(wanted) = &build.packages {
         packages::add_inputs(&mut found.inputs, wanted, &build.platforms, files)?;
     }
+    let compression = format!("{:?}", build.compression);
+    found.inputs.add("option", "compression", compression);
     for platform in &build.platforms {
         found.inputs.add("platform", &platform.to_string(), "");
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::leftovers;
+
 /// The folder of one repository.
 #[derive(Debug, Clone)]
 pub(crate) struct StateFolder(PathBuf);
@@ -26,6 +28,7 @@ impl StateFolder {
     /// Keeps a value; a read-only repository only means that it is computed again.
     pub(crate) fn cache<T: Serialize>(&self, name: &str, value: &T) {
         let written = self.create("cache").and_then(|folder| {
+            leftovers::remove(&folder);
             let mut file = tempfile::NamedTempFile::new_in(&folder)?;
             serde_json::to_writer(&mut file, value)?;
             file.persist(folder.join(name)).map_err(|error| error.error)

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 
+use super::leftovers;
 use super::spec::ImageSpec;
 
 /// The store cannot be used.
@@ -137,7 +138,28 @@ impl Store {
             used_within: KEPT_FOR,
             ..GarbagePolicy::default()
         };
-        self.layout.collect_garbage(&policy).map(Some)
+        let report = self.layout.collect_garbage(&policy)?;
+        self.forget_layers();
+        Ok(Some(report))
+    }
+
+    /// Layers that are no longer there need not be remembered.
+    fn forget_layers(&self) {
+        let folder = self.folder.join("layers");
+        leftovers::remove(&folder);
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if leftovers::is_unfinished(&entry.file_name()) {
+                continue;
+            }
+            let layer = fs::read(entry.path()).map(|bytes| serde_json::from_slice(&bytes));
+            let is_there = |layer: &StoredLayer| self.layout.blob_path(&layer.blob.digest).exists();
+            if let Ok(layer) = layer
+                && !layer.is_ok_and(|layer| is_there(&layer))
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::debug!(%error, "a layer that is gone stays remembered");
+            }
+        }
     }
 
     fn layer_file(&self, key: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oci_image::{Digest, Platform, Reference};
+use oci_image::{Compression, Digest, Platform, Reference};
 
 use crate::diagnostic::Span;
 use crate::name::ServiceName;
@@ -33,6 +33,7 @@ const OF_THE_IMAGE: &[&str] = &[
     "folders",
     "links",
     "platforms",
+    "compression",
 ];
 const OF_CARGO: &[&str] = &["bin", "bins", "profile", "features", "defaultFeatures"];
 const OF_PACKAGES: &[&str] = &["suite", "without", "only", "drop", "applets", "unchecked"];
@@ -52,6 +53,8 @@ pub struct NativeBuild {
     pub run: RunOptions,
     /// What it is built for; empty: this machine's processor.
     pub platforms: Vec<Platform>,
+    /// How its layers are kept and sent: gzip, which everything reads, or zstd.
+    pub compression: Compression,
     /// Where it is written.
     pub span: Span,
 }
@@ -225,6 +228,7 @@ impl From<CargoBuild> for NativeBuild {
             files: FilesBuild::default(),
             run: RunOptions::default(),
             platforms: Vec::new(),
+            compression: Compression::Gzip,
             span: cargo.span.clone(),
             cargo: Some(cargo),
         }
@@ -277,6 +281,9 @@ pub(super) fn decode(
         cargo: transposed(cargo)?,
         run,
         platforms,
+        compression: decoder
+            .optional(node, "compression")
+            .map_or(Some(Compression::Gzip), |node| compression(node, decoder))?,
         span: node.span.clone(),
     })
 }
@@ -320,6 +327,17 @@ fn base(node: &Node, decoder: &mut Decoder) -> Option<Base> {
         digest,
         span: node.span.clone(),
     })
+}
+
+fn compression(node: &Node, decoder: &mut Decoder) -> Option<Compression> {
+    match decoder.text(node)?.as_str() {
+        "gzip" => Some(Compression::Gzip),
+        "zstd" => Some(Compression::Zstd),
+        other => {
+            decoder.bad_value(&node.span, format!("`{other}` is neither gzip nor zstd"));
+            None
+        }
+    }
 }
 
 fn cargo(node: &Node, package: &Node, decoder: &mut Decoder) -> Option<CargoBuild> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use jiff::tz::Offset;
+use serde_json::Value;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 
@@ -25,8 +26,14 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Writes `page` below the repository `root` and returns the path of the file that stays, beside `latest.html`.
-pub fn write(root: &Path, page: &str, started: Timestamp) -> Result<PathBuf, WriteError> {
+/// Writes `page` below the repository `root` and returns the path of the file that stays, beside `latest.html` and,
+/// for programs, `latest.json`.
+pub fn write(
+    root: &Path,
+    page: &str,
+    json: &Value,
+    started: Timestamp,
+) -> Result<PathBuf, WriteError> {
     let folder = root.join("target/stackctl/timings");
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -41,6 +48,8 @@ pub fn write(root: &Path, page: &str, started: Timestamp) -> Result<PathBuf, Wri
     for path in [&kept, &folder.join("latest.html")] {
         replace(path, &folder, page).map_err(failed(path))?;
     }
+    let document = folder.join("latest.json");
+    replace(&document, &folder, &format!("{json:#}\n")).map_err(failed(&document))?;
     // Too many pages are no reason to fail.
     if let Err(error) = prune(&folder) {
         tracing::debug!(%error, "old timings stay");
@@ -88,7 +97,13 @@ mod tests {
         let folder = root.path().join("target/stackctl/timings");
         for second in 0..25 {
             let started = Timestamp::from_second(1_714_564_800 + second).unwrap();
-            let path = write(root.path(), &format!("page {second}"), started).unwrap();
+            let path = write(
+                root.path(),
+                &format!("page {second}"),
+                &Value::Null,
+                started,
+            )
+            .unwrap();
             assert_eq!(fs::read_to_string(path).unwrap(), format!("page {second}"));
         }
         let mut names: Vec<String> = fs::read_dir(&folder)
@@ -109,7 +124,7 @@ mod tests {
     fn a_folder_that_cannot_be_made_is_named() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("target"), "").unwrap();
-        let error = write(root.path(), "", Timestamp::UNIX_EPOCH).unwrap_err();
+        let error = write(root.path(), "", &Value::Null, Timestamp::UNIX_EPOCH).unwrap_err();
         assert!(error.to_string().contains("target/stackctl/timings"));
         assert_eq!(error.diagnostics()[0].code.as_str(), "S0464");
     }

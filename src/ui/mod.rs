@@ -8,5 +8,6 @@ mod outcome;
 mod progress;
 mod table;
 mod terminal;
+mod timings;
 
 pub use terminal::Terminal;

@@ -1,6 +1,7 @@
 //! Where everything a command says goes: results, progress, errors.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -9,10 +10,11 @@ use crate::cli::{Global, OutputFormat, ProgressMode};
 use crate::commands::{CommandError, Outcome};
 use crate::diagnostic::Diagnostic;
 use crate::event::{EventSink, Silent};
+use crate::timings::Run;
 
 use super::log_lines::WithLogs;
 use super::progress::{Bars, Detail, Lines, step};
-use super::{diagnostics, json, outcome};
+use super::{diagnostics, json, outcome, timings};
 
 /// Problems that are drawn: more than anybody mends before the next run.
 const MOST_PROBLEMS: usize = 50;
@@ -93,6 +95,15 @@ impl Terminal {
             self.data(&json::problems(&error.diagnostics))
         } else {
             Ok(())
+        }
+    }
+
+    /// Shows where the time of a command went, and where the page about it is.
+    pub fn timings(&self, run: &Run, page: Option<&Path>) {
+        let mut stderr = anstream::stderr().lock();
+        let _ = write!(stderr, "{}", timings::text(run));
+        if let Some(page) = page {
+            let _ = writeln!(stderr, "{}", step("Timings", &page.display().to_string()));
         }
     }
 

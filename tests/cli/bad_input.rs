@@ -112,7 +112,8 @@ const MISTAKES: &[Mistake] = &[
         words: &[
             "error[S0121]",
             "more than one builder",
-            "hint: exactly one of",
+            "hint: one of",
+            "only cargo, files and packages go together",
         ],
     },
     Mistake {

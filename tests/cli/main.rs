@@ -3,6 +3,7 @@
 mod bad_input;
 mod build;
 mod help;
+mod hostile;
 mod init;
 mod render;
 mod workspace;

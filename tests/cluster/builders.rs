@@ -11,7 +11,7 @@ fn built(deployed: &Deployed) -> String {
     let text =
         std::fs::read_to_string(deployed.path().join("images.json")).expect("the images file");
     let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!(file["version"], 1);
+    assert_eq!(file["version"], 2);
     file["images"]["subject"]["reference"]
         .as_str()
         .expect("a reference")

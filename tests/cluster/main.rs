@@ -5,5 +5,8 @@ mod builders;
 mod cluster;
 mod docker;
 mod failures;
+mod killed;
 mod lifecycle;
 mod seedling;
+mod shop;
+mod together;

@@ -8,8 +8,10 @@ use flate2::write::GzEncoder;
 
 use crate::media_type;
 
-/// zstd's own default: three times as fast as gzip and smaller.
+/// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
+/// Two thirds of the default's time for two hundredths more bytes: somebody waits for a layer each time it is made.
+const GZIP_LEVEL: u32 = 3;
 /// gzip's header has a byte for the operating system; 255 is "unknown".
 const GZIP_UNKNOWN_SYSTEM: u8 = 255;
 /// Frames that need more memory than this to be read (128 MiB, as the `zstd` program has it) are refused.
@@ -22,7 +24,7 @@ pub enum Compression {
     None,
     /// gzip, which everything reads.
     Gzip,
-    /// zstd, which Docker reads since 20.10 and containerd since 1.5.
+    /// zstd, twice as fast and smaller; Docker reads it since 23.0 and containerd since 1.5.
     Zstd,
 }
 
@@ -68,7 +70,7 @@ impl<W: Write> Compressor<W> {
                 GzBuilder::new()
                     .mtime(0)
                     .operating_system(GZIP_UNKNOWN_SYSTEM)
-                    .write(inner, flate2::Compression::default()),
+                    .write(inner, flate2::Compression::new(GZIP_LEVEL)),
             ),
             Compression::Zstd => Encoder::Zstd(zstd::Encoder::new(inner, ZSTD_LEVEL)?),
         }))

@@ -8,7 +8,6 @@ mod archive;
 mod compress;
 mod config;
 mod digest;
-mod image;
 mod layer;
 mod layout;
 mod manifest;
@@ -23,7 +22,6 @@ pub use archive::{
 pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
 pub use digest::{Digest, DigestWriter, InvalidDigest};
-pub use image::{Image, Layer, write_image_archive};
 pub use layer::{
     Attributes, InspectError, LayerContent, LayerError, LayerLimits, LayerRefused, LayerSink,
     LayerWriter, Refusal, StoredLayer, inspect_image, inspect_layer,

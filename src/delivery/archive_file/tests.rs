@@ -1,3 +1,5 @@
+//! Archives as files: what is in them, and what is left alone.
+
 use oci_image::Digest;
 use serde_json::{Value, json};
 

@@ -1,3 +1,5 @@
+//! Nodes in memory: what is sent to them, and what happens where they refuse.
+
 use std::collections::BTreeMap;
 
 use test_support::nodes::{FakeNode, FakeNodes};

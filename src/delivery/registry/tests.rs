@@ -1,3 +1,6 @@
+//! A registry in memory: what is pushed to it, and how its refusals read.
+
+use oci_image::registry::Options;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::{Arc, Mutex};

@@ -85,6 +85,15 @@ impl Layout {
         Ok(report)
     }
 
+    /// Removes temporary files that are older than `grace`, and nothing else; how many. Processes left them that were
+    /// killed.
+    pub fn remove_unfinished(&self, grace: Duration) -> Result<usize, LayoutError> {
+        let now = SystemTime::now();
+        let mut report = GarbageReport::default();
+        self.sweep_temporary(|metadata| age(metadata, now) > grace, &mut report)?;
+        Ok(report.temporary)
+    }
+
     fn images(
         &self,
         index: &IndexFile,

@@ -3,16 +3,27 @@
 use std::sync::Arc;
 
 use bollard::auth::DockerCredentials;
-use oci_image::registry::{Credentials, CredentialsFuture, Login, Secret};
+use oci_image::registry::{Client, Credentials, CredentialsFuture, Login, Options, Secret};
 
-use crate::image::DockerConfig;
+use super::docker_config::DockerConfig;
+use super::insecure::insecure_registries;
+
+/// A client with the logins of the Docker command line, and plain http where the Docker engine speaks that.
+#[must_use]
+pub fn registry_client(config: &DockerConfig) -> Client {
+    Client::new(Options {
+        plain_http: insecure_registries(),
+        credentials: DockerLogins::new(config.clone()),
+        ..Options::default()
+    })
+}
 
 /// Asks Docker's configuration and its credential helpers.
-pub(super) struct DockerLogins(DockerConfig);
+struct DockerLogins(DockerConfig);
 
 impl DockerLogins {
     /// Of this configuration.
-    pub(super) fn new(config: DockerConfig) -> Arc<Self> {
+    fn new(config: DockerConfig) -> Arc<Self> {
         Arc::new(Self(config))
     }
 }
