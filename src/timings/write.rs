@@ -111,7 +111,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort_unstable();
-        assert_eq!(names.len(), KEPT + 1);
+        assert_eq!(names.len(), KEPT + 2);
         assert_eq!(names[0], "build-20240501T120005000Z.html");
         assert_eq!(names[KEPT], "latest.html");
         assert_eq!(
