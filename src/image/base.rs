@@ -43,7 +43,7 @@ pub(crate) async fn pull(
     };
     pulled.map_err(|source| BuildError::Base {
         reference: base.reference.to_string(),
-        source,
+        source: Box::new(source),
         span: base.span.clone(),
     })
 }

@@ -135,7 +135,7 @@ pub enum BuildError {
     Input(#[from] InputError),
     /// Debian packages could not be resolved, downloaded or unpacked.
     #[error(transparent)]
-    Packages(PackagesError),
+    Packages(Box<PackagesError>),
     /// The image below could not be pulled.
     #[error("the base {reference} cannot be used")]
     Base {
@@ -143,7 +143,7 @@ pub enum BuildError {
         reference: String,
         /// Why.
         #[source]
-        source: BaseFailure,
+        source: Box<BaseFailure>,
         /// Where it is named.
         span: Span,
     },
@@ -168,6 +168,12 @@ pub enum BuildError {
     /// Ctrl-C.
     #[error("the build was interrupted")]
     Interrupted,
+}
+
+impl From<PackagesError> for BuildError {
+    fn from(error: PackagesError) -> Self {
+        Self::Packages(Box::new(error))
+    }
 }
 
 impl BuildError {

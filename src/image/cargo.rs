@@ -174,7 +174,7 @@ impl Compilation<'_> {
         if let Some(home) = &cargo_home {
             ours.push(format!("--remap-path-prefix={}=/cargo", home.display()));
         }
-        let configs = rustflags::configs(&self.root, cargo_home)
+        let configs = rustflags::configs(self.root, cargo_home)
             .map_err(|error| BuildError::Inputs(error.into()))?;
         Ok(rustflags::combine(
             rustflags::of_environment(|name| env::var(name).ok()),

@@ -99,7 +99,7 @@ pub fn provenance(
     origin: &Origin,
 ) -> Result<Provenance, BuildError> {
     let native = match &spec.build {
-        Build::Native(build) => Some(build),
+        Build::Native(build) => Some(build.as_ref()),
         _ => None,
     };
     let cargo = native.and_then(|build| build.cargo.as_ref());

@@ -247,17 +247,19 @@ impl<'a> Making<'a> {
     /// What lies below the binaries, for each platform.
     async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
         let mut found = Vec::new();
-        let timings = session.context.timings;
-        let _downloading = (self.build.base.is_some() || self.build.packages.is_some())
-            .then(|| timings.span(self.spec.service.as_str(), Step::Download));
         for target in Target::of_platforms(&self.build.platforms) {
             let base = match &self.build.base {
-                Some(base) => Some(base::pull(session, base, &target.platform, &self.task).await?),
+                Some(base) => {
+                    let timings = session.context.timings;
+                    let _pulling = timings.span(self.spec.service.as_str(), Step::Download);
+                    Some(base::pull(session, base, &target.platform, &self.task).await?)
+                }
                 None => None,
             };
             let packages = match &self.build.packages {
                 Some(wanted) => {
                     let wanted = packages::Wanted {
+                        service: &self.spec.service,
                         packages: wanted,
                         files: &self.build.files,
                         platform: &target.platform,

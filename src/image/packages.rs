@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
 use crate::stack::{Build, FilesBuild, PackagesBuild, ServiceName, Stack};
+use crate::timings::Step;
 
 use super::assemble::{LayerOptions, write_layer};
 use super::build::Session;
@@ -70,6 +71,8 @@ pub(crate) fn add_inputs(
 
 /// What a layer is made from.
 pub(crate) struct Wanted<'a> {
+    /// For whom.
+    pub service: &'a ServiceName,
     /// Which packages.
     pub packages: &'a PackagesBuild,
     /// Users, folders and links among them.
@@ -96,14 +99,17 @@ pub(crate) async fn layer(
     if let Some(layer) = store.layer(&key) {
         return Ok(layer);
     }
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(packages, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(packages, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let progress = reporter(task);
+    let timings = session.context.timings;
+    let downloading = timings.span(wanted.service.as_str(), Step::Download);
     let files = tokio::select! {
-        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(error.into()))?,
+        files = debian_packages::fetch(lock, &fetcher, &progress) => files.map_err(|error| failed(Box::new(error).into()))?,
         () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
     };
+    downloading.end();
+    let _unpacking = timings.span(wanted.service.as_str(), Step::Assemble);
     task.progress("unpacking");
     let unpacking = Unpacking {
         store: store.clone(),
@@ -157,8 +163,7 @@ async fn resolve(
     store: &Store,
     task: &Task<'_>,
 ) -> Result<LockFile, BuildError> {
-    let failed =
-        |failure: PackagesFailure| BuildError::Packages(PackagesError::new(wanted, failure));
+    let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let mut file = LockFile::default();
     for target in Target::of_platforms(platforms) {
@@ -379,7 +384,7 @@ struct Unpacking {
 impl Unpacking {
     fn run(self) -> Result<StoredLayer, BuildError> {
         let failed = |failure: PackagesFailure| {
-            BuildError::Packages(PackagesError::new(&self.packages, failure))
+            BuildError::from(PackagesError::new(&self.packages, failure))
         };
         let cache = Cache::open(self.store.debian()).map_err(|error| failed(error.into()))?;
         let tree =

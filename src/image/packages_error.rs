@@ -24,7 +24,7 @@ pub(crate) enum PackagesFailure {
     Request(#[from] RequestError),
     /// A package is not to be had.
     #[error(transparent)]
-    Download(#[from] DownloadError),
+    Download(#[from] Box<DownloadError>),
     /// The packages do not make an image.
     #[error(transparent)]
     Tree(#[from] TreeError),

@@ -73,7 +73,7 @@ pub(super) fn cargo_with(package: &str, features: &[&str], default_features: boo
         default_features,
         ..CargoBuild::new(package, span())
     };
-    Build::Native(build.into())
+    Build::Native(Box::new(build.into()))
 }
 
 /// `build: { dockerfile: … }` with the Dockerfile's folder as context.

@@ -139,7 +139,7 @@ pub struct EnvTemplate {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Build {
     /// Assembled here: binaries of this workspace, files, Debian packages.
-    Native(NativeBuild),
+    Native(Box<NativeBuild>),
     /// Built by the Docker engine.
     Dockerfile(DockerfileBuild),
     /// A program that leaves an image tagged `$STACKCTL_IMAGE`.

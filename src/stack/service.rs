@@ -208,7 +208,9 @@ fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Bu
         .collect();
     let is_native = native::LAYERS.iter().any(|key| node.get(key).is_some());
     match (is_native, &others[..]) {
-        (true, []) => native::decode(service, node, decoder).map(Build::Native),
+        (true, []) => {
+            native::decode(service, node, decoder).map(|build| Build::Native(Box::new(build)))
+        }
         (false, [(builder, further)]) => {
             let known: Vec<&str> = [&[*builder], *further].concat();
             decoder.keys(node, &known);

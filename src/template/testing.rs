@@ -80,7 +80,7 @@ pub(super) fn service(name: &str, text: &str) -> Service {
     };
     Service {
         name: name.parse().unwrap(),
-        build: Build::Native(CargoBuild::new(name, source.span.clone()).into()),
+        build: Build::Native(Box::new(CargoBuild::new(name, source.span.clone()).into())),
         kind: match source.get("kind").and_then(string).as_deref() {
             Some("StatefulSet") => WorkloadKind::StatefulSet,
             _ => WorkloadKind::Deployment,
