@@ -1,7 +1,7 @@
 //! What is written here is accepted by others: skopeo, umoci, podman, the Docker engine, the registry, the cluster.
 
 use std::fs;
-use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -112,19 +112,25 @@ fn umoci_unpacks_the_layout() {
     }
 }
 
-/// podman with a storage of its own that needs nothing of the kernel.
-fn podman(storage: &Path, arguments: &[&str]) -> String {
-    let folder = |name: &str| storage.join(name).display().to_string();
-    let (root, runroot) = (folder("root"), folder("run"));
-    let storage = [
-        "--root",
-        &root,
-        "--runroot",
-        &runroot,
-        "--storage-driver",
-        "vfs",
-    ];
-    run("podman", &[&storage, arguments].concat())
+/// podman in the stack's folder, with a storage of its own that needs nothing of the kernel.
+fn podman(shop: &Shop, storage: &str, arguments: &[&str]) -> String {
+    let folder = |name: &str| {
+        let folder = shop.path().join(storage).join(name);
+        folder.display().to_string()
+    };
+    let output = Command::new("podman")
+        .current_dir(shop.path())
+        .args(["--root", &folder("root"), "--runroot", &folder("run")])
+        .args(["--storage-driver", "vfs"])
+        .args(arguments)
+        .output()
+        .expect("podman is installed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "podman {arguments:?}: {errors}");
+    String::from_utf8(output.stdout)
+        .expect("text")
+        .trim()
+        .to_owned()
 }
 
 #[test]
@@ -132,38 +138,34 @@ fn podman(storage: &Path, arguments: &[&str]) -> String {
 fn podman_pulls_the_layout_and_loads_the_archive() {
     for compression in COMPRESSIONS {
         let (shop, content, report) = shop(compression);
-        let storage = shop.path().join("podman");
+        let reference = |service: &str| text(&report["images"][service]["reference"]);
         for service in SERVICES {
-            let id = podman(
-                &storage,
-                &["pull", "--quiet", &in_layout(&shop, &report, service)],
-            );
-            let reference = text(&report["images"][service]["reference"]);
+            // It makes a name of the path, which may have no capitals as that of a temporary folder has.
+            let image = format!("oci:out:{}", reference(service));
+            let id = podman(&shop, "pulled", &["pull", "--quiet", &image]);
+            let format = "{{.Digest}} {{.User}}";
             let found = podman(
-                &storage,
-                &["image", "inspect", "--format", "{{.Digest}} {{.User}}", &id],
+                &shop,
+                "pulled",
+                &["image", "inspect", "--format", format, &id],
             );
-            assert_eq!(
-                found,
-                format!("{} 65532:65532", digest(&report, service)),
-                "{reference}"
-            );
+            assert_eq!(found, format!("{} 65532:65532", digest(&report, service)));
         }
         shop.build(&["--to", "archive:images.tar"]);
-        let archive = shop.path().join("images.tar").display().to_string();
-        let other = shop.path().join("podman-of-archive");
-        let loaded = podman(&other, &["load", "--quiet", "--input", &archive]);
+        let loaded = podman(
+            &shop,
+            "loaded",
+            &["load", "--quiet", "--input", "images.tar"],
+        );
         for service in SERVICES {
-            let reference = text(&report["images"][service]["reference"]);
-            assert!(loaded.contains(&reference), "{loaded}");
+            assert!(loaded.contains(&reference(service)), "{loaded}");
         }
         // What it unpacked is what was packed.
-        let bulk = text(&report["images"]["bulk"]["reference"]);
-        let container = podman(&other, &["create", &bulk]);
-        let unpacked = shop.path().join("unpacked");
+        let container = podman(&shop, "loaded", &["create", &reference("bulk")]);
         let from = format!("{container}:/srv/content");
-        podman(&other, &["cp", &from, &unpacked.display().to_string()]);
-        assert!(fs::read(unpacked).expect("it is there") == content);
+        podman(&shop, "loaded", &["cp", &from, "unpacked"]);
+        let unpacked = fs::read(shop.path().join("unpacked"));
+        assert!(unpacked.expect("it is there") == content);
     }
 }
 
@@ -201,7 +203,7 @@ fn docker_loads_the_archive_and_runs_what_is_in_it() {
 
 #[test]
 #[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
-fn packages_below_a_binary_run_in_docker_and_podman_reads_them() {
+fn packages_below_a_binary_run_in_docker() {
     let shop = Shop::new();
     shop.write(
         "services/hello/service.yaml",

@@ -110,6 +110,8 @@ fn a_registry_is_used_where_the_environment_names_one() {
             deployed.namespace
         ),
     );
+    // Neither the registry nor the store of this machine has it.
+    deployed.edit_source();
     let missing = deployed.run(&["deploy"]);
     assert_eq!(missing.code, 2, "{}", missing.stderr);
     assert!(

@@ -4,6 +4,7 @@
 mod accepted;
 mod builders;
 mod cluster;
+mod cut;
 mod docker;
 mod failures;
 mod killed;

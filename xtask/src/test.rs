@@ -71,7 +71,10 @@ const STEPS: [Step; 3] = [
         name: "cluster",
         about: "the whole tool against $KUBECONFIG",
         needs: &[Need::Docker, Need::Cluster, Need::Kubectl],
-        part: Some(("registry", &[Need::Registry])),
+        part: Some((
+            "registry and tools",
+            &[Need::Registry, Need::Skopeo, Need::Umoci, Need::Podman],
+        )),
         run: cluster_tests,
     },
 ];
@@ -190,7 +193,7 @@ fn workspace_tests(without_stores: bool) -> Result<()> {
     process::run(&mut cargo)
 }
 
-fn cluster_tests(without_registry: bool) -> Result<()> {
+fn cluster_tests(without_tools: bool) -> Result<()> {
     let mut cargo = cargo(&[
         "test",
         "--workspace",
@@ -199,8 +202,15 @@ fn cluster_tests(without_registry: bool) -> Result<()> {
         "--",
         "--include-ignored",
     ]);
-    if without_registry {
-        cargo.args(["--skip", "a_registry_is_used"]);
+    if without_tools {
+        let tests = [
+            "accepted::",
+            "builders::a_registry_is_used",
+            "cut::",
+            "killed::",
+            "together::",
+        ];
+        cargo.args(tests.iter().flat_map(|name| ["--skip", name]));
     }
     process::run(&mut cargo)
 }

@@ -25,6 +25,12 @@ pub(super) enum Need {
     Kubectl,
     /// A registry named by `$STACKCTL_TEST_REGISTRY`.
     Registry,
+    /// Reads, copies and inspects images.
+    Skopeo,
+    /// Unpacks OCI layouts.
+    Umoci,
+    /// Another engine.
+    Podman,
 }
 
 impl Need {
@@ -37,6 +43,9 @@ impl Need {
             Self::Cluster => "a cluster",
             Self::Kubectl => "kubectl",
             Self::Registry => "a registry",
+            Self::Skopeo => "skopeo",
+            Self::Umoci => "umoci",
+            Self::Podman => "podman",
         }
     }
 
@@ -68,6 +77,9 @@ impl Need {
             Self::PostgreSql => Some("postgresql"),
             Self::Redis => Some("redis-server"),
             Self::Kubectl => Some("kubernetes-client"),
+            Self::Skopeo => Some("skopeo"),
+            Self::Umoci => Some("umoci"),
+            Self::Podman => Some("podman"),
             Self::Docker | Self::Debian | Self::Cluster | Self::Registry => None,
         }
     }
@@ -81,6 +93,9 @@ impl Need {
             Self::Cluster => is_set("KUBECONFIG"),
             Self::Registry => is_set("STACKCTL_TEST_REGISTRY"),
             Self::Kubectl => process::exists("kubectl"),
+            Self::Skopeo => process::exists("skopeo"),
+            Self::Umoci => process::exists("umoci"),
+            Self::Podman => process::exists("podman"),
         }
     }
 }
