@@ -143,7 +143,9 @@ impl Blob {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key::test_key;
     use super::super::origin::origin;
+    use super::super::signature::{is_signed, signature};
     use super::super::subject::counter;
     use super::*;
 
@@ -202,5 +204,23 @@ mod tests {
             oci_image::Digest::of(&artifact.manifest.to_json())
         );
         assert_eq!(descriptor.annotations.len(), 4);
+    }
+
+    #[test]
+    fn signatures_are_added_above_those_that_are_there() {
+        let (subject, key) = (counter(), test_key());
+        let mut theirs = signature(&subject, &key).unwrap().manifest;
+        theirs.layers[0].annotations.clear();
+        assert!(!is_signed(&theirs, &key));
+        let added = signature(&subject, &key).unwrap().added_to(&theirs);
+        assert!(is_signed(&added.manifest, &key));
+        assert_eq!(added.manifest.layers.len(), 2);
+        assert_eq!(added.manifest.layers[0], theirs.layers[0]);
+        assert_eq!(added.blobs.len(), 2, "theirs is there already");
+        assert_eq!(added.blobs[0].descriptor, added.manifest.config);
+        let config: serde_json::Value = serde_json::from_slice(&added.blobs[0].content).unwrap();
+        for list in [&config["history"], &config["rootfs"]["diff_ids"]] {
+            assert_eq!(list.as_array().unwrap().len(), 2);
+        }
     }
 }

@@ -119,6 +119,11 @@ mod tests {
         let artifact = attestations(&subject, &documents, &test_key()).unwrap();
         assert!(artifact.tag.unwrap().ends_with(".att"));
         assert_eq!(artifact.blobs.len(), 3);
+        let mut manifest = artifact.manifest.clone();
+        assert!(is_attested(&manifest, &documents[1], &test_key()));
+        manifest.layers.remove(1);
+        assert!(is_attested(&manifest, &documents[0], &test_key()));
+        assert!(!is_attested(&manifest, &documents[1], &test_key()));
         for (blob, document) in artifact.blobs[1..].iter().zip(&documents) {
             assert_eq!(
                 blob.descriptor.annotations["predicateType"],

@@ -26,6 +26,9 @@ pub use sbom::sbom;
 pub use signature::{is_signed, signature};
 pub use subject::Subject;
 
+#[cfg(test)]
+pub(crate) use {key::test_key, provenance::provenance as test_provenance};
+
 /// What a document says, and how it is named where it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {

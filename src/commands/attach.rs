@@ -19,6 +19,7 @@ use crate::event::Event;
 use crate::image::{self, BuildReport, BuiltImage, Held, ImageSpec, Store};
 use crate::settings::BuildSettings;
 use crate::stack::{Build, ServiceName, Stack};
+use crate::timings::Step;
 
 use super::workshop::source_date_epoch;
 use super::{CommandError, Env};
@@ -85,6 +86,7 @@ impl Shipment<'_> {
         if chosen.is_empty() {
             return Ok(());
         }
+        let _attesting = self.env.timings.common(Step::Attest);
         let origin = origin(&self.stack.root);
         let mut attaching = Vec::new();
         for shipped in &chosen {

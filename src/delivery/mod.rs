@@ -27,6 +27,8 @@ mod route;
 mod source;
 #[cfg(test)]
 mod test_images;
+#[cfg(test)]
+mod test_registry;
 mod tool;
 mod zstd_support;
 
