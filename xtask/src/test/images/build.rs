@@ -106,12 +106,16 @@ mod tests {
             reference: "s/a:1".to_owned(),
             digest: "sha256:2".to_owned(),
         };
-        assert_eq!(images(text).unwrap(), [("a".to_owned(), expected)].into());
+        assert_eq!(
+            images(text).expect("it is one"),
+            [("a".to_owned(), expected)].into()
+        );
     }
 
     #[test]
     fn an_image_without_a_digest_was_not_built_here() {
-        let error = images(r#"{"images": {"a": {"reference": "redis:7"}}}"#).unwrap_err();
+        let error =
+            images(r#"{"images": {"a": {"reference": "redis:7"}}}"#).expect_err("it has none");
         assert_eq!(error.to_string(), "the image of a has no digest");
     }
 }
