@@ -6,7 +6,6 @@
 )]
 
 mod bench;
-mod image;
 mod process;
 mod test;
 mod tidy;
@@ -21,14 +20,12 @@ usage: cargo xtask COMMAND
   test [--install] [STEP…]     everything this machine can run: workspace, images, cluster
   tidy                         rules of the code that a compiler does not check
   bench [--runs=N] [--json]    how long commands take, against limits
-  image NAME                   the image of services/NAME/image, tagged $STACKCTL_IMAGE
 ";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
-        ["image", name] => image::run(name),
         ["tidy"] => tidy::run(),
         ["test", args @ ..] => match test::Options::parse(args) {
             Some(options) => match test::run(&options) {

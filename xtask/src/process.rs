@@ -42,35 +42,6 @@ pub(crate) fn output(command: &mut Command) -> Result<Output> {
         .with_context(|| format!("cannot start `{}`", line(command)))
 }
 
-/// Runs `producer | consumer`; fails when either does.
-pub(crate) fn pipe(producer: &mut Command, consumer: &mut Command) -> Result<()> {
-    let mut source = producer
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{}`", line(producer)))?;
-    let stdout = source.stdout.take().expect("stdout is piped");
-    let sink = consumer
-        .stdin(stdout)
-        .output()
-        .with_context(|| format!("cannot start `{}`", line(consumer)));
-    let produced = source.wait()?;
-    let consumed = sink?;
-    if !consumed.status.success() {
-        let stderr = String::from_utf8_lossy(&consumed.stderr);
-        bail!(
-            "`{}` ended with {}: {}",
-            line(consumer),
-            consumed.status,
-            stderr.trim()
-        );
-    }
-    if !produced.success() {
-        bail!("`{}` ended with {produced}", line(producer));
-    }
-    Ok(())
-}
-
 /// Whether a program of this name is in `$PATH`.
 pub(crate) fn exists(program: &str) -> bool {
     std::env::var_os("PATH")

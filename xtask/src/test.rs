@@ -62,8 +62,8 @@ const STEPS: [Step; 3] = [
     },
     Step {
         name: "images",
-        about: "the images of PostgreSQL and Redis, as a pod runs them",
-        needs: &[Need::Docker, Need::Debian],
+        about: "images of Debian packages, as a pod runs them",
+        needs: &[Need::Docker],
         part: None,
         run: images::run,
     },

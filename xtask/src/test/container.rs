@@ -1,6 +1,7 @@
 //! A container on a volume, confined as Kubernetes' restricted profile and a
 //! read-only root file system confine a pod.
 
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -78,9 +79,14 @@ impl Container {
 
     /// Waits until a program inside succeeds.
     pub(super) fn wait_for(&self, env: &[(&str, &str)], program: &[&str]) -> Result<()> {
+        self.wait_until(|| Ok(self.exec(env, program)?.status.success()))
+    }
+
+    /// Waits until something is so.
+    pub(super) fn wait_until(&self, is_so: impl Fn() -> Result<bool>) -> Result<()> {
         let start = Instant::now();
         loop {
-            if self.exec(env, program)?.status.success() {
+            if is_so()? {
                 return Ok(());
             }
             if !self.is_running()? || start.elapsed() > START_LIMIT {
@@ -89,6 +95,31 @@ impl Container {
             }
             sleep(Duration::from_millis(50));
         }
+    }
+
+    /// What an address of the container answers; none where it does not, or with an error.
+    /// It is asked by busybox of the image `tools`, in the network of the container.
+    pub(super) fn get(&self, tools: &str, url: &str) -> Result<Option<String>> {
+        let mut command = Command::new("docker");
+        command
+            .args([
+                "run",
+                "--rm",
+                "--network",
+                &format!("container:{}", self.id),
+            ])
+            .args(["--entrypoint", "busybox", tools])
+            .args(["wget", "-q", "-T", "5", "-O", "-", url]);
+        let output = process::output(&mut command)?;
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(output.status.success().then_some(answer))
+    }
+
+    /// Writes all of its files to an archive.
+    pub(super) fn export(&self, archive: &Path) -> Result<()> {
+        let mut command = Command::new("docker");
+        command.args(["export", "--output"]).arg(archive);
+        process::capture(command.arg(&self.id)).map(drop)
     }
 
     pub(super) fn is_running(&self) -> Result<bool> {

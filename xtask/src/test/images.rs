@@ -1,6 +1,8 @@
-//! The images of PostgreSQL and Redis, made and run on this machine's engine:
-//! first start, restart, kill in the middle, stop, refusals.
+//! Images of Debian packages, built by `stackctl` and run on this machine's engine: PostgreSQL and Redis of this
+//! repository (first start, restart, kill in the middle, stop, refusals), HAProxy and Prometheus of a fixture.
 
+mod build;
+mod packages;
 mod postgres;
 mod redis;
 
@@ -8,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::container::docker;
-use crate::image;
+use crate::workspace;
+use build::Build;
 
 /// A stop that takes longer is none that a rollout can wait for.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -20,24 +22,33 @@ const PASSWORD: &str = r#"p'a"s\s $HOME `id` %s"#;
 /// A check by name; it gets the image.
 type Check = (&'static str, fn(&str) -> Result<()>);
 
-/// Makes both images and runs every check on them.
+/// Builds the images and runs every check on them. Those of this repository stay in the engine, like after any
+/// `stackctl build`.
 pub(super) fn run(_: bool) -> Result<()> {
-    run_checks("postgres", &postgres::CHECKS)?;
-    run_checks("redis", &redis::CHECKS)
+    let root = workspace::root();
+    let images = Build {
+        stack: &root,
+        services: &["postgres", "redis"],
+        to: "docker",
+        cache: None,
+    }
+    .run()?;
+    let reference = |name| build::image(&images, name).map(|image| image.reference.as_str());
+    run_checks("postgres", reference("postgres")?, &postgres::CHECKS)?;
+    run_checks("redis", reference("redis")?, &redis::CHECKS)?;
+    packages::run(reference("redis")?)
 }
 
-fn run_checks(name: &str, checks: &[Check]) -> Result<()> {
-    let reference = format!("xtask-test/{name}:{}", std::process::id());
-    image::build(name, &reference)?;
-    let outcome = checks.iter().try_for_each(|(what, check)| {
-        let start = Instant::now();
-        check(&reference).with_context(|| format!("{name}: {what}"))?;
-        println!(
-            "  ok  {name}: {what} ({:.1} s)",
-            start.elapsed().as_secs_f64()
-        );
-        Ok(())
-    });
-    docker(&["image", "rm", "--force", &reference])?;
-    outcome
+fn run_checks(name: &str, image: &str, checks: &[Check]) -> Result<()> {
+    checks
+        .iter()
+        .try_for_each(|(what, check)| passed(&format!("{name}: {what}"), || check(image)))
+}
+
+/// Says that a check passed and how long it took, or what failed.
+fn passed(what: &str, check: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    check().with_context(|| what.to_owned())?;
+    println!("  ok  {what} ({:.1} s)", start.elapsed().as_secs_f64());
+    Ok(())
 }

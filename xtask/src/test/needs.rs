@@ -17,8 +17,6 @@ pub(super) enum Need {
     Redis,
     /// A Docker engine that answers.
     Docker,
-    /// apt and dpkg.
-    Debian,
     /// A cluster named by `$KUBECONFIG`.
     Cluster,
     /// The command line of Kubernetes.
@@ -39,7 +37,6 @@ impl Need {
             Self::PostgreSql => "PostgreSQL",
             Self::Redis => "Redis",
             Self::Docker => "a Docker engine",
-            Self::Debian => "Debian's apt-get and dpkg-deb",
             Self::Cluster => "a cluster",
             Self::Kubectl => "kubectl",
             Self::Registry => "a registry",
@@ -59,7 +56,6 @@ impl Need {
                 "start one (on Debian: apt-get install docker.io), and have the `docker` command"
                     .to_owned()
             }
-            (Self::Debian, _) => "run it on Debian, or in a container of it".to_owned(),
             (Self::Registry, _) => {
                 "export STACKCTL_TEST_REGISTRY, such as 127.0.0.1:5000, of one that the \
                 engine pushes to without a login and the cluster pulls from"
@@ -80,7 +76,7 @@ impl Need {
             Self::Skopeo => Some("skopeo"),
             Self::Umoci => Some("umoci"),
             Self::Podman => Some("podman"),
-            Self::Docker | Self::Debian | Self::Cluster | Self::Registry => None,
+            Self::Docker | Self::Cluster | Self::Registry => None,
         }
     }
 
@@ -89,7 +85,6 @@ impl Need {
             Self::PostgreSql => has_postgresql(Path::new("/usr/lib/postgresql")),
             Self::Redis => process::exists("redis-server"),
             Self::Docker => succeeds("docker", &["version"]),
-            Self::Debian => process::exists("apt-get") && process::exists("dpkg-deb"),
             Self::Cluster => is_set("KUBECONFIG"),
             Self::Registry => is_set("STACKCTL_TEST_REGISTRY"),
             Self::Kubectl => process::exists("kubectl"),
@@ -106,7 +101,7 @@ pub(super) fn install(missing: &[Need]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    if !Need::Debian.is_met() {
+    if !process::exists("apt-get") {
         bail!(
             "--install uses apt-get, which is not here; get {} yourself",
             packages.join(", ")

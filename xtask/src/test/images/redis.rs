@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::{Check, PASSWORD, STOP_LIMIT};
 use crate::test::container::{Container, Server, Volume};
 
-pub(super) const CHECKS: [Check; 4] = [
+pub(super) const CHECKS: [Check; 5] = [
     ("wants its password and keeps its data", life),
     (
         "loses nothing that it acknowledged when it is killed",
@@ -19,6 +19,7 @@ pub(super) const CHECKS: [Check; 4] = [
         "refuses what it cannot do, without a password in sight",
         refuse,
     ),
+    ("is Redis Sentinel where that is started", sentinel),
 ];
 
 const READY: [&str; 3] = ["redis-cli", "-e", "ping"];
@@ -110,5 +111,19 @@ fn refuse(image: &str) -> Result<()> {
             "exit code {code}:\n{log}"
         );
     }
+    Ok(())
+}
+
+fn sentinel(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-sentinel")?;
+    let server = start_ready(image, &volume)?;
+    let script = "echo port 26379 >/tmp/sentinel.conf \
+                  && exec redis-sentinel /tmp/sentinel.conf --daemonize yes";
+    let output = server.exec(&[], &["sh", "-c", script])?;
+    ensure!(output.status.success(), "it did not start: {output:?}");
+    let info = ["redis-cli", "-p", "26379", "info", "server"];
+    server.wait_for(&[], &[&info[..3], &["ping"]].concat())?;
+    let info = String::from_utf8_lossy(&server.exec(&[], &info)?.stdout).into_owned();
+    ensure!(info.contains("redis_mode:sentinel"), "no Sentinel: {info}");
     Ok(())
 }
