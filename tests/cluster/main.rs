@@ -1,6 +1,7 @@
 //! The whole tool on a real engine and a real cluster. Needs Docker and `$KUBECONFIG`; without them every test
 //! is ignored by `cargo test` and run by `cargo xtask test`, which counts what it cannot run.
 
+mod attest;
 mod builders;
 mod cluster;
 mod docker;

@@ -16,7 +16,8 @@ use tempfile::TempDir;
 use crate::cluster::{Run, finish};
 
 /// What registries are asked for.
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const ACCEPTED: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 
 const FILES: &[(&str, &str)] = &[
     (
@@ -241,9 +242,10 @@ impl Shop {
             return BTreeMap::new();
         }
         let listed: Value = serde_json::from_slice(&listed.body).expect("JSON");
-        let tags = listed["tags"].as_array().into_iter().flatten();
+        let tags = listed["tags"].as_array().into_iter().flatten().map(text);
+        // Where what is attached to images is looked for.
+        let tags = tags.filter(|tag| !tag.starts_with("sha256-"));
         tags.map(|tag| {
-            let tag = text(tag);
             let manifest = self.ask("GET", &format!("{base}/manifests/{tag}"));
             assert_eq!(manifest.status, 200, "{service}:{tag}");
             let digest = oci_image::Digest::of(&manifest.body).to_string();
@@ -273,6 +275,16 @@ impl Shop {
             let found = self.ask("GET", &format!("{base}/blobs/{digest}"));
             assert_eq!(oci_image::Digest::of(&found.body).to_string(), digest);
         }
+    }
+
+    /// What the registry has in a service's repository, such as `manifests/TAG`.
+    pub(crate) fn in_registry(&self, service: &str, path: &str) -> Vec<u8> {
+        let found = self.ask(
+            "GET",
+            &format!("/v2{}/{service}/{path}", self.path_in_registry()),
+        );
+        assert_eq!(found.status, 200, "{path}");
+        found.body
     }
 
     fn path_in_registry(&self) -> &str {
@@ -308,7 +320,7 @@ struct Answer {
 fn ask(mut stream: impl Read + Write, host: &str, method: &str, path: &str) -> Answer {
     write!(
         stream,
-        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {MANIFEST}\r\n\r\n"
+        "{method} {path} HTTP/1.0\r\nHost: {host}\r\nAccept: {ACCEPTED}\r\n\r\n"
     )
     .expect("it listens");
     let mut answer = Vec::new();
