@@ -362,7 +362,7 @@ mod tests {
                 labels: BTreeMap::new(),
             };
             let store = Store::at(cache.path()).unwrap();
-            let image = assembled(&store, root.path(), &spec, build);
+            let image = assembled(&store, root.path(), &spec, *build);
             Self {
                 stack: stack(root.path(), &[("a", spec.build.clone())]),
                 spec,
