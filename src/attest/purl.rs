@@ -138,6 +138,23 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_no_registry_is_nowhere() {
+        let mut subject = super::super::subject::counter();
+        let digest = subject.manifest.digest;
+        assert_eq!(
+            image(&subject),
+            format!(
+                "pkg:oci/counter@{digest}?arch=amd64&repository_url=registry.example.com/shop/counter"
+            )
+        );
+        subject.name = "shop/counter".into();
+        assert_eq!(
+            image(&subject),
+            format!("pkg:oci/counter@{digest}?arch=amd64")
+        );
+    }
+
+    #[test]
     fn debian_packages_name_their_source() {
         let mut package = DebianPackage {
             name: "redis-server".into(),

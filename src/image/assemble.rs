@@ -303,3 +303,52 @@ pub(crate) fn write_layer(
         created_by: format!("stackctl build: {what}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache_key::Inputs;
+    use super::super::test_stack::{cargo, span};
+    use super::*;
+    use crate::stack::Build;
+
+    #[test]
+    fn an_image_says_what_it_is_from_when_and_on_what() {
+        let Build::Native(mut build) = cargo("a") else {
+            panic!("it is");
+        };
+        let digest = Digest::of(b"base");
+        build.base = Some(Base {
+            reference: format!("debian:12@{digest}").parse().unwrap(),
+            digest,
+            span: span(),
+        });
+        let source = "org.opencontainers.image.source".to_owned();
+        let spec = ImageSpec {
+            service: "a".parse().unwrap(),
+            reference: "shop/a:1".to_owned(),
+            build: Build::Native(build.clone()),
+            inputs: Inputs::default(),
+            selection: Vec::new(),
+            labels: [(source, "https://example.com/a".to_owned())].into(),
+        };
+        let digest = digest.to_string();
+        let inputs = spec.inputs.digest().to_string();
+        let found = annotations(&spec, &build, 1_714_564_800);
+        let found: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let expected = [
+            ("org.opencontainers.image.base.digest", digest.as_str()),
+            (
+                "org.opencontainers.image.base.name",
+                "docker.io/library/debian:12",
+            ),
+            ("org.opencontainers.image.created", "2024-05-01T12:00:00Z"),
+            ("org.opencontainers.image.source", "https://example.com/a"),
+            ("org.opencontainers.image.title", "a"),
+            ("stackctl.dev/inputs", inputs.as_str()),
+        ];
+        assert_eq!(found, expected);
+    }
+}

@@ -302,3 +302,181 @@ fn read_layer(layout: &Layout, layer: &Descriptor) -> io::Result<Vec<(String, Di
     io::copy(&mut archive.into_inner(), &mut io::sink())?;
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use oci_image::Compression;
+
+    use super::super::assemble::{self, Below, Binary, LayerOptions, Parts};
+    use super::super::cache_key::Inputs;
+    use super::super::target::host_platform;
+    use super::super::test_stack::{cargo, dockerfile, span, stack, workspace, write};
+    use super::*;
+    use crate::attest::Revision;
+    use crate::stack::Copied;
+
+    /// A workspace, the spec of its service `a`, and the image of that in a store.
+    struct Scene {
+        stack: Stack,
+        spec: ImageSpec,
+        store: Store,
+        image: StoredImage,
+        _folders: [tempfile::TempDir; 2],
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let (root, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            workspace(root.path());
+            let manifest = root.path().join("services/a/Cargo.toml");
+            let text = fs::read_to_string(&manifest).unwrap();
+            let inherits = "edition = \"2024\"\nlicense.workspace = true\n";
+            fs::write(&manifest, text.replace("edition = \"2024\"\n", inherits)).unwrap();
+            write(root.path(), &[("conf", "key"), ("shadow", "hidden")]);
+            let Build::Native(mut build) = cargo("a") else {
+                panic!("it is");
+            };
+            for (from, to) in [("conf", "/etc/conf"), ("shadow", "/a")] {
+                let copied = Copied {
+                    to: to.to_owned(),
+                    span: span(),
+                };
+                build.files.copies.insert(from.into(), copied);
+            }
+            let mut inputs = Inputs::default();
+            // `insta` is for tests alone, and `rand` is another service's.
+            for package in ["a 0.1.0", "kit 0.1.0", "serde 1.0.0"] {
+                inputs.add("features", package, "");
+            }
+            inputs.add(
+                "cargo",
+                "compiler",
+                "rustc 1.95.0 (5980 2026-04-14)\nhost: x\n",
+            );
+            let spec = ImageSpec {
+                service: "a".parse().unwrap(),
+                reference: "shop/a:1".to_owned(),
+                build: Build::Native(build.clone()),
+                inputs,
+                selection: Vec::new(),
+                labels: BTreeMap::new(),
+            };
+            let store = Store::at(cache.path()).unwrap();
+            let image = assembled(&store, root.path(), &spec, *build);
+            Self {
+                stack: stack(root.path(), &[("a", spec.build.clone())]),
+                spec,
+                store,
+                image,
+                _folders: [root, cache],
+            }
+        }
+
+        fn provenance(&self) -> Provenance {
+            let origin = Origin {
+                created: 7,
+                revision: None::<Revision>,
+            };
+            provenance(&self.stack, &self.spec, &host_platform(), &origin).unwrap()
+        }
+    }
+
+    fn assembled(store: &Store, root: &Path, spec: &ImageSpec, build: NativeBuild) -> StoredImage {
+        let options = LayerOptions {
+            created: 0,
+            compression: Compression::Zstd,
+        };
+        let files = assemble::files(store, root, &build.files, options).unwrap();
+        let parts = Parts {
+            spec: spec.clone(),
+            build,
+            platform: host_platform(),
+            below: Below {
+                base: None,
+                packages: None,
+                files,
+            },
+            binaries: vec![Binary {
+                name: "a".to_owned(),
+                content: b"abc".to_vec(),
+            }],
+            options,
+        };
+        let image = assemble::image(store, parts).unwrap();
+        platforms(store, &image).unwrap().remove(0)
+    }
+
+    #[test]
+    fn what_is_compiled_and_what_is_added_is_in_an_image() {
+        let scene = Scene::new();
+        let found = contents(&scene.stack, &scene.spec, &scene.store, &scene.image);
+        let found = found.unwrap().unwrap();
+        let package = |name: &str, version: &str| (name.to_owned(), version.to_owned());
+        let packages: Vec<_> = found
+            .cargo
+            .iter()
+            .map(|found| {
+                (
+                    &found.name[..],
+                    found.license.as_deref(),
+                    found.checksum.as_deref(),
+                )
+            })
+            .collect();
+        let expected = [
+            ("a", Some("MIT"), None),
+            ("kit", None, None),
+            ("serde", None, Some("s1")),
+        ];
+        assert_eq!(packages, expected);
+        let needs = [package("kit", "0.1.0"), package("serde", "1.0.0")];
+        assert_eq!(
+            found.cargo[0].dependencies, needs,
+            "not what only tests need"
+        );
+        assert_eq!(found.roots, [package("a", "0.1.0")]);
+        let file = |path: &str, content: &[u8], kind| AddedFile {
+            path: path.to_owned(),
+            digest: Digest::of(content),
+            kind,
+        };
+        let files = [
+            file("/a", b"abc", FileKind::Binary),
+            file("/etc/conf", b"key", FileKind::Asset),
+        ];
+        assert_eq!(found.files, files, "the binary hides the file of its name");
+        assert_eq!((found.base, found.debian.len()), (None, 0));
+    }
+
+    #[test]
+    fn provenance_names_what_was_asked_for_and_what_it_was_made_from() {
+        let scene = Scene::new();
+        let found = scene.provenance();
+        assert_eq!(found.parameters.build, "cargo");
+        assert_eq!(found.parameters.binaries, ["a"]);
+        assert_eq!(found.parameters.profile.as_deref(), Some("release"));
+        assert_eq!(found.inputs, scene.spec.inputs.digest().to_string());
+        let lock = fs::read(scene.stack.root.join("Cargo.lock")).unwrap();
+        assert_eq!(found.cargo_lock, Some(Digest::of(&lock)));
+        let toolchain = found.toolchain.unwrap();
+        assert_eq!(toolchain.rustc, "rustc 1.95.0 (5980 2026-04-14)");
+        assert_eq!(found.origin.created, 7);
+    }
+
+    #[test]
+    fn of_a_dockerfile_nothing_is_invented() {
+        let mut scene = Scene::new();
+        scene.spec.build = dockerfile("a/Dockerfile");
+        let found = contents(&scene.stack, &scene.spec, &scene.store, &scene.image);
+        assert_eq!(found.unwrap(), None);
+        let provenance = scene.provenance();
+        assert_eq!(provenance.parameters.build, "dockerfile");
+        assert_eq!((provenance.toolchain, provenance.cargo_lock), (None, None));
+    }
+
+    #[test]
+    fn releases_have_numbers() {
+        assert_eq!(release("bookworm"), "debian-12");
+        assert_eq!(release("sid"), "sid");
+    }
+}

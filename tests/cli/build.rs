@@ -333,3 +333,75 @@ fn a_damaged_store_never_gives_a_wrong_image() {
     );
     assert_eq!(fs::read(delivered).expect("the layer"), intact);
 }
+
+#[test]
+fn an_sbom_is_written_for_every_image_and_says_what_is_in_it() {
+    let workspace = stack();
+    let run = run(&workspace, &["build", "--to", "oci:out", "--sbom=lists"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let names = |service: &str| {
+        let sbom = json(&workspace.path().join(format!("lists/{service}.spdx.json")));
+        assert_eq!(sbom["spdxVersion"], "SPDX-2.3");
+        let packages = sbom["packages"].as_array().expect("packages").clone();
+        let name = |package: &Value| package["name"].as_str().expect("text").to_owned();
+        packages.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("hello"),
+        ["shop/hello", "hello", "/etc/words", "/hello"]
+    );
+    assert_eq!(
+        names("pages"),
+        ["shop/pages", "/srv/index.html", "/srv/run"]
+    );
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let workspace = stack();
+    let run = run(
+        &workspace,
+        &[
+            "build",
+            "-s",
+            "pages",
+            "--to",
+            "oci:out",
+            "--sbom=stack.yaml",
+        ],
+    );
+    assert_eq!(run.code, 1, "{}", run.stderr);
+    let expected = "error[S0465]: failed to write stack.yaml/pages.spdx.json";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
+}
+
+#[test]
+fn what_cannot_be_signed_is_refused_before_anything_is_built() {
+    let workspace = stack();
+    workspace.write("key.pem", "no key");
+    for (arguments, code) in [
+        (&["build", "--sign", "key.pem"][..], "S0466"),
+        (&["build", "--sign", "key.pem", "--to", "oci:out"], "S0466"),
+        (&["build", "--sign", "key.pem", "--to", "registry"], "S0461"),
+        (
+            &["build", "--sign", "none.pem", "--to", "registry"],
+            "S0460",
+        ),
+        (
+            &["build", "--sign", "env:NO_SUCH_KEY", "--to", "registry"],
+            "S0460",
+        ),
+    ] {
+        let run = run(&workspace, arguments);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(
+            run.stderr.contains(&format!("error[{code}]")),
+            "{}",
+            run.stderr
+        );
+    }
+    assert!(
+        !workspace.path().join("cache").exists(),
+        "nothing was begun"
+    );
+}

@@ -7,6 +7,7 @@
 )]
 
 mod accepted;
+mod attest;
 mod builders;
 mod cluster;
 mod cut;

@@ -121,7 +121,7 @@ async fn what_is_attached_is_listed_and_attached_once() {
         present: 0,
     };
     assert_eq!(first, all);
-    assert_eq!(bench.listed(), [SBOM, PROVENANCE, ATTESTATION, SIGNATURE]);
+    assert_eq!(bench.listed(), [SBOM, ATTESTATION, SIGNATURE, PROVENANCE]);
     let layers = bench.document(&bench.tag(".att"))["layers"].clone();
     assert_eq!(layers.as_array().unwrap().len(), 2, "a statement each");
 
