@@ -296,6 +296,14 @@ impl Shop {
         }
     }
 
+    /// What the registry has in a service's repository, such as `manifests/TAG`.
+    pub(crate) fn in_registry(&self, service: &str, path: &str) -> Vec<u8> {
+        let path = format!("/v2{}/{service}/{path}", self.path_in_registry());
+        let found = self.ask("GET", &path);
+        assert_eq!(found.status, 200, "{path}");
+        found.body
+    }
+
     fn path_in_registry(&self) -> &str {
         self.prefix.strip_prefix(&self.registry).expect("below it")
     }
