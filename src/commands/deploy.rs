@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::cluster::{self, Cluster};
 use crate::delivery::{self, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::image::{self, BuildReport, BuiltImage, Held, ImageSpec};
+use crate::image::{self, BuildError, BuildReport, BuiltImage, Engine, Held, ImageSpec};
 use crate::settings::Place;
 
 use super::attach::{Shipment, Wanted};
@@ -102,6 +102,35 @@ async fn deliver_built(
     };
     shipment.document(&built, Some(&delivered)).await?;
     desired.take_images(&built, env)
+}
+
+/// An image that a file names, if this machine has that very one. It goes by its tag; where it gets to tells the digest.
+async fn still_here(
+    image: &BuiltImage,
+    workshop: &Workshop,
+) -> Result<Option<BuiltImage>, CommandError> {
+    let (tag, _) = image
+        .reference
+        .split_once('@')
+        .unwrap_or((&image.reference, ""));
+    let held = match (&image.held, workshop.engine()) {
+        (Held::Store(manifest), _) if workshop.store.layout().is_complete(manifest) => {
+            Some(image.held.clone())
+        }
+        // The store keeps an image for some time only, and the tag is a digest as well.
+        (Held::Store(_), Some(engine)) => in_engine(tag, engine).await?.map(Held::Engine),
+        (Held::Engine(id), Some(engine)) => in_engine(tag, engine)
+            .await?
+            .filter(|found| found == id)
+            .map(Held::Engine),
+        (_, None) | (Held::Elsewhere, _) => None,
+    };
+    Ok(held.map(|held| BuiltImage::cached(tag.to_owned(), held)))
+}
+
+async fn in_engine(tag: &str, engine: &Engine) -> Result<Option<String>, BuildError> {
+    let found = engine.image_id(tag).await;
+    found.map_err(BuildError::engine(format!("look for {tag}")))
 }
 
 /// An image that is not on this machine, but where the cluster pulls from.

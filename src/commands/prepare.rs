@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Code, Diagnostic, Problems};
 use crate::event::{Event, Silent};
-use crate::image::{self, BuildReport, ImageSpec};
+use crate::image::{self, BuildReport, BuiltImage, ImageSpec};
 use crate::manifest::{self, Object};
 use crate::settings::Place;
 use crate::stack::{ServiceName, Stack};
@@ -24,6 +24,8 @@ pub(super) struct Desired {
     pub(super) stack: Stack,
     /// The image of every service.
     pub(super) images: BTreeMap<ServiceName, ImageSpec>,
+    /// The images that a file names: what the sources are now does not matter for them.
+    pub(super) named: BTreeMap<ServiceName, BuiltImage>,
     templates: template::Templates,
     /// Every object of every service, checked.
     pub(super) objects: Vec<Object>,
@@ -45,21 +47,33 @@ pub(super) fn desired_with(
     let finding = env.timings.common(Step::Inputs);
     let mut images = image::specs(&stack, None)?;
     finding.end();
-    if let Some(file) = images_file {
-        for (service, image) in read_images(file)?.images {
-            let spec = images
-                .get_mut(&service)
-                .ok_or_else(|| no_such_service(&service, file))?;
-            spec.reference = image.reference;
-        }
-    }
+    let named = match images_file {
+        Some(file) => named(file, &mut images)?,
+        None => BTreeMap::new(),
+    };
     let objects = objects(&stack, &templates, &references(&images), env)?;
     Ok(Desired {
         stack,
         images,
+        named,
         templates,
         objects,
     })
+}
+
+/// The images of a file, whose references those of `images` become.
+fn named(
+    file: &Path,
+    images: &mut BTreeMap<ServiceName, ImageSpec>,
+) -> Result<BTreeMap<ServiceName, BuiltImage>, Problems> {
+    let named = read_images(file)?.images;
+    for (service, image) in &named {
+        let spec = images
+            .get_mut(service)
+            .ok_or_else(|| no_such_service(service, file))?;
+        spec.reference.clone_from(&image.reference);
+    }
+    Ok(named)
 }
 
 fn references(images: &BTreeMap<ServiceName, ImageSpec>) -> BTreeMap<ServiceName, String> {

@@ -1,6 +1,7 @@
 //! The other builders and the way through a registry, on a real engine.
 
 use crate::cluster::Deployed;
+use crate::shop::docker;
 
 const SERVICE: &str = "services/subject/service.yaml";
 
@@ -139,9 +140,15 @@ fn a_registry_is_used_where_the_environment_names_one() {
 fn a_built_image_can_be_deployed_from_its_file() {
     let deployed = Deployed::faulty();
     let reference = built(&deployed);
+    let id = || docker(&["image", "inspect", "--format", "{{.Id}}", &reference]);
+    let before = id();
     deployed.edit_source();
+    // The image of the edited sources is there, too, and is not the one that is meant.
+    let newer = deployed.run(&["build"]);
+    assert_eq!(newer.code, 0, "{}", newer.stderr);
     let run = deployed.run(&["deploy", "--images", "images.json"]);
     assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(id(), before, "its name leads to it still");
     assert_eq!(
         pod_image(&deployed),
         reference,

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use oci_image::Layout;
 
 use crate::shop::{
-    Known, Names, Random, Shop, blob, docker, file_in_engine, layers_in_engine, text,
+    Known, Names, Random, Shop, blob, docker, file_in_engine, layers_in_engine, note, text,
 };
 
 const ROUNDS: usize = 50;
@@ -69,7 +69,7 @@ struct Bench {
 fn killed_at_any_moment_the_next_build_is_right() {
     let mut bench = Bench::new();
     let durations = bench.undisturbed();
-    println!("undisturbed: {durations:?}");
+    note(&format!("undisturbed: {durations:?}"));
     let mut stages = BTreeMap::<(Place, Stage), usize>::new();
     for round in 0..ROUNDS {
         let (place, edited) = (PLACES[round % 3], round % 5 == 0);
@@ -85,7 +85,7 @@ fn killed_at_any_moment_the_next_build_is_right() {
             .or_default() += 1;
         bench.run_to_the_end(place);
     }
-    println!("killed at: {stages:?}");
+    note(&format!("killed at: {stages:?}"));
     let killed_while = |stage| {
         let places = stages.iter().filter(|((_, found), _)| *found == stage);
         places.map(|(_, count)| count).sum::<usize>()

@@ -423,6 +423,12 @@ pub(crate) fn text(value: &Value) -> String {
         .to_owned()
 }
 
+/// Says what helps to understand a failure; seen only where a test fails.
+#[expect(clippy::print_stderr, reason = "that is how tests speak")]
+pub(crate) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Numbers that are the same for the same seed (Vigna's splitmix64).
 pub(crate) struct Random(u64);
 
@@ -436,7 +442,7 @@ impl Random {
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(1, |since| since.as_secs()),
         };
-        println!("STACKCTL_TEST_SEED={seed}");
+        note(&format!("STACKCTL_TEST_SEED={seed}"));
         Self(seed)
     }
 
