@@ -78,8 +78,14 @@ async fn deliver_built(
     };
     let (mut built, mut missing) = (BuildReport::default(), Vec::new());
     for (service, spec) in specs.iter().filter(|(_, spec)| !is_external(spec)) {
-        let found = match image::find(spec, &workshop.store, workshop.engine()).await? {
-            Some(held) => Some(BuiltImage::cached(spec.reference.clone(), held)),
+        let here = match desired.named.get(service) {
+            Some(named) => still_here(named, &workshop).await?,
+            None => image::find(spec, &workshop.store, workshop.engine())
+                .await?
+                .map(|held| BuiltImage::cached(spec.reference.clone(), held)),
+        };
+        let found = match here {
+            Some(image) => Some(image),
             None => in_registry(spec, &way).await?,
         };
         match found {
@@ -100,7 +106,12 @@ async fn deliver_built(
         wanted: &Wanted::default(),
         env,
     };
-    shipment.document(&built, Some(&delivered)).await?;
+    let mut documented = built.clone();
+    // What the sources are now says nothing about images that a file names.
+    documented
+        .images
+        .retain(|service, _| !desired.named.contains_key(service));
+    shipment.document(&documented, Some(&delivered)).await?;
     desired.take_images(&built, env)
 }
 
