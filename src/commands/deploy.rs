@@ -71,7 +71,7 @@ async fn deliver_built(
     cluster: &Cluster,
     env: &Env,
 ) -> Result<(), CommandError> {
-    let specs = desired.chosen_images(place);
+    let mut specs = desired.chosen_images(place);
     let workshop = Workshop::for_cluster(&specs, &desired.stack).await?;
     let Some(way) = workshop.way(&desired.stack, &specs, cluster).await? else {
         return Ok(());
@@ -79,7 +79,7 @@ async fn deliver_built(
     let (mut built, mut missing) = (BuildReport::default(), Vec::new());
     for (service, spec) in specs.iter().filter(|(_, spec)| !is_external(spec)) {
         let here = match desired.named.get(service) {
-            Some(named) => still_here(named, &workshop).await?,
+            Some(image) => still_here(image, &workshop).await?,
             None => image::find(spec, &workshop.store, workshop.engine())
                 .await?
                 .map(|held| BuiltImage::cached(spec.reference.clone(), held)),
@@ -99,6 +99,11 @@ async fn deliver_built(
         return Err(not_built(&missing, place));
     }
     let delivered = workshop.deliver(&way, &mut built, env).await?;
+    // Of another version's image these sources say nothing.
+    specs.retain(|service, spec| match desired.named.get(service) {
+        Some(image) => tag_of(image).ends_with(&format!(":{}", spec.inputs.digest())),
+        None => true,
+    });
     let shipment = Shipment {
         stack: &desired.stack,
         specs: &specs,
@@ -106,12 +111,7 @@ async fn deliver_built(
         wanted: &Wanted::default(),
         env,
     };
-    let mut documented = built.clone();
-    // What the sources are now says nothing about images that a file names.
-    documented
-        .images
-        .retain(|service, _| !desired.named.contains_key(service));
-    shipment.document(&documented, Some(&delivered)).await?;
+    shipment.document(&built, Some(&delivered)).await?;
     desired.take_images(&built, env)
 }
 
@@ -120,10 +120,7 @@ async fn still_here(
     image: &BuiltImage,
     workshop: &Workshop,
 ) -> Result<Option<BuiltImage>, CommandError> {
-    let (tag, _) = image
-        .reference
-        .split_once('@')
-        .unwrap_or((&image.reference, ""));
+    let tag = tag_of(image);
     let held = match (&image.held, workshop.engine()) {
         (Held::Store(manifest), _) if workshop.store.layout().is_complete(manifest) => {
             Some(image.held.clone())
@@ -137,6 +134,12 @@ async fn still_here(
         (_, None) | (Held::Elsewhere, _) => None,
     };
     Ok(held.map(|held| BuiltImage::cached(tag.to_owned(), held)))
+}
+
+/// The reference without a digest.
+fn tag_of(image: &BuiltImage) -> &str {
+    let reference = &image.reference;
+    reference.split_once('@').map_or(reference, |(tag, _)| tag)
 }
 
 async fn in_engine(tag: &str, engine: &Engine) -> Result<Option<String>, BuildError> {
