@@ -3,15 +3,14 @@
 
 mod container;
 mod images;
-mod needs;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::needs::{self, Need};
 use crate::{process, workspace};
-use needs::Need;
 
 /// What was asked for on the command line.
 pub(crate) struct Options {

@@ -10,7 +10,7 @@ use crate::process;
 
 /// Something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Need {
+pub(crate) enum Need {
     /// The programs of a PostgreSQL server.
     PostgreSql,
     /// The Redis server.
@@ -32,7 +32,7 @@ pub(super) enum Need {
 }
 
 impl Need {
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::PostgreSql => "PostgreSQL",
             Self::Redis => "Redis",
@@ -47,7 +47,7 @@ impl Need {
     }
 
     /// How to get it.
-    pub(super) fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match (self, self.package()) {
             (_, Some(package)) => {
                 format!("`cargo xtask test --install` as root, or apt-get install {package}")
@@ -80,7 +80,7 @@ impl Need {
         }
     }
 
-    pub(super) fn is_met(&self) -> bool {
+    pub(crate) fn is_met(&self) -> bool {
         match self {
             Self::PostgreSql => has_postgresql(Path::new("/usr/lib/postgresql")),
             Self::Redis => process::exists("redis-server"),
@@ -96,7 +96,7 @@ impl Need {
 }
 
 /// Installs the packages of what is missing, where packages bring it.
-pub(super) fn install(missing: &[Need]) -> Result<()> {
+pub(crate) fn install(missing: &[Need]) -> Result<()> {
     let packages: Vec<&str> = missing.iter().filter_map(|need| need.package()).collect();
     if packages.is_empty() {
         return Ok(());
