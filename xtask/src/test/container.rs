@@ -97,9 +97,10 @@ impl Container {
         }
     }
 
-    /// What an address of the container answers; none where it does not, or with an error.
+    /// What a port of the container answers to `GET PATH`, with the head; none where it does not answer.
     /// It is asked by busybox of the image `tools`, in the network of the container.
-    pub(super) fn get(&self, tools: &str, url: &str) -> Result<Option<String>> {
+    pub(super) fn get(&self, tools: &str, port: &str, path: &str) -> Result<Option<String>> {
+        let script = r#"printf 'GET %s HTTP/1.0\r\n\r\n' "$2" | busybox nc 127.0.0.1 "$1""#;
         let mut command = Command::new("docker");
         command
             .args([
@@ -108,8 +109,7 @@ impl Container {
                 "--network",
                 &format!("container:{}", self.id),
             ])
-            .args(["--entrypoint", "busybox", tools])
-            .args(["wget", "-q", "-T", "5", "-O", "-", url]);
+            .args(["--entrypoint", "sh", tools, "-c", script, "sh", port, path]);
         let output = process::output(&mut command)?;
         let answer = String::from_utf8_lossy(&output.stdout).into_owned();
         Ok(output.status.success().then_some(answer))

@@ -18,7 +18,8 @@ use crate::{process, workspace};
 struct Service {
     name: &'static str,
     user: &'static str,
-    /// Addresses, and a part of what they answer.
+    port: &'static str,
+    /// Paths, and a part of what they answer.
     answers: [(&'static str, &'static str); 2],
 }
 
@@ -26,23 +27,19 @@ const SERVICES: [Service; 2] = [
     Service {
         name: "haproxy",
         user: "99:99",
+        port: "8404",
         answers: [
-            ("http://127.0.0.1:8404/healthz", "200 OK"),
-            (
-                "http://127.0.0.1:8404/stats",
-                "Statistics Report for HAProxy",
-            ),
+            ("/healthz", "Service ready"),
+            ("/stats", "Statistics Report for HAProxy"),
         ],
     },
     Service {
         name: "prometheus",
         user: "997:997",
+        port: "9090",
         answers: [
-            (
-                "http://127.0.0.1:9090/-/ready",
-                "Prometheus Server is Ready",
-            ),
-            ("http://127.0.0.1:9090/metrics", "prometheus_build_info{"),
+            ("/-/ready", "Prometheus Server is Ready"),
+            ("/metrics", "prometheus_build_info{"),
         ],
     },
 ];
@@ -121,14 +118,14 @@ fn check(service: &Service, stack: &Path, image: &Image, tools: &str) -> Result<
 }
 
 fn answers(service: &Service, server: &Container, tools: &str) -> Result<()> {
-    for (url, part) in service.answers {
+    for (path, part) in service.answers {
+        let is_there = || {
+            let answer = server.get(tools, service.port, path)?;
+            Ok(answer.is_some_and(|text| text.starts_with("HTTP/1.") && text.contains(part)))
+        };
         server
-            .wait_until(|| {
-                Ok(server
-                    .get(tools, url)?
-                    .is_some_and(|text| text.contains(part)))
-            })
-            .with_context(|| format!("{url} does not answer with {part:?}"))?;
+            .wait_until(is_there)
+            .with_context(|| format!("{path} does not answer with {part:?}"))?;
     }
     Ok(())
 }
