@@ -1,11 +1,6 @@
 //! The whole tool on a real engine and a real cluster. Needs Docker and `$KUBECONFIG`; without them every test
 //! is ignored by `cargo test` and run by `cargo xtask test`, which counts what it cannot run.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the seed of random moments, and what came of them, are told"
-)]
-
 mod accepted;
 mod attest;
 mod builders;
