@@ -62,7 +62,7 @@ pub struct Build {
     #[arg(long)]
     pub update_packages: bool,
     /// Write a list of what is in each image (SPDX) to this folder, and attach it to what is pushed
-    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "sbom")]
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true, default_missing_value = "target/stackctl/sbom")]
     pub sbom: Option<PathBuf>,
     /// Sign what is pushed with this key: a PEM file, or env:VARIABLE
     #[arg(long, value_name = "KEY")]

@@ -65,7 +65,7 @@ impl Wanted {
     }
 
     /// Whether anything was asked for.
-    fn any(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         self.sbom.is_some() || self.key.is_some()
     }
 }

@@ -58,7 +58,9 @@ pub async fn build(
         workshop = workshop.with_docker()?;
     }
     let route = route(&stack, settings, &workshop)?;
-    let mut report = workshop.build(&stack, &specs, env).await?;
+    // What is to be described or signed has to be here.
+    let taken_from = route.as_ref().filter(|_| !wanted.any());
+    let mut report = workshop.build(&stack, &specs, taken_from, env).await?;
     let delivered = match route {
         Some(route) => Some(workshop.deliver(&Way::to(route), &mut report, env).await?),
         None => None,

@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 
 use crate::cluster::{self, Cluster};
-use crate::delivery::{self, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
-use crate::image::{self, BuildError, BuildReport, BuiltImage, Engine, Held, ImageSpec};
+use crate::image::{BuildError, BuildReport, BuiltImage, Engine, Held, ImageSpec};
 use crate::settings::Place;
 
 use super::attach::{Shipment, Wanted};
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{Request, dry_run, roll_out};
-use super::workshop::{Way, Workshop, is_external};
+use super::workshop::{Workshop, in_registry, is_external};
 use super::{CommandError, Env, Outcome};
 
 /// An image was not built yet.
@@ -76,27 +75,29 @@ async fn deliver_built(
     let Some(way) = workshop.way(&desired.stack, &specs, cluster).await? else {
         return Ok(());
     };
-    let (mut built, mut missing) = (BuildReport::default(), Vec::new());
+    let (mut built, mut absent) = (BuildReport::default(), Vec::new());
     for (service, spec) in specs.iter().filter(|(_, spec)| !is_external(spec)) {
         let here = match desired.named.get(service) {
             Some(image) => still_here(image, &workshop).await?,
-            None => image::find(spec, &workshop.store, workshop.engine())
+            None => workshop
+                .find(spec)
                 .await?
                 .map(|held| BuiltImage::cached(spec.reference.clone(), held)),
         };
-        let found = match here {
-            Some(image) => Some(image),
-            None => in_registry(spec, &way).await?,
-        };
-        match found {
+        match here {
             Some(image) => {
                 built.images.insert(service.clone(), image);
             }
-            None => missing.push(spec),
+            None => absent.push(spec),
         }
     }
-    if !missing.is_empty() {
-        return Err(not_built(&missing, place));
+    for (service, pinned) in in_registry(&absent, &way.route, env).await? {
+        absent.retain(|spec| spec.service != service);
+        let image = BuiltImage::cached(pinned.to_string(), Held::Elsewhere);
+        built.images.insert(service, image);
+    }
+    if !absent.is_empty() {
+        return Err(not_built(&absent, place));
     }
     let delivered = workshop.deliver(&way, &mut built, env).await?;
     // Of another version's image these sources say nothing.
@@ -147,23 +148,8 @@ async fn in_engine(tag: &str, engine: &Engine) -> Result<Option<String>, BuildEr
     found.map_err(BuildError::engine(format!("look for {tag}")))
 }
 
-/// An image that is not on this machine, but where the cluster pulls from.
-async fn in_registry(spec: &ImageSpec, way: &Way) -> Result<Option<BuiltImage>, CommandError> {
-    let Route::Registry(_) = way.route else {
-        return Ok(None);
-    };
-    let Ok(reference) = spec.reference.parse() else {
-        return Ok(None);
-    };
-    let pinned = delivery::find_in_registry(&spec.service, &reference).await?;
-    Ok(pinned.map(|pinned| BuiltImage::cached(pinned.to_string(), Held::Elsewhere)))
-}
-
 fn not_built(missing: &[&ImageSpec], place: &Place) -> CommandError {
-    let names: Vec<String> = missing
-        .iter()
-        .map(|spec| spec.service.to_string())
-        .collect();
+    let names: Vec<&str> = missing.iter().map(|spec| spec.service.as_str()).collect();
     let mut problem = Diagnostic::error(NOT_BUILT, format!("not built yet: {}", names.join(", ")));
     for spec in missing {
         problem = problem.note(spec.reference.clone());

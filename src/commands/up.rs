@@ -44,7 +44,8 @@ pub async fn up(
     let specs = desired.chosen_images(place);
     let workshop = Workshop::for_cluster(&specs, &desired.stack).await?;
     let way = workshop.way(&desired.stack, &specs, &cluster).await?;
-    let mut built = workshop.build(&desired.stack, &specs, env).await?;
+    let route = way.as_ref().map(|way| &way.route);
+    let mut built = workshop.build(&desired.stack, &specs, route, env).await?;
     if let Some(way) = &way {
         let delivered = workshop.deliver(way, &mut built, env).await?;
         let shipment = Shipment {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 
-use oci_image::{ArchiveError, Descriptor, LayoutError, Platform};
+use oci_image::{ArchiveError, Descriptor, LayoutError, Platform, Reference};
 
 use crate::cluster::Cluster;
 use crate::delivery::{
@@ -89,16 +89,22 @@ impl Workshop {
         }
     }
 
-    /// Builds what is missing.
+    /// Builds what is neither on this machine nor in the registry that `route` leads to.
     pub(super) async fn build(
         &self,
         stack: &Stack,
         specs: &BTreeMap<ServiceName, ImageSpec>,
+        route: Option<&Route>,
         env: &Env,
     ) -> Result<BuildReport, CommandError> {
+        let in_registry = match route {
+            Some(route) => in_registry(&self.absent(specs).await?, route, env).await?,
+            None => BTreeMap::new(),
+        };
         let context = BuildContext {
             store: &self.store,
             engine: self.engine(),
+            in_registry: &in_registry,
             timings: &env.timings,
             events: env.events.as_ref(),
             cancel: &env.cancel,
@@ -109,6 +115,24 @@ impl Workshop {
             },
         };
         Ok(image::build(stack, specs, &context).await?)
+    }
+
+    /// The image of `spec`, if this machine has it.
+    pub(super) async fn find(&self, spec: &ImageSpec) -> Result<Option<Held>, CommandError> {
+        Ok(image::find(spec, &self.store, self.engine()).await?)
+    }
+
+    async fn absent<'s>(
+        &self,
+        specs: &'s BTreeMap<ServiceName, ImageSpec>,
+    ) -> Result<Vec<&'s ImageSpec>, CommandError> {
+        let mut absent = Vec::new();
+        for spec in specs.values() {
+            if self.find(spec).await?.is_none() {
+                absent.push(spec);
+            }
+        }
+        Ok(absent)
     }
 
     /// The way into a cluster for the images of `specs`; none where none of them is built here. Refused here,
@@ -253,6 +277,25 @@ fn damaged(error: &DeliveryError) -> Option<&Descriptor> {
         };
     }
     None
+}
+
+/// Those of `specs` that the registry has that `route` leads to, with their digests: somebody else has built them from
+/// the same inputs.
+pub(super) async fn in_registry(
+    specs: &[&ImageSpec],
+    route: &Route,
+    env: &Env,
+) -> Result<BTreeMap<ServiceName, Reference>, CommandError> {
+    let Route::Registry(_) = route else {
+        return Ok(BTreeMap::new());
+    };
+    let wanted = specs
+        .iter()
+        .filter_map(|spec| Some((spec.service.clone(), spec.reference.parse().ok()?)));
+    tokio::select! {
+        found = delivery::find_in_registry(wanted.collect()) => Ok(found?),
+        () = env.cancel.cancelled() => Err(super::interrupted()),
+    }
 }
 
 /// Whether an image comes from elsewhere as it is.

@@ -32,6 +32,8 @@ const IMAGES: Pace = Pace {
     at_once: 4,
     step: Step::Push,
 };
+/// Questions that cost a registry next to nothing.
+const LOOKUPS_AT_ONCE: usize = 16;
 /// A terminal shows no more.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -44,15 +46,23 @@ pub(super) async fn deliver(
     deliver_with(&registry_client(&config), &config, images, context).await
 }
 
-/// The reference of an image with its digest, if its registry has it.
+/// Those of the images that their registries have, with their digests.
 pub async fn find_in_registry(
-    service: &ServiceName,
-    reference: &Reference,
-) -> Result<Option<Reference>, DeliveryError> {
+    images: BTreeMap<ServiceName, Reference>,
+) -> Result<BTreeMap<ServiceName, Reference>, DeliveryError> {
     let config = DockerConfig::load()?;
-    let found = registry_client(&config).head_manifest(reference).await;
-    let found = found.map_err(fault(service))?;
-    Ok(found.map(|found| reference.pinned(found.digest)))
+    let client = &registry_client(&config);
+    let pinned = async |(service, reference): (ServiceName, Reference)| {
+        let found = client.head_manifest(&reference).await;
+        let found = found.map_err(fault(&service))?;
+        Ok(found.map(|found| (service, reference.pinned(found.digest))))
+    };
+    let found: Vec<Result<_, DeliveryError>> = futures_util::stream::iter(images)
+        .map(pinned)
+        .buffer_unordered(LOOKUPS_AT_ONCE)
+        .collect()
+        .await;
+    found.into_iter().filter_map(Result::transpose).collect()
 }
 
 async fn deliver_with(

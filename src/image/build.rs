@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{self, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use oci_image::Descriptor;
+use oci_image::{Descriptor, Reference};
 use tokio_util::sync::CancellationToken;
 
 use crate::diagnostic::{Code, Diagnostic};
@@ -34,6 +34,8 @@ pub struct BuildContext<'a> {
     pub store: &'a Store,
     /// Where Dockerfiles and commands are built; needed only for those, and where it assembles the others.
     pub engine: Option<&'a Engine>,
+    /// Images that need not be made here: the registry that they are meant for has them, under these references.
+    pub in_registry: &'a BTreeMap<ServiceName, Reference>,
     /// What measures it.
     pub timings: &'a Timings,
     /// Who hears what happens.
@@ -161,8 +163,9 @@ impl Session<'_> {
         for (spec, image) in specs.into_iter().zip(found) {
             match image {
                 Some(image) => {
-                    let detail = match image.outcome {
-                        BuildOutcome::External => "from a registry",
+                    let detail = match (image.outcome, &image.held) {
+                        (BuildOutcome::External, _) => "from a registry",
+                        (_, Held::Elsewhere) => "in the registry",
                         _ => "cached",
                     };
                     self.task(spec).finish(TaskOutcome::Unchanged, detail);
@@ -177,13 +180,18 @@ impl Session<'_> {
     async fn find(&self, spec: &ImageSpec) -> Result<Option<BuiltImage>, BuildError> {
         let started = Instant::now();
         let held = in_engine::find_built(spec, self.context.store, self.context.engine).await?;
-        Ok(held.map(|held| {
-            let outcome = match held {
-                Held::Elsewhere => BuildOutcome::External,
-                _ => BuildOutcome::Cached,
-            };
-            self.image(spec, held, outcome, started.elapsed())
-        }))
+        let pinned = self.context.in_registry.get(&spec.service);
+        Ok(match (held, pinned) {
+            (Some(held), _) => {
+                let outcome = match held {
+                    Held::Elsewhere => BuildOutcome::External,
+                    _ => BuildOutcome::Cached,
+                };
+                Some(self.image(spec, held, outcome, started.elapsed()))
+            }
+            (None, Some(pinned)) => Some(BuiltImage::cached(pinned.to_string(), Held::Elsewhere)),
+            (None, None) => None,
+        })
     }
 
     /// A tag promises what an image is made from: what was edited meanwhile must not get it.

@@ -1,10 +1,11 @@
 //! Builds against an engine in memory; cargo and commands are real.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use oci_image::{Decompressor, Index, media_type};
+use oci_image::{Decompressor, Index, Reference, media_type};
 use serde_json::json;
 use test_support::docker::{FakeDocker, FakeImage};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,7 @@ struct Scene {
     stack: Stack,
     docker: FakeDocker,
     cache: tempfile::TempDir,
+    in_registry: BTreeMap<ServiceName, Reference>,
     events: Recorder,
     cancel: CancellationToken,
 }
@@ -43,6 +45,7 @@ impl Scene {
             root,
             docker: FakeDocker::default(),
             cache: tempfile::tempdir().unwrap(),
+            in_registry: BTreeMap::new(),
             events: Recorder::default(),
             cancel: CancellationToken::new(),
         }
@@ -52,6 +55,7 @@ impl Scene {
         let context = BuildContext {
             store: &self.store(),
             engine: Some(&Engine::from_docker(self.docker.client(), "unix:///fake")),
+            in_registry: &self.in_registry,
             timings: &Timings::off(),
             events: &self.events,
             cancel: &self.cancel,
@@ -158,6 +162,33 @@ async fn an_image_that_is_there_is_not_built() {
     assert_eq!(scene.outcomes(), [("web".into(), TaskOutcome::Unchanged)]);
     assert_eq!(scene.summary().as_deref(), Some("0 built, 1 cached"));
     assert_eq!(scene.docker.requests().len(), 1, "one look");
+}
+
+#[tokio::test]
+async fn an_image_that_its_registry_has_is_not_built() {
+    let mut scene = hello();
+    let pinned = format!("r.example.com/greeter:1@sha256:{}", "0".repeat(64));
+    let found = (
+        "greeter".parse().unwrap(),
+        pinned.parse::<Reference>().unwrap(),
+    );
+    scene.in_registry = BTreeMap::from([found]);
+    let report = scene.build().await.unwrap();
+    let image = &report.images["greeter"];
+    assert_eq!(
+        (image.outcome, &image.held, &image.reference),
+        (BuildOutcome::Cached, &Held::Elsewhere, &pinned)
+    );
+    assert!(
+        !scene.root.path().join("target").exists(),
+        "nothing is compiled"
+    );
+    // What is here as well is taken from here.
+    scene.in_registry = BTreeMap::new();
+    scene.build().await.unwrap();
+    scene.in_registry = BTreeMap::from([("greeter".parse().unwrap(), pinned.parse().unwrap())]);
+    let image = &scene.build().await.unwrap().images["greeter"];
+    assert!(matches!(image.held, Held::Store(_)), "{:?}", image.held);
 }
 
 #[tokio::test]
@@ -338,6 +369,7 @@ async fn a_binary_does_not_depend_on_what_is_built_with_it() {
         let context = BuildContext {
             store: &Store::at(cache.path()).unwrap(),
             engine: None,
+            in_registry: &BTreeMap::new(),
             timings: &Timings::off(),
             events: &scene.events,
             cancel: &scene.cancel,

@@ -41,7 +41,10 @@ fn sboms_provenance_and_signatures_are_in_the_registry_once() {
             "{service}"
         );
         let attached = content(&shop, service, of_type(&listed, SBOM));
-        let written = std::fs::read(shop.path().join(format!("sbom/{service}.spdx.json")));
+        let written = std::fs::read(
+            shop.path()
+                .join(format!("target/stackctl/sbom/{service}.spdx.json")),
+        );
         assert_eq!(attached, written.expect("the SBOM"), "{service}");
         let statement = content(&shop, service, of_type(&listed, PROVENANCE));
         let statement: Value = serde_json::from_slice(&statement).expect("JSON");
@@ -180,8 +183,8 @@ fn check_signature(shop: &Shop, service: &str, digest: &str) {
 }
 
 fn sbom_names(folder: &Path, service: &str) -> Vec<String> {
-    let text_of =
-        std::fs::read(folder.join(format!("sbom/{service}.spdx.json"))).expect("the SBOM");
+    let text_of = std::fs::read(folder.join(format!("target/stackctl/sbom/{service}.spdx.json")))
+        .expect("the SBOM");
     let sbom: Value = serde_json::from_slice(&text_of).expect("JSON");
     let packages = sbom["packages"].as_array().expect("packages");
     packages

@@ -1,4 +1,4 @@
-//! Two processes at the same time on one repository and one cache: both succeed, with one and the same image.
+//! Two who build the same: at the same time on one repository and one cache, and one after the other on two machines.
 
 use std::process::Stdio;
 
@@ -47,5 +47,33 @@ fn builds_into_the_engine_and_the_registry_at_once_give_one_image() {
                 "{name}: {id}"
             );
         }
+    }
+}
+
+#[test]
+#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
+fn what_one_machine_has_pushed_another_neither_builds_nor_moves() {
+    let shop = Shop::new();
+    let first = shop.build(&["--to", "registry"]);
+    let other = Shop::clone_of(&shop);
+    let second = other.build(&["--to", "registry"]);
+    for service in ["hello", "bulk"] {
+        let (pushed, found) = (&first["images"][service], &second["images"][service]);
+        assert_eq!(pushed["outcome"], "built");
+        assert_eq!(found["outcome"], "cached");
+        assert_eq!(found["reference"], pushed["reference"]);
+    }
+    assert!(!other.path().join("target").exists(), "nothing is compiled");
+    assert!(other.names().store.is_empty(), "nothing is assembled");
+    // What is to be described has to be here.
+    let described = other.build(&["--to", "registry", "--sbom=sbom"]);
+    for service in ["hello", "bulk"] {
+        assert_eq!(described["images"][service]["outcome"], "built");
+        assert!(
+            other
+                .path()
+                .join(format!("sbom/{service}.spdx.json"))
+                .exists()
+        );
     }
 }

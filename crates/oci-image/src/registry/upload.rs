@@ -87,6 +87,8 @@ struct Course {
     attempts: Attempts,
     /// The most that a registry ever had of it.
     furthest: u64,
+    /// Whether the last try failed, so that nobody knows how far the registry is.
+    is_cut: bool,
     /// Whether a session was gone on with after a fault.
     is_resumed: bool,
     /// Whether all is sent at once, for a registry that takes no chunks.
@@ -139,16 +141,17 @@ impl Upload<'_> {
         let mut course = Course {
             attempts: Attempts::new(self.client.options().retry),
             furthest: 0,
+            is_cut: false,
             is_resumed: false,
             is_whole: false,
         };
         loop {
-            let Err(error) = self.send(&mut session, course.is_whole).await else {
+            let Err(error) = self.attempt(&mut session, &mut course).await else {
                 return Ok(());
             };
             let offset = session.as_ref().map_or(0, |session| session.offset);
             if depends_on_way(&error) {
-                session = None;
+                (session, course.is_cut) = (None, false);
                 if std::mem::take(&mut course.is_resumed) {
                     // The registry lost or doubled bytes round the cut: everything anew, once.
                     continue;
@@ -164,12 +167,35 @@ impl Upload<'_> {
                 course.attempts.progressed();
             }
             course.attempts.after(error).await?;
-            if self.client.has_blob(&self.repository, self.blob).await? {
+            course.is_cut = true;
+        }
+    }
+
+    /// One try; after a fault it goes on where the registry is.
+    async fn attempt(
+        &self,
+        session: &mut Option<Session>,
+        course: &mut Course,
+    ) -> Result<(), RegistryError> {
+        if course.is_cut {
+            if self
+                .client
+                .has_blob_now(&self.repository, self.blob)
+                .await?
+            {
                 return Ok(());
             }
-            session = self.status(session).await?;
-            course.is_resumed |= session.is_some();
+            let is_known = match session {
+                Some(session) => self.update(session).await?,
+                None => false,
+            };
+            match is_known {
+                true => course.is_resumed = true,
+                false => *session = None,
+            }
+            course.is_cut = false;
         }
+        self.send(session, course.is_whole).await
     }
 
     /// Sends what the registry does not have yet, and closes the upload.
@@ -200,7 +226,7 @@ impl Upload<'_> {
     /// Starts an upload.
     async fn begin(&self) -> Result<Session, RegistryError> {
         let call = self.call((Method::POST, self.uploads()), &[202]);
-        let answer = self.client.fetch(&call, LIMIT).await?;
+        let answer = self.client.fetch_once(&call, LIMIT).await?;
         self.session(&call, &answer)
     }
 
@@ -245,24 +271,21 @@ impl Upload<'_> {
         check_taken(&call, &answer, self.blob.digest)
     }
 
-    /// How far the registry is; `None` where the upload starts anew.
-    async fn status(&self, session: Option<Session>) -> Result<Option<Session>, RegistryError> {
-        let Some(mut session) = session else {
-            return Ok(None);
-        };
+    /// Asks how far the registry is; `false` where the upload starts anew.
+    async fn update(&self, session: &mut Session) -> Result<bool, RegistryError> {
         let call = self.call((Method::GET, session.url.clone()), &[200, 202, 204]);
-        let answer = match self.client.fetch(&call, LIMIT).await {
+        let answer = match self.client.fetch_once(&call, LIMIT).await {
             Ok(answer) => answer,
-            Err(error) if is_refusal(&error) => return Ok(None),
+            Err(error) if is_refusal(&error) => return Ok(false),
             Err(error) => return Err(error),
         };
         let offset = uploaded(answer.header(RANGE.as_str())).unwrap_or(0);
         if offset == 0 || offset > self.blob.size || session.go_on(&call, &answer).is_err() {
-            return Ok(None);
+            return Ok(false);
         }
         session.offset = offset;
         self.meter.at(offset);
-        Ok(Some(session))
+        Ok(true)
     }
 
     fn session(&self, call: &Call, answer: &Answer) -> Result<Session, RegistryError> {

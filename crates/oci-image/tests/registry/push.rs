@@ -264,6 +264,17 @@ async fn more_cuts_than_tries_are_borne_while_it_moves() {
 }
 
 #[tokio::test]
+async fn a_registry_that_lets_no_upload_begin_is_asked_no_more_often_than_any_other() {
+    let server = Server::start().await;
+    server.fault("POST", "", 100, Fault::CutAnswer);
+    let error = push(&client(), &server.reference("a"), &content(10))
+        .await
+        .unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Unreachable);
+    assert_eq!(server.seen("POST", "").len(), 1 + 4);
+}
+
+#[tokio::test]
 async fn a_registry_that_got_something_else_says_so() {
     let server = Server::start().await;
     let blob = Descriptor::new(media_type::LAYER, Digest::of(b"other"), 10);
