@@ -20,7 +20,7 @@ pub struct Global {
     /// How progress is shown on stderr
     #[arg(long, value_enum, default_value_t, global = true)]
     pub progress: ProgressMode,
-    /// Show where the time of a build went, and write an HTML page of it
+    /// Show where the time went, and write an HTML page of it
     #[arg(long, global = true)]
     pub timings: bool,
     /// Only errors and results

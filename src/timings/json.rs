@@ -50,10 +50,6 @@ fn span(span: &Span) -> Value {
     if let Some(unit) = &span.unit {
         value["unit"] = json!(unit);
     }
-    if !span.after.is_empty() {
-        let after: Vec<usize> = span.after.iter().map(|id| id.0).collect();
-        value["after"] = json!(after);
-    }
     value
 }
 
@@ -83,7 +79,7 @@ mod tests {
         );
         assert_eq!(
             *spans.iter().find(|span| span["id"] == 7).unwrap(),
-            json!({ "id": 7, "service": "b", "step": "ready", "start": 6500.0, "end": 10_000.0, "after": [6] })
+            json!({ "id": 7, "service": "b", "step": "ready", "start": 6500.0, "end": 10_000.0 })
         );
         let path: Vec<u64> = document["criticalPath"]
             .as_array()

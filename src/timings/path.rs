@@ -1,9 +1,8 @@
 //! The critical path: which work a run's length consists of.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::run::{Span, SpanId};
+use super::run::Span;
 
 /// A span on the critical path, and the part of it that nothing before it on the path covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,25 +26,11 @@ impl Link<'_> {
 /// Walks back from what ended last. Spans of units detail others, and are not looked at.
 pub(super) fn critical(spans: &[Span]) -> Vec<Link<'_>> {
     let spans: Vec<&Span> = spans.iter().filter(|span| span.unit.is_none()).collect();
-    let by_id: HashMap<SpanId, &Span> = spans.iter().map(|span| (span.id, *span)).collect();
     let mut path = Vec::new();
-    let mut seen = HashSet::new();
     let mut next = latest(spans.iter().copied());
     while let Some(span) = next {
-        // Wrong declarations may form a circle.
-        if !seen.insert(span.id) {
-            break;
-        }
-        let declared = span.after.iter().filter_map(|id| by_id.get(id).copied());
-        next = match latest(declared) {
-            Some(before) => Some(before),
-            None => latest(
-                spans
-                    .iter()
-                    .copied()
-                    .filter(|other| may_precede(other, span)),
-            ),
-        };
+        let before = spans.iter().copied();
+        next = latest(before.filter(|other| may_precede(other, span)));
         let from = next.map_or(span.start, |before| {
             before.end.max(span.start).min(span.end)
         });
@@ -105,51 +90,28 @@ mod tests {
     }
 
     #[test]
-    fn other_services_do_not_hold_one_up_unless_it_is_said() {
-        let mut spans = vec![
+    fn other_services_do_not_hold_one_up() {
+        let spans = vec![
             span(0, "db", Step::Ready, (0, 900)),
             span(1, "a", Step::Compile, (0, 300)),
             span(2, "a", Step::Ready, (900, 1000)),
         ];
         assert_eq!(
-            shown(&Run::new(spans.clone(), ms(1000))),
+            shown(&Run::new(spans, ms(1000))),
             ["a compile 300", "a ready 100"]
         );
-        spans[2].after = vec![SpanId(0)];
-        assert_eq!(
-            shown(&Run::new(spans, ms(1000))),
-            ["db ready 900", "a ready 100"]
-        );
-    }
-
-    #[test]
-    fn time_that_a_predecessor_covers_counts_once() {
-        let mut load = span(1, "a", Step::Load, (40, 150));
-        load.after = vec![SpanId(0)];
-        let run = Run::new(vec![span(0, "a", Step::Assemble, (0, 100)), load], ms(150));
-        assert_eq!(shown(&run), ["a assemble 100", "a load 50"]);
-    }
-
-    #[test]
-    fn declarations_in_a_circle_end() {
-        let mut one = span(0, "a", Step::Plan, (0, 10));
-        let mut two = span(1, "a", Step::Plan, (0, 10));
-        (one.after, two.after) = (vec![SpanId(1)], vec![SpanId(0), SpanId(7)]);
-        assert_eq!(Run::new(vec![one, two], ms(10)).critical_path().len(), 2);
     }
 
     proptest! {
         #[test]
         fn a_path_is_no_longer_than_the_run(
-            times in prop::collection::vec((0u64..50, 0u64..50, 0usize..3, prop::collection::vec(0usize..9, 0..3)), 0..9)
+            times in prop::collection::vec((0u64..50, 0u64..50, 0usize..3), 0..9)
         ) {
             let spans: Vec<Span> = times
                 .iter()
                 .enumerate()
-                .map(|(id, (start, length, service, after))| {
-                    let mut span = span(id, ["", "a", "b"][*service], Step::Push, (*start, start + length));
-                    span.after = after.iter().copied().map(SpanId).collect();
-                    span
+                .map(|(id, (start, length, service))| {
+                    span(id, ["", "a", "b"][*service], Step::Push, (*start, start + length))
                 })
                 .collect();
             let run = Run::new(spans, ms(100));
@@ -157,9 +119,8 @@ mod tests {
             prop_assert_eq!(path.is_empty(), times.is_empty());
             let end = run.spans.iter().map(|span| span.end).max().unwrap_or_default();
             prop_assert_eq!(path.last().map_or(Duration::ZERO, |link| link.to), end);
-            let declared = run.spans.iter().any(|span| !span.after.is_empty());
             let sum: Duration = path.iter().map(Link::time).sum();
-            prop_assert!(declared || sum <= end, "{:?}", path);
+            prop_assert!(sum <= end, "{:?}", path);
         }
     }
 }

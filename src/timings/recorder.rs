@@ -73,7 +73,6 @@ impl Timings {
                 unit: Some(unit.to_string()),
                 start: begun + unit.start,
                 end: begun + unit.end,
-                after: Vec::new(),
             })
             .collect();
         shared.lock().extend(spans);
@@ -97,7 +96,6 @@ impl Timings {
                 unit: None,
                 start,
                 end: start,
-                after: Vec::new(),
             },
             shared: self.0.clone(),
         }
@@ -105,12 +103,6 @@ impl Timings {
 }
 
 impl Running {
-    /// Its name for [`after`](Self::after).
-    #[must_use]
-    pub fn id(&self) -> SpanId {
-        self.span.id
-    }
-
     /// It is work on one of several things: a package, a layer.
     pub fn unit(mut self, name: impl Into<String>) -> Self {
         if self.shared.is_some() {
@@ -119,19 +111,8 @@ impl Running {
         self
     }
 
-    /// It could only begin when these had ended. Where nothing is said, it waited for what had ended last of the same
-    /// service or of all.
-    pub fn after(mut self, spans: &[SpanId]) -> Self {
-        if self.shared.is_some() {
-            self.span.after.extend_from_slice(spans);
-        }
-        self
-    }
-
     /// It ends here.
-    pub fn end(self) -> SpanId {
-        self.span.id
-    }
+    pub fn end(self) {}
 }
 
 impl Drop for Running {
@@ -174,13 +155,13 @@ mod tests {
     #[tokio::test]
     async fn spans_are_taken_across_tasks() {
         let timings = Timings::start();
-        let inputs = timings.common(Step::Inputs).end();
+        timings.common(Step::Inputs).end();
         let tasks: Vec<_> = ["a", "b"]
             .into_iter()
             .map(|service| {
                 let timings = timings.clone();
                 tokio::spawn(async move {
-                    let compiling = timings.span(service, Step::Compile).after(&[inputs]);
+                    let compiling = timings.span(service, Step::Compile);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     drop(compiling);
                 })
@@ -198,7 +179,6 @@ mod tests {
             .collect();
         for span in &compiled {
             assert!(span.time() >= Duration::from_millis(20) && span.end <= run.total);
-            assert_eq!(span.after, [inputs]);
         }
         assert_ne!(compiled[0].id, compiled[1].id);
     }

@@ -25,8 +25,6 @@ pub struct Span {
     pub start: Duration,
     /// When it ended.
     pub end: Duration,
-    /// What it is known to have waited for.
-    pub after: Vec<SpanId>,
 }
 
 /// What a run took.
@@ -223,7 +221,6 @@ pub(crate) mod tests {
             unit: None,
             start: ms(times.0),
             end: ms(times.1),
-            after: Vec::new(),
         }
     }
 
@@ -231,8 +228,7 @@ pub(crate) mod tests {
     pub(crate) fn example() -> Run {
         let mut unit = span(2, "", Step::Compile, (200, 4000));
         unit.unit = Some("serde 1.0.2".into());
-        let mut ready = span(7, "b", Step::Ready, (6500, 10_000));
-        ready.after = vec![SpanId(6)];
+        let ready = span(7, "b", Step::Ready, (6500, 10_000));
         Run::new(
             vec![
                 ready,

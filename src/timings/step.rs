@@ -7,18 +7,14 @@ use std::fmt;
 pub enum Step {
     /// Finding out what images are made from.
     Inputs,
-    /// Choosing packages of Debian.
-    Resolve,
     /// Downloading packages or a base image.
     Download,
     /// Cargo.
     Compile,
     /// A Dockerfile or a command.
     Build,
-    /// Writing layers.
+    /// Writing layers, compressed.
     Assemble,
-    /// Compressing layers.
-    Compress,
     /// Bills of materials, provenance, signatures.
     Attest,
     /// Giving an image to an engine or to a node.
@@ -41,12 +37,10 @@ impl Step {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Inputs => "inputs",
-            Self::Resolve => "resolve",
             Self::Download => "download",
             Self::Compile => "compile",
             Self::Build => "build",
             Self::Assemble => "assemble",
-            Self::Compress => "compress",
             Self::Attest => "attest",
             Self::Load => "load",
             Self::Push => "push",

@@ -72,7 +72,6 @@ mod tests {
             unit: None,
             start: Duration::from_secs(start),
             end: Duration::from_secs(end),
-            after: Vec::new(),
         };
         run = Run::new(
             vec![span("a", Step::Compile, 0, 9)],
