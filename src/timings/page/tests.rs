@@ -88,12 +88,10 @@ fn a_run_without_spans_has_a_page() {
 fn every_step_has_a_colour() {
     let steps = [
         Step::Inputs,
-        Step::Resolve,
         Step::Download,
         Step::Compile,
         Step::Build,
         Step::Assemble,
-        Step::Compress,
         Step::Attest,
         Step::Load,
         Step::Push,
