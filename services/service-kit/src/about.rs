@@ -1,13 +1,16 @@
 //! Who the running program is: what `/version` answers and the logs carry.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Name, version and build of a service. Made by [`about!`](crate::about!),
 /// because the facts belong to the crate of the service, not to this one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct About {
     /// Name of the crate, which is the name of the service.
     pub name: &'static str,
+    /// What the crate's manifest says of it.
+    pub description: &'static str,
     /// Version of the crate.
     pub version: &'static str,
     /// Git commit, where `GIT_COMMIT` was set while the service was compiled.
@@ -26,6 +29,7 @@ macro_rules! about {
     () => {
         $crate::About {
             name: env!("CARGO_PKG_NAME"),
+            description: env!("CARGO_PKG_DESCRIPTION"),
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("GIT_COMMIT"),
             built_at: option_env!("BUILD_TIME"),

@@ -7,6 +7,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Set in every pod.
+const IN_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
 /// One environment variable: its name, what it must look like, how to read it.
 ///
 /// Meant for constants, so that the variables of a service stand in one place:
@@ -149,6 +152,18 @@ impl Reader<'_> {
         }
     }
 
+    /// The value of a variable that has to be set in Kubernetes; elsewhere none, where it is missing or empty, stands
+    /// for a store of the service's own.
+    ///
+    /// # Errors
+    /// [`Unusable`] when it does not parse, or is missing in Kubernetes.
+    pub fn store<T>(&mut self, variable: &Variable<T>) -> Result<Option<T>, Unusable> {
+        match (self.lookup)(IN_KUBERNETES) {
+            Some(_) => self.required(variable).map(Some),
+            None => self.optional(variable),
+        }
+    }
+
     /// The value of a variable, or `default` where it is missing or empty.
     ///
     /// # Errors
@@ -244,6 +259,19 @@ mod tests {
     fn an_empty_value_counts_as_missing() {
         assert_eq!(with(&[("PORT", "")], |env| env.or(&PORT, 7)), Ok(7));
         let missing = with(&[("PORT", "")], |env| env.required(&PORT));
+        assert!(missing.unwrap_err().contains("PORT: not set"));
+    }
+
+    #[test]
+    fn a_store_may_be_missing_outside_kubernetes_only() {
+        assert_eq!(with(&[], |env| env.store(&PORT)), Ok(None));
+        assert_eq!(with(&[("PORT", "7")], |env| env.store(&PORT)), Ok(Some(7)));
+        let pod = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        assert_eq!(
+            with(&[pod, ("PORT", "7")], |env| env.store(&PORT)),
+            Ok(Some(7))
+        );
+        let missing = with(&[pod], |env| env.store(&PORT));
         assert!(missing.unwrap_err().contains("PORT: not set"));
     }
 

@@ -5,17 +5,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use futures_util::future::{BoxFuture, join_all};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::about::About;
 use crate::lifecycle::Lifecycle;
 use crate::problem::Problem;
+use crate::store::Store;
 
 /// Below the second that a kubelet waits for a probe unless told otherwise, so
 /// that a slow dependency is reported with its reason and not as a timeout.
@@ -31,15 +34,17 @@ pub(crate) struct Check {
     ask: Arc<dyn Fn() -> BoxFuture<'static, CheckResult> + Send + Sync>,
 }
 
+/// What the routes here tell of.
 #[derive(Clone)]
-struct Health {
-    about: About,
-    checks: Arc<[Check]>,
-    lifecycle: Lifecycle,
+pub(crate) struct Health {
+    pub(crate) about: About,
+    pub(crate) checks: Arc<[Check]>,
+    pub(crate) stores: Arc<[Store]>,
+    pub(crate) lifecycle: Lifecycle,
 }
 
 /// Whether requests should be sent here.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Status {
     Ready,
@@ -47,31 +52,34 @@ enum Status {
     Draining,
 }
 
-#[derive(Serialize)]
+/// The answer of `/readyz`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Readiness)]
 struct Report {
     status: Status,
+    /// What the service needs.
     checks: Vec<CheckReport>,
+    /// Where it keeps its data.
+    stores: Vec<Store>,
 }
 
-#[derive(Serialize)]
+/// Something that the service needs.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Check)]
 struct CheckReport {
     name: &'static str,
     ok: bool,
+    /// Why it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
 /// The three routes.
-pub(crate) fn routes(about: About, checks: Vec<Check>, lifecycle: Lifecycle) -> Router {
-    let health = Health {
-        about,
-        checks: checks.into(),
-        lifecycle,
-    };
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/version", get(version))
+pub(crate) fn routes(health: Health) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+        .routes(routes!(version))
         .with_state(health)
 }
 
@@ -106,6 +114,8 @@ impl fmt::Debug for Check {
     }
 }
 
+/// Whether the process answers and its background tasks live.
+#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = OK, body = String)))]
 async fn healthz(State(health): State<Health>) -> Response {
     match health.lifecycle.broken() {
         None => "ok\n".into_response(),
@@ -118,11 +128,17 @@ async fn healthz(State(health): State<Health>) -> Response {
     }
 }
 
+/// Whether requests should be sent here, and why not.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health",
+    responses((status = OK, body = Report), (status = SERVICE_UNAVAILABLE, body = Report))
+)]
 async fn readyz(State(health): State<Health>) -> Response {
     let report = if health.lifecycle.is_draining() {
         Report {
             status: Status::Draining,
             checks: Vec::new(),
+            stores: health.stores.to_vec(),
         }
     } else {
         let checks = join_all(health.checks.iter().map(Check::run)).await;
@@ -134,6 +150,7 @@ async fn readyz(State(health): State<Health>) -> Response {
                 Status::Unready
             },
             checks,
+            stores: health.stores.to_vec(),
         }
     };
     let status = match report.status {
@@ -144,6 +161,8 @@ async fn readyz(State(health): State<Health>) -> Response {
     (status, [no_store], Json(report)).into_response()
 }
 
+/// What is running.
+#[utoipa::path(get, path = "/version", tag = "health", responses((status = OK, body = About)))]
 async fn version(State(health): State<Health>) -> Json<About> {
     Json(health.about)
 }

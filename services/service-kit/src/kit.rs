@@ -1,21 +1,26 @@
 //! What a service gets to register its checks, metrics and tasks with.
 
 use std::any::Any;
+use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::{Router, middleware};
 use http::{Method, StatusCode, Uri};
 use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::about::About;
-use crate::health::{self, Check};
+use crate::health::{self, Check, Health};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::openapi;
 use crate::problem::Problem;
 use crate::requests::{self, Observer};
 use crate::settings::Settings;
+use crate::store::Store;
 
 /// The largest body that a route takes unless it sets its own
 /// [`DefaultBodyLimit`]: the APIs here are small JSON documents.
@@ -27,6 +32,7 @@ pub struct Kit {
     settings: Settings,
     about: About,
     checks: Vec<Check>,
+    stores: Vec<Store>,
     metrics: Metrics,
     lifecycle: Lifecycle,
 }
@@ -39,6 +45,7 @@ impl Kit {
             settings,
             about,
             checks: Vec::new(),
+            stores: Vec::new(),
             lifecycle: Lifecycle::default(),
         }
     }
@@ -51,6 +58,12 @@ impl Kit {
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
         self.checks.push(Check::new(name, ask));
+    }
+
+    /// Says where the service keeps its data, in the log now and in `/readyz` from then on.
+    pub fn keeps(&mut self, store: Store) {
+        store.announce();
+        self.stores.push(store);
     }
 
     /// Registers metrics of the service's own.
@@ -75,19 +88,23 @@ impl Kit {
     /// The routes of the service with those of the kit, and with everything
     /// that surrounds a request. What [`serve`](crate::serve) serves; tests
     /// call it directly.
-    pub fn app(&self, routes: Router) -> Router {
+    pub fn app(&self, routes: OpenApiRouter) -> Router {
         let observer = Observer {
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
             limit: self.settings.request_limit,
+            places: Arc::new(Semaphore::new(self.settings.concurrency)),
         };
-        let health = health::routes(
-            self.about.clone(),
-            self.checks.clone(),
-            self.lifecycle.clone(),
-        );
+        let health = health::routes(Health {
+            about: self.about.clone(),
+            checks: self.checks.clone().into(),
+            stores: self.stores.clone().into(),
+            lifecycle: self.lifecycle.clone(),
+        });
+        let (routes, api) = routes.merge(health).split_for_parts();
+        let document = openapi::document(api, &self.about);
         routes
-            .merge(health)
+            .merge(openapi::route(&document))
             .merge(self.metrics.clone().routes())
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)

@@ -30,6 +30,7 @@ mod kit;
 mod lifecycle;
 mod logging;
 mod metrics;
+mod openapi;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod problem;
@@ -39,10 +40,14 @@ mod requests;
 mod run;
 mod serve;
 mod settings;
+mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use prometheus_client;
+pub use utoipa;
+pub use utoipa_axum::router::OpenApiRouter;
+pub use utoipa_axum::routes;
 
 pub use crate::about::About;
 pub use crate::config::{ConfigError, Reader, Unusable, Variable};
@@ -54,3 +59,4 @@ pub use crate::requests::RequestId;
 pub use crate::run::{StartError, run};
 pub use crate::serve::serve;
 pub use crate::settings::Settings;
+pub use crate::store::Store;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error answer. `code` is for programs and never changes; `detail` is for
 /// people, and holds nothing that the caller may not see.
@@ -18,12 +19,22 @@ pub struct Problem {
     retry_after: Option<Duration>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// Its media type.
+pub(crate) const CONTENT_TYPE: &str = "application/problem+json";
+
+/// A problem as it is sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(crate) struct Document<'a> {
+    /// `urn:problem:` and the code.
     r#type: String,
+    /// What the status is called.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// For programs; it does not change.
     code: &'a str,
+    /// For people.
     detail: &'a str,
 }
 
@@ -83,7 +94,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = axum::Json(Body {
+        let body = axum::Json(Document {
             r#type: format!("urn:problem:{}", self.code),
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
@@ -92,10 +103,7 @@ impl IntoResponse for Problem {
         });
         let mut response = (self.status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(delay) = self.retry_after {
             let seconds = (delay.as_secs_f64().ceil() as u64).max(1);

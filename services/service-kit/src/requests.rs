@@ -1,12 +1,14 @@
 //! What happens around every request: an id, a span for its logs, a time
 //! limit, and its entry in metrics and log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -26,7 +28,12 @@ pub(crate) struct Observer {
     pub(crate) metrics: Metrics,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limit: Duration,
+    /// One for each request that may be answered at once.
+    pub(crate) places: Arc<Semaphore>,
 }
+
+/// Asked by machines that judge the service: also when it has more to do than it can.
+const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 pub(crate) async fn observe(
     State(observer): State<Observer>,
@@ -46,11 +53,17 @@ pub(crate) async fn observe(
     );
     request.extensions_mut().insert(id.clone());
 
-    let mut response = answer(request, next, observer.limit)
-        .instrument(span.clone())
-        .await;
-
     let route = route.as_ref().map(MatchedPath::as_str);
+    let is_judged = route.is_some_and(|route| JUDGED_BY.contains(&route));
+    let place = observer.places.try_acquire();
+    let mut response = match (is_judged, &place) {
+        (false, Err(_)) => busy().into_response(),
+        _ => {
+            let answer = answer(request, next, observer.limit);
+            answer.instrument(span.clone()).await
+        }
+    };
+
     let elapsed = started.elapsed();
     let labels = RequestLabels::new(&method, route, response.status());
     observer.metrics.observe(&labels, elapsed);
@@ -81,12 +94,19 @@ async fn answer(request: Request, next: Next, limit: Duration) -> Response {
     }
 }
 
+fn busy() -> Problem {
+    Problem::unavailable(
+        "busy",
+        "as many requests as this replica takes are being answered",
+    )
+}
+
 fn log(route: Option<&str>, response: &Response, elapsed: Duration) {
     let status = response.status().as_u16();
     let duration_ms = elapsed.as_secs_f64() * 1000.0;
     match route {
         // Asked every few seconds by machines: news only to those who look for it.
-        Some("/healthz" | "/readyz" | "/metrics") => {
+        Some(route) if JUDGED_BY.contains(&route) => {
             tracing::debug!(status, duration_ms, "answered");
         }
         _ => tracing::info!(status, duration_ms, "answered"),

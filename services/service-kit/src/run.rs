@@ -6,9 +6,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::about::About;
 use crate::config::{self, Reader, Unusable};
@@ -52,7 +52,7 @@ pub fn run<C, F>(
     start: F,
 ) -> ExitCode
 where
-    F: AsyncFnOnce(C, &mut Kit) -> Result<Router, StartError>,
+    F: AsyncFnOnce(C, &mut Kit) -> Result<OpenApiRouter, StartError>,
 {
     let lookup = |name: &str| -> Option<OsString> { std::env::var_os(name) };
     let read = config::read(&lookup, |env| {
@@ -80,7 +80,7 @@ where
 
 fn block_on<C, F>(kit: Kit, config: C, start: F) -> Result<(), RunError>
 where
-    F: AsyncFnOnce(C, &mut Kit) -> Result<Router, StartError>,
+    F: AsyncFnOnce(C, &mut Kit) -> Result<OpenApiRouter, StartError>,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -94,7 +94,7 @@ where
 
 async fn start_and_serve<C, F>(mut kit: Kit, config: C, start: F) -> Result<(), RunError>
 where
-    F: AsyncFnOnce(C, &mut Kit) -> Result<Router, StartError>,
+    F: AsyncFnOnce(C, &mut Kit) -> Result<OpenApiRouter, StartError>,
 {
     let trigger = shutdown_signal().map_err(RunError::Signals)?;
     let port = kit.settings().port;

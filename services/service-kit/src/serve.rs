@@ -5,11 +5,11 @@ use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::kit::Kit;
 
@@ -32,7 +32,7 @@ const WRITE_MARGIN: Duration = Duration::from_secs(2);
 pub async fn serve(
     kit: Kit,
     listener: TcpListener,
-    routes: Router,
+    routes: OpenApiRouter,
     trigger: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let app = kit.app(routes);

@@ -19,6 +19,11 @@ const REQUEST_SECONDS: Variable<Duration> =
         seconds(text).filter(|limit| *limit >= Duration::from_millis(100))
     });
 
+const MAX_REQUESTS: Variable<usize> =
+    Variable::new("MAX_REQUESTS", "a number from 1 to 100000", |text| {
+        parsed(text).filter(|number| (1..=100_000).contains(number))
+    });
+
 /// What every service reads from its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -32,6 +37,8 @@ pub struct Settings {
     /// `REQUEST_SECONDS`, default 10: how long a request may take. Shutdown
     /// waits as long, and a little more, for those that are open.
     pub request_limit: Duration,
+    /// `MAX_REQUESTS`, default 1000: how many requests are answered at once; more are told to come back later.
+    pub concurrency: usize,
 }
 
 impl Default for Settings {
@@ -41,6 +48,7 @@ impl Default for Settings {
             log_filter: "info".to_owned(),
             drain: Duration::from_secs(5),
             request_limit: Duration::from_secs(10),
+            concurrency: 1000,
         }
     }
 }
@@ -52,11 +60,13 @@ impl Settings {
         let log_filter = env.or(&LOG_LEVEL, default.log_filter);
         let drain = env.or(&DRAIN_SECONDS, default.drain);
         let request_limit = env.or(&REQUEST_SECONDS, default.request_limit);
+        let concurrency = env.or(&MAX_REQUESTS, default.concurrency);
         Ok(Self {
             port: port?,
             log_filter: log_filter?,
             drain: drain?,
             request_limit: request_limit?,
+            concurrency: concurrency?,
         })
     }
 }

@@ -11,7 +11,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use service_kit::testing::{call, request};
-use service_kit::{JsonBody, Kit, Lifecycle, Settings, about, serve};
+use service_kit::{
+    JsonBody, Kit, Lifecycle, OpenApiRouter, PathParams, Settings, Store, about, serve, utoipa,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -56,7 +58,7 @@ struct Point {
 #[tokio::test]
 async fn answers_its_own_endpoints() {
     let kit = Kit::new(about!(), settings());
-    let app = kit.app(routes());
+    let app = kit.app(routes().into());
 
     let health = call(&app, request("GET", "/healthz", &Value::Null)).await;
     assert_eq!((health.status.as_u16(), health.text()), (200, "ok\n"));
@@ -82,7 +84,7 @@ async fn answers_its_own_endpoints() {
 #[tokio::test]
 async fn is_unhealthy_once_an_essential_task_has_ended() {
     let kit = Kit::new(about!(), settings());
-    let app = kit.app(routes());
+    let app = kit.app(routes().into());
     kit.lifecycle().spawn(async {});
     let (end, ended) = oneshot::channel::<()>();
     kit.lifecycle().spawn_essential("worker", async {
@@ -117,7 +119,7 @@ async fn readiness_has_reasons() {
         }
     });
     kit.ready_when("slow", || async { Ok(()) });
-    let app = kit.app(routes());
+    let app = kit.app(routes().into());
 
     let away = call(&app, request("GET", "/readyz", &Value::Null)).await;
     assert_eq!(away.status, 503);
@@ -126,7 +128,7 @@ async fn readiness_has_reasons() {
         json!({"status": "unready", "checks": [
             {"name": "database", "ok": false, "reason": "no route to host"},
             {"name": "slow", "ok": true},
-        ]})
+        ], "stores": []})
     );
     database.store(true, Ordering::SeqCst);
     let back = call(&app, request("GET", "/readyz", &Value::Null)).await;
@@ -137,6 +139,102 @@ async fn readiness_has_reasons() {
 }
 
 #[tokio::test]
+async fn readiness_says_where_the_data_is() {
+    let mut kit = Kit::new(about!(), settings());
+    kit.keeps(Store::embedded("counters", "memory"));
+    kit.keeps(Store::external("sums", "PostgreSQL"));
+    let app = kit.app(routes().into());
+    let answer = call(&app, request("GET", "/readyz", &Value::Null)).await;
+    assert_eq!(
+        answer.json()["stores"],
+        json!([
+            {"name": "counters", "place": "memory", "embedded": true},
+            {"name": "sums", "place": "PostgreSQL", "embedded": false},
+        ])
+    );
+}
+
+/// Named in the document by its title and not by its path in the code.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+struct Sum {
+    sum: i64,
+}
+
+/// Adds.
+#[utoipa::path(get, path = "/sum/{n}", params(("n" = i64, Path)), responses((status = OK, body = Sum)))]
+async fn sum(PathParams(n): PathParams<i64>) -> axum::Json<Sum> {
+    axum::Json(Sum { sum: n })
+}
+
+#[tokio::test]
+async fn the_document_of_the_api_is_that_of_the_routes() {
+    let kit = Kit::new(about!(), settings());
+    let app = kit.app(OpenApiRouter::new().routes(service_kit::routes!(sum)));
+    let answer = call(&app, request("GET", "/openapi.json", &Value::Null)).await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let document = answer.json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    assert_eq!(document["info"]["title"], "service-kit");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+    let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
+    assert_eq!(paths, ["/healthz", "/readyz", "/sum/{n}", "/version"]);
+    let operation = &document["paths"]["/sum/{n}"]["get"];
+    assert_eq!(operation["summary"], "Adds.");
+    let content = &operation["responses"]["200"]["content"]["application/json"];
+    assert_eq!(content["schema"]["$ref"], "#/components/schemas/Sum");
+    let default = &operation["responses"]["default"]["$ref"];
+    assert_eq!(default, "#/components/responses/Problem");
+    let problem = &document["components"]["responses"]["Problem"]["content"];
+    assert_eq!(
+        problem["application/problem+json"]["schema"]["$ref"],
+        "#/components/schemas/Problem"
+    );
+    // Every reference leads somewhere.
+    for reference in references(&document) {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{reference}");
+    }
+}
+
+fn references(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(map) => map
+            .iter()
+            .flat_map(|(key, value)| match (key.as_str(), value) {
+                ("$ref", Value::String(reference)) => vec![reference.as_str()],
+                _ => references(value),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn more_requests_than_it_takes_are_told_to_come_back() {
+    let settings = Settings {
+        concurrency: 1,
+        ..settings()
+    };
+    let app = Kit::new(about!(), settings).app(routes().into());
+    let slow = call(&app, request("GET", "/slow", &Value::Null));
+    let others = async {
+        sleep(Duration::from_millis(50)).await;
+        let refused = call(&app, request("GET", "/quick/1", &Value::Null)).await;
+        assert_eq!(refused.problem(), "busy");
+        assert_eq!(refused.headers["retry-after"], "1");
+        for path in ["/healthz", "/readyz", "/metrics"] {
+            let judged = call(&app, request("GET", path, &Value::Null)).await;
+            assert_eq!(judged.status, 200, "{path}");
+        }
+    };
+    let (slow, ()) = tokio::join!(slow, others);
+    assert_eq!(slow.status, 200);
+    let again = call(&app, request("GET", "/quick/1", &Value::Null)).await;
+    assert_eq!(again.status, 200, "the place is free again");
+}
+
+#[tokio::test]
 async fn a_check_that_hangs_is_a_reason_and_not_a_hanging_probe() {
     let mut kit = Kit::new(about!(), settings());
     kit.ready_when("database", || async {
@@ -144,7 +242,11 @@ async fn a_check_that_hangs_is_a_reason_and_not_a_hanging_probe() {
         Ok(())
     });
     let started = Instant::now();
-    let answer = call(&kit.app(routes()), request("GET", "/readyz", &Value::Null)).await;
+    let answer = call(
+        &kit.app(routes().into()),
+        request("GET", "/readyz", &Value::Null),
+    )
+    .await;
     assert!(
         started.elapsed() < Duration::from_secs(1),
         "{:?}",
@@ -158,7 +260,7 @@ async fn a_check_that_hangs_is_a_reason_and_not_a_hanging_probe() {
 
 #[tokio::test]
 async fn every_failure_is_a_problem() {
-    let app = Kit::new(about!(), settings()).app(routes());
+    let app = Kit::new(about!(), settings()).app(routes().into());
     let too_long = json!({"x": "1".repeat(70_000)});
     for (method, path, body, status, code) in [
         ("GET", "/nowhere", Value::Null, 404, "not-found"),
@@ -185,7 +287,7 @@ async fn every_failure_is_a_problem() {
 
 #[tokio::test]
 async fn keeps_a_usable_request_id_and_replaces_others() {
-    let app = Kit::new(about!(), settings()).app(routes());
+    let app = Kit::new(about!(), settings()).app(routes().into());
     for (sent, kept) in [
         ("abc-123", true),
         ("two words", false),
@@ -215,7 +317,7 @@ async fn start() -> Running {
     let kit = Kit::new(about!(), settings());
     let lifecycle = kit.lifecycle().clone();
     let (trigger, triggered) = oneshot::channel();
-    let ended = tokio::spawn(serve(kit, listener, routes(), async {
+    let ended = tokio::spawn(serve(kit, listener, routes().into(), async {
         let _ = triggered.await;
     }));
     Running {
