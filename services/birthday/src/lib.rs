@@ -9,24 +9,24 @@ mod user;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::routing::get;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use service_kit::postgres::{self, Postgres};
-use service_kit::{Kit, Reader, StartError, Unusable};
+use service_kit::{Kit, Reader, StartError, Store as Kept, Unusable};
 use tokio_postgres::config::Config as DatabaseConfig;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use crate::calendar::days_to_birthday;
-pub use crate::store::Store;
+pub use crate::store::{Birthdays, Database, Memory, Store, StoreError};
 pub use crate::user::{User, UserError};
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
 pub struct Config {
-    /// `DATABASE_URL`: where PostgreSQL is.
-    pub database: DatabaseConfig,
+    /// `DATABASE_URL`: where PostgreSQL is; without it, which is refused in Kubernetes, dates are kept in memory.
+    pub database: Option<DatabaseConfig>,
     /// `DATABASE_CONNECTIONS`, default 8: the size of the pool of one replica.
     pub connections: usize,
 }
@@ -45,7 +45,7 @@ pub struct State {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let database = env.required(&postgres::DATABASE_URL);
+    let database = env.store(&postgres::DATABASE_URL);
     let connections = env.or(&postgres::DATABASE_CONNECTIONS, 8);
     Ok(Config {
         database: database?,
@@ -58,24 +58,32 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// When the pool refuses its settings.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
-    let postgres = Postgres::new(config.database, kit.about().name, config.connections)?;
-    postgres.migrate_in_background(kit.lifecycle(), store::MIGRATIONS);
-    let checked = postgres.clone();
-    kit.ready_when("postgres", move || checked.clone().ready());
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
+    let store: Store = match config.database {
+        Some(database) => {
+            kit.keeps(Kept::external("birthdays", "PostgreSQL"));
+            let postgres = Postgres::new(database, kit.about().name, config.connections)?;
+            postgres.migrate_in_background(kit.lifecycle(), store::MIGRATIONS);
+            let checked = postgres.clone();
+            kit.ready_when("postgres", move || checked.clone().ready());
+            Arc::new(Database::new(postgres))
+        }
+        None => {
+            kit.keeps(Kept::embedded("birthdays", "memory"));
+            Arc::new(Memory::default())
+        }
+    };
     Ok(app(State {
-        store: Store::new(postgres),
+        store,
         today: Arc::new(today_in_utc),
     }))
 }
 
 /// The routes of the service.
-pub fn app(state: State) -> Router {
-    Router::new()
-        .route(
-            "/hello/{user}",
-            get(routes::hello::read).put(routes::hello::write),
-        )
+pub fn app(state: State) -> OpenApiRouter {
+    use crate::routes::hello;
+    OpenApiRouter::new()
+        .routes(routes!(hello::read, hello::write))
         .with_state(state)
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// 1 to 64 letters from A to Z, in either case. `Ada` and `ada` are two users.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct User(String);
 
 /// Why a text is not a [`User`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use birthday::{Config, State, Store, app, start};
+use birthday::{Config, Database, Memory, State, Store, app, start};
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use service_kit::postgres::{Postgres, url};
@@ -15,14 +15,19 @@ use service_kit::{Kit, Settings, about};
 
 const TODAY: Date = date(2026, 11, 21);
 
-/// The app of a fixed day over the database at `address`.
-fn app_at(address: &str) -> Router {
-    let postgres = Postgres::new(url(address).unwrap(), "test", 2).unwrap();
+/// The app of a fixed day over a store.
+fn app_over(store: Store) -> Router {
     let state = State {
-        store: Store::new(postgres),
+        store,
         today: Arc::new(|| TODAY),
     };
     Kit::new(about!(), Settings::default()).app(app(state))
+}
+
+/// That over the database at `address`.
+fn app_at(address: &str) -> Router {
+    let postgres = Postgres::new(url(address).unwrap(), "test", 2).unwrap();
+    app_over(Arc::new(Database::new(postgres)))
 }
 
 fn app_without_database() -> Router {
@@ -33,7 +38,7 @@ fn app_without_database() -> Router {
 async fn service(address: &str) -> (Router, service_kit::Lifecycle) {
     let mut kit = Kit::new(about!(), Settings::default());
     let config = Config {
-        database: url(address).unwrap(),
+        database: Some(url(address).unwrap()),
         connections: 2,
     };
     let routes = start(config, &mut kit).await.unwrap();
@@ -112,9 +117,34 @@ async fn stores_a_date_and_counts_the_days() {
     drop(server.connect().await);
     let (service, lifecycle) = service(&server.url()).await;
     wait_until_ready(&service).await;
-    let app = app_at(&server.url());
+    stores_and_counts(&app_at(&server.url())).await;
+    drop(lifecycle);
+}
 
-    let unknown = call(&app, request("GET", "/hello/Ada", &Value::Null)).await;
+#[tokio::test]
+async fn without_a_database_the_same_holds_in_memory() {
+    stores_and_counts(&app_over(Arc::new(Memory::default()))).await;
+}
+
+#[tokio::test]
+async fn without_a_database_it_is_ready_and_says_where_the_data_is() {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = Config {
+        database: None,
+        connections: 1,
+    };
+    let routes = start(config, &mut kit).await.unwrap();
+    let app = kit.app(routes);
+    let ready = call(&app, request("GET", "/readyz", &Value::Null)).await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json()["stores"],
+        json!([{"name": "birthdays", "place": "memory", "embedded": true}])
+    );
+}
+
+async fn stores_and_counts(app: &Router) {
+    let unknown = call(app, request("GET", "/hello/Ada", &Value::Null)).await;
     assert_eq!(
         (unknown.status.as_u16(), unknown.problem().as_str()),
         (404, "not-found")
@@ -127,18 +157,17 @@ async fn stores_a_date_and_counts_the_days() {
         ("0001-01-01", "Hello, Ada! Your birthday is in 41 day(s)"),
     ] {
         let stored = call(
-            &app,
+            app,
             request("PUT", "/hello/Ada", &json!({"dateOfBirth": born})),
         )
         .await;
         assert_eq!((stored.status.as_u16(), stored.text()), (204, ""), "{born}");
-        let read = call(&app, request("GET", "/hello/Ada", &Value::Null)).await;
+        let read = call(app, request("GET", "/hello/Ada", &Value::Null)).await;
         assert_eq!(read.status, 200);
         assert_eq!(read.json(), json!({ "message": message }), "{born}");
     }
-    let other = call(&app, request("GET", "/hello/ada", &Value::Null)).await;
+    let other = call(app, request("GET", "/hello/ada", &Value::Null)).await;
     assert_eq!(other.status, 404, "names are case sensitive");
-    drop(lifecycle);
 }
 
 #[tokio::test]

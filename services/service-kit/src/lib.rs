@@ -45,9 +45,6 @@ mod store;
 pub mod testing;
 
 pub use prometheus_client;
-pub use utoipa;
-pub use utoipa_axum::router::OpenApiRouter;
-pub use utoipa_axum::routes;
 
 pub use crate::about::About;
 pub use crate::config::{ConfigError, Reader, Unusable, Variable};

@@ -11,14 +11,14 @@ use axum::Router;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use service_kit::testing::{call, request};
-use service_kit::{
-    JsonBody, Kit, Lifecycle, OpenApiRouter, PathParams, Settings, Store, about, serve, utoipa,
-};
+use service_kit::{JsonBody, Kit, Lifecycle, PathParams, Settings, Store, about, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 fn settings() -> Settings {
     Settings {
@@ -169,7 +169,7 @@ async fn sum(PathParams(n): PathParams<i64>) -> axum::Json<Sum> {
 #[tokio::test]
 async fn the_document_of_the_api_is_that_of_the_routes() {
     let kit = Kit::new(about!(), settings());
-    let app = kit.app(OpenApiRouter::new().routes(service_kit::routes!(sum)));
+    let app = kit.app(OpenApiRouter::new().routes(routes!(sum)));
     let answer = call(&app, request("GET", "/openapi.json", &Value::Null)).await;
     assert_eq!(answer.headers["content-type"], "application/json");
     let document = answer.json();

@@ -6,6 +6,7 @@ use http::StatusCode;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use service_kit::{JsonBody, PathParams, Problem, postgres};
+use utoipa::ToSchema;
 
 use crate::State;
 use crate::calendar::days_to_birthday;
@@ -13,19 +14,28 @@ use crate::store::StoreError;
 use crate::user::User;
 
 /// What a `PUT` sends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct DateOfBirth {
+    /// `YYYY-MM-DD`, before today.
+    #[schema(format = Date, example = "1815-12-10")]
     date_of_birth: String,
 }
 
 /// What a `GET` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Greeting {
+    #[schema(example = "Hello, Ada! Your birthday is in 19 day(s)")]
     message: String,
 }
 
-/// `PUT /hello/{user}`: 204 once the date is stored.
+/// Stores the date of birth of a user, in place of the one before.
+#[utoipa::path(
+    put, path = "/hello/{user}",
+    params(("user" = String, Path, description = "1 to 64 letters from A to Z", example = "Ada")),
+    request_body = DateOfBirth,
+    responses((status = NO_CONTENT, description = "it is stored"))
+)]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
     PathParams(user): PathParams<String>,
@@ -47,7 +57,12 @@ pub(crate) async fn write(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /hello/{user}`: the greeting, 404 for a user nobody stored.
+/// Greets a user, with the days that are left; 404 for one nobody stored.
+#[utoipa::path(
+    get, path = "/hello/{user}",
+    params(("user" = String, Path, description = "1 to 64 letters from A to Z", example = "Ada")),
+    responses((status = OK, body = Greeting))
+)]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
     PathParams(user): PathParams<String>,
