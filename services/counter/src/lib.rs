@@ -5,11 +5,11 @@ mod name;
 mod routes;
 mod store;
 
-use axum::Router;
-use axum::routing::get;
 use redis::Client;
 use service_kit::redis::{self as kit_redis, Redis};
 use service_kit::{Kit, Reader, StartError, Unusable};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use crate::name::{CounterName, NameError};
 pub use crate::store::Store;
@@ -35,7 +35,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// None today; the shape is that of every service.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let redis = Redis::new(config.redis);
     let checked = redis.clone();
     kit.ready_when("redis", move || checked.clone().ready());
@@ -43,15 +43,14 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
 }
 
 /// The routes of the service.
-pub fn app(store: Store) -> Router {
+pub fn app(store: Store) -> OpenApiRouter {
     use crate::routes::counters;
-    Router::new()
-        .route("/counters", get(counters::list))
-        .route(
-            "/counters/{name}",
-            get(counters::read)
-                .post(counters::increment)
-                .delete(counters::delete),
-        )
+    OpenApiRouter::new()
+        .routes(routes!(counters::list))
+        .routes(routes!(
+            counters::read,
+            counters::increment,
+            counters::delete
+        ))
         .with_state(store)
 }

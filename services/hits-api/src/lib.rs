@@ -6,13 +6,13 @@ mod routes;
 mod stream;
 mod sums;
 
-use axum::Router;
-use axum::routing::{get, post};
 use redis::Client;
 use service_kit::postgres::{self, Postgres};
 use service_kit::redis::{self as kit_redis, Redis};
 use service_kit::{Kit, Reader, StartError, Unusable};
 use tokio_postgres::config::Config as DatabaseConfig;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub use crate::stream::Stream;
 pub use crate::sums::Sums;
@@ -57,7 +57,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// When the pool refuses its settings.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let redis = Redis::new(config.redis);
     let postgres = Postgres::new(config.database, kit.about().name, config.connections)?;
     let checked = redis.clone();
@@ -69,10 +69,10 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
 }
 
 /// The routes of the service.
-pub fn app(state: State) -> Router {
+pub fn app(state: State) -> OpenApiRouter {
     use crate::routes::increment;
-    Router::new()
-        .route("/increment", post(increment::write))
-        .route("/increment/{key}", get(increment::read))
+    OpenApiRouter::new()
+        .routes(routes!(increment::write))
+        .routes(routes!(increment::read))
         .with_state(state)
 }

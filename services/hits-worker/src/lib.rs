@@ -16,13 +16,13 @@ mod worker;
 
 use std::time::Duration;
 
-use axum::Router;
 use redis::Client;
 use service_kit::config::{parsed, seconds, text};
 use service_kit::postgres::{self, Postgres};
 use service_kit::redis::{self as kit_redis, Redis};
 use service_kit::{Kit, Reader, StartError, Unusable, Variable};
 use tokio_postgres::config::Config as DatabaseConfig;
+use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
 
 use crate::metrics::Metrics;
@@ -82,7 +82,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// When the pool refuses its settings.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let redis = Redis::new(config.redis);
     // One for the worker, one for readiness.
     let postgres = Postgres::new(config.database, kit.about().name, 2)?;
@@ -105,5 +105,5 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
         stopping: kit.lifecycle().stopping(),
     };
     kit.lifecycle().spawn_essential("worker", worker.run());
-    Ok(Router::new())
+    Ok(OpenApiRouter::new())
 }

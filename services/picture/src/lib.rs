@@ -16,11 +16,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::get;
 use reqwest::Url;
 use service_kit::config::{parsed, seconds, text};
 use service_kit::{About, Kit, Reader, StartError, Unusable, Variable};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::album::Album;
 use crate::cache::Cache;
@@ -82,7 +82,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// When the HTTP client cannot be built.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let source = match config.backend {
         Some(url) => Source::Backend(backend::Backend::new(url)?),
         None => Source::Drawing,
@@ -110,10 +110,11 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
     }))
 }
 
-fn app(state: State) -> Router {
-    Router::new()
-        .route("/", get(routes::page::show))
-        .route("/picture", get(routes::picture::serve))
+fn app(state: State) -> OpenApiRouter {
+    use crate::routes::{page, picture};
+    OpenApiRouter::new()
+        .routes(routes!(page::show))
+        .routes(routes!(picture::serve))
         .with_state(state)
 }
 

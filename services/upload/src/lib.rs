@@ -16,12 +16,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 use service_kit::config::parsed;
 use service_kit::{Kit, Reader, StartError, Unusable, Variable};
 use tokio::sync::Semaphore;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::inspect::Limits;
 use crate::metrics::Metrics;
@@ -94,7 +94,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// When the folder cannot be made.
-pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> {
+pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     std::fs::create_dir_all(&config.data)?;
     let store = Store::local(&config.data)?;
     let metrics = kit.register_metrics(Metrics::register);
@@ -117,11 +117,13 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<Router, StartError> 
     }))
 }
 
-fn app(state: State) -> Router {
+fn app(state: State) -> OpenApiRouter {
+    use crate::routes::{images, jobs, upload};
     let body = DefaultBodyLimit::max(state.limits.bytes + MULTIPART_MARGIN);
-    Router::new()
-        .route("/upload", post(routes::upload::take).layer(body))
-        .route("/jobs/{id}", get(routes::jobs::read))
-        .route("/images/{id}/{variant}", get(routes::images::read))
+    OpenApiRouter::new()
+        .routes(routes!(upload::take))
+        .layer(body)
+        .routes(routes!(jobs::read))
+        .routes(routes!(images::read))
         .with_state(state)
 }

@@ -12,7 +12,9 @@ use crate::inspect::{Limits, reader};
 const JPEG_QUALITY: u8 = 85;
 
 /// A size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Variant {
     /// The file as it came.

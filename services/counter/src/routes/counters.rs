@@ -6,31 +6,42 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_kit::redis::CommandError;
 use service_kit::{PathParams, Problem, QueryParams, chain};
+use utoipa::{IntoParams, ToSchema};
 
 use crate::name::{CounterName, NameError};
 use crate::store::Store;
 
 /// `?by=N`, which may be negative and is 1 where it is not given.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Increment {
+    /// How much is added; 1 where it is missing.
     by: Option<i64>,
 }
 
 /// A counter and its value.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Counter {
     name: String,
     value: i64,
 }
 
 /// All counters, by name.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Counters {
     counters: Vec<Counter>,
 }
 
-/// `POST /counters/{name}`: counts, and answers the new value.
+/// Counts, and answers the new value.
+#[utoipa::path(
+    post, path = "/counters/{name}",
+    params(
+        ("name" = String, Path, description = "1 to 128 of A-Z a-z 0-9 . _ -", example = "visits"),
+        Increment
+    ),
+    responses((status = OK, body = Counter))
+)]
 pub(crate) async fn increment(
     State(store): State<Store>,
     PathParams(name): PathParams<String>,
@@ -45,7 +56,12 @@ pub(crate) async fn increment(
     Ok(Json(Counter::new(&name, value)))
 }
 
-/// `GET /counters/{name}`: 404 for one that was never counted.
+/// The value of a counter; 404 for one that was never counted.
+#[utoipa::path(
+    get, path = "/counters/{name}",
+    params(("name" = String, Path, example = "visits")),
+    responses((status = OK, body = Counter))
+)]
 pub(crate) async fn read(
     State(store): State<Store>,
     PathParams(name): PathParams<String>,
@@ -64,7 +80,8 @@ pub(crate) async fn read(
     }
 }
 
-/// `GET /counters`.
+/// All counters, by name.
+#[utoipa::path(get, path = "/counters", responses((status = OK, body = Counters)))]
 pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, Problem> {
     let all = store.list().await.map_err(|error| read_problem(&error))?;
     let counters = all.into_iter().map(|(name, value)| Counter { name, value });
@@ -73,8 +90,12 @@ pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, P
     }))
 }
 
-/// `DELETE /counters/{name}`: 204, also where there was none, so that a client
-/// may repeat it.
+/// Forgets a counter: 204, also where there was none, so that a client may repeat it.
+#[utoipa::path(
+    delete, path = "/counters/{name}",
+    params(("name" = String, Path, example = "visits")),
+    responses((status = NO_CONTENT, description = "there is no such counter any more"))
+)]
 pub(crate) async fn delete(
     State(store): State<Store>,
     PathParams(name): PathParams<String>,

@@ -6,34 +6,46 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use service_kit::redis::CommandError;
 use service_kit::{JsonBody, PathParams, Problem, chain, postgres};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::State;
 use crate::stream::Increment;
 
 /// What a `POST` sends.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = Increment)]
 pub(crate) struct Request {
+    /// What is counted.
     key: Uuid,
+    /// How much is added.
+    #[schema(minimum = 1, example = 1)]
     value: i64,
 }
 
 /// What a `POST` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
     /// The name of this increment, as it stands in logs and dead letters.
     event: Uuid,
 }
 
 /// What a `GET` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Sum {
     key: Uuid,
+    /// A whole number of any size.
+    #[schema(value_type = u64)]
     value: u128,
 }
 
-/// `POST /increment`: 200 once the increment is on the stream.
+/// Counts: 200 once the increment is on the stream.
+#[utoipa::path(
+    post, path = "/increment",
+    request_body = Request,
+    responses((status = OK, body = Accepted))
+)]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
     JsonBody(request): JsonBody<Request>,
@@ -55,7 +67,12 @@ pub(crate) async fn write(
     Ok(Json(Accepted { event }))
 }
 
-/// `GET /increment/{key}`: the sum, as old as the worker's last write.
+/// The sum of a key, as old as the worker's last write; 404 before the first.
+#[utoipa::path(
+    get, path = "/increment/{key}",
+    params(("key" = Uuid, Path)),
+    responses((status = OK, body = Sum))
+)]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
     PathParams(key): PathParams<Uuid>,

@@ -11,6 +11,10 @@ const POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; img-src 'self'; style-src 'unsafe-inline'");
 
 /// The page: greeting, picture, build information.
+#[utoipa::path(
+    get, path = "/",
+    responses((status = OK, body = String, content_type = "text/html"))
+)]
 pub(crate) async fn show(Shared(state): Shared<State>) -> Response {
     let about = &state.about;
     let page = format!(

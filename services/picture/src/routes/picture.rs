@@ -17,6 +17,19 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbo
 
 /// The picture, or 304 for who has it already. Caches may keep it for as long
 /// as it is kept here.
+#[utoipa::path(
+    get, path = "/picture",
+    responses(
+        (
+            status = OK, content_type = "image/*", body = Vec<u8>,
+            headers(
+                ("ETag" = String, description = "changes with the picture"),
+                ("X-Picture" = String, description = "`fresh`, or `stale` while no newer one can be had")
+            )
+        ),
+        (status = NOT_MODIFIED, description = "it is the one that `If-None-Match` names")
+    )
+)]
 pub(crate) async fn serve(
     Shared(state): Shared<State>,
     request: HeaderMap,

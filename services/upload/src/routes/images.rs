@@ -13,7 +13,15 @@ use crate::variant::Variant;
 /// What is stored under an id never changes.
 const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
-/// An image in one of its sizes: `original`, `medium` or `thumbnail`.
+/// An image in one of its sizes.
+#[utoipa::path(
+    get, path = "/images/{id}/{variant}",
+    params(
+        ("id" = Uuid, Path),
+        ("variant" = String, Path, description = "`original`, `medium` or `thumbnail`")
+    ),
+    responses((status = OK, content_type = "image/*", body = Vec<u8>))
+)]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
     PathParams((id, variant)): PathParams<(Uuid, String)>,

@@ -9,6 +9,11 @@ use crate::State;
 use crate::job::Job;
 
 /// How far a job is, also after a restart.
+#[utoipa::path(
+    get, path = "/jobs/{id}",
+    params(("id" = Uuid, Path)),
+    responses((status = OK, body = Job))
+)]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
     PathParams(id): PathParams<Uuid>,

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use service_kit::{Problem, RequestId};
 use tokio::task::spawn_blocking;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::State;
@@ -17,14 +18,30 @@ use crate::job::{self, Job};
 use crate::workers::Upload;
 
 /// What an accepted upload is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
     id: Uuid,
     job: String,
 }
 
-/// `POST /upload`, multipart with a file in the field `image`: 202 once a
-/// worker has taken it and it is stored, 503 when none is free.
+/// What is uploaded.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it only describes the form")]
+pub(crate) struct Form {
+    /// A PNG, JPEG, GIF or WebP.
+    #[schema(format = Binary, content_media_type = "application/octet-stream")]
+    image: String,
+}
+
+/// Takes an image: 202 once a worker has it and it is stored, 503 when no worker is free.
+#[utoipa::path(
+    post, path = "/upload",
+    request_body(content = Form, content_type = "multipart/form-data"),
+    responses((
+        status = ACCEPTED, body = Accepted,
+        headers(("Location" = String, description = "the job"))
+    ))
+)]
 pub(crate) async fn take(
     Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
