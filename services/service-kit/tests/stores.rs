@@ -4,7 +4,7 @@
 use redis::cmd;
 use service_kit::postgres::{self, MigrateError, Migration, Migrations, Postgres};
 use service_kit::redis::{self as kit_redis, CommandError, Redis};
-use service_kit::testing::{PostgresServer, RedisServer};
+use service_kit::testing::{Member, PostgresServer, RedisSentinel, RedisServer};
 use std::time::{Duration, Instant};
 
 const STEPS: &[Migration] = &[
@@ -162,4 +162,70 @@ async fn a_blocking_command_has_its_own_connection() {
         .unwrap();
     assert!(started.elapsed() < Duration::from_secs(1));
     assert_eq!(wait.await.unwrap(), Some(("list".into(), "x".into())));
+}
+
+/// Counts through Sentinels until it works.
+async fn count_until_it_works(durable: &kit_redis::Durable, key: &str) -> (i64, Duration) {
+    let started = Instant::now();
+    loop {
+        let mut incr = cmd("INCR");
+        incr.arg(key);
+        match durable.write::<i64>(incr).await {
+            Ok(value) => return (value, started.elapsed()),
+            Err(error) => {
+                assert!(started.elapsed() < Duration::from_secs(20), "{error:?}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_go_on_with_the_next_master_and_none_that_was_acknowledged_is_lost() {
+    let Some(mut servers) = RedisSentinel::start() else {
+        return;
+    };
+    let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
+    let durable = kit_redis::Durable::new(&redis);
+    let (first, _) = count_until_it_works(&durable, "a").await;
+    assert_eq!(first, 1);
+
+    let old = servers.master().unwrap();
+    servers.kill(Member::Redis(old));
+    let (second, outage) = count_until_it_works(&durable, "a").await;
+    assert!(second >= 2, "the acknowledged one is there: {second}");
+    assert!(outage < Duration::from_secs(10), "{outage:?}");
+    assert_ne!(servers.master(), Some(old));
+
+    // It comes back as a replica, also for who is asked afterwards.
+    servers.resume(Member::Redis(old));
+    servers.wait_until_settled();
+    assert_ne!(servers.master(), Some(old));
+    let read: i64 = redis.query_twice(cmd("GET").arg("a")).await.unwrap();
+    assert_eq!(read, second);
+}
+
+#[tokio::test]
+async fn a_write_that_no_replica_has_is_not_acknowledged() {
+    let Some(mut servers) = RedisSentinel::start() else {
+        return;
+    };
+    let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
+    let durable = kit_redis::Durable::new(&redis);
+    count_until_it_works(&durable, "a").await;
+    let master = servers.master().unwrap();
+    for replica in (0..3).filter(|number| *number != master) {
+        servers.kill(Member::Redis(replica));
+    }
+    let mut incr = cmd("INCR");
+    incr.arg("a");
+    // At first the master believes in its replicas, then it refuses.
+    let answer = durable.write::<i64>(incr).await;
+    assert!(
+        matches!(
+            answer,
+            Err(CommandError::Unconfirmed | CommandError::Refused(_))
+        ),
+        "{answer:?}"
+    );
 }

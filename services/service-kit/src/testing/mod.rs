@@ -9,7 +9,9 @@ mod http;
 mod postgres;
 mod process;
 mod redis;
+mod sentinel;
 
 pub use self::http::{Answer, call, request};
 pub use self::postgres::PostgresServer;
 pub use self::redis::RedisServer;
+pub use self::sentinel::{Member, RedisSentinel};

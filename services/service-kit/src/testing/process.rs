@@ -55,11 +55,16 @@ pub(super) fn free_port() -> u16 {
 /// A folder that the server may write.
 pub(super) fn folder() -> TempDir {
     let folder = TempDir::new().expect("a temporary folder can be made");
-    if runs_as_root(folder.path()) {
-        std::os::unix::fs::chown(folder.path(), Some(NOBODY), Some(NOBODY))
-            .expect("root may give a folder away");
-    }
+    give_away(folder.path());
     folder
+}
+
+/// Lets the server have a file or folder of ours.
+pub(super) fn give_away(path: &Path) {
+    if runs_as_root(path) {
+        std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY))
+            .expect("root may give away what is its own");
+    }
 }
 
 /// `program`, as `nobody` where this is root.

@@ -1,5 +1,8 @@
-//! A Redis connection that comes back by itself, and that tells apart a
-//! command that was never sent from one that may have run.
+//! A Redis connection that comes back by itself, finds the master of the moment, and tells apart a command that was
+//! never sent from one that may have run.
+
+mod durable;
+mod place;
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,17 +10,18 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
-    RedisError, RedisResult, ServerErrorKind,
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+    ServerErrorKind, Value,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::config::Variable;
 use crate::problem::chain;
 
-/// For one attempt to connect, and for one answer.
-const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+pub use durable::Durable;
+pub use place::{Place, REDIS_URL, url};
+
+/// For one answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// For a connection, waiting for others who are connecting included.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
@@ -26,7 +30,7 @@ const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
 /// pipelined on it.
 #[derive(Clone)]
 pub struct Redis {
-    client: Client,
+    place: Place,
     config: AsyncConnectionConfig,
     current: Arc<Mutex<Current>>,
 }
@@ -40,7 +44,7 @@ struct Current {
 }
 
 /// Why a command has no result, by what is known of its effect.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CommandError {
     /// There is no connection: the command was not sent.
     #[error("cannot connect to Redis")]
@@ -54,33 +58,33 @@ pub enum CommandError {
     /// The connection broke or the answer did not come: it may have run.
     #[error("no answer from Redis")]
     Interrupted(#[source] RedisError),
-}
-
-/// `REDIS_URL`: where Redis is.
-pub const REDIS_URL: Variable<Client> = Variable::secret(
-    "REDIS_URL",
-    "a URL such as redis://:password@host:6379/0",
-    url,
-);
-
-/// Reads a `REDIS_URL`; for use in a [`Variable`].
-pub fn url(text: &str) -> Option<Client> {
-    let tcp = text.starts_with("redis://");
-    let info = text.into_connection_info().ok()?;
-    tcp.then(|| Client::open(info).ok())?
+    /// It has run, but no replica has confirmed it: a failure of the master now would lose it.
+    #[error("no replica of Redis has confirmed the write")]
+    Unconfirmed,
 }
 
 impl Redis {
     /// Connects when a command is first sent.
-    pub fn new(client: Client) -> Self {
-        Self::with_answer_limit(client, ANSWER_LIMIT)
+    pub fn new(place: Place) -> Self {
+        Self::with_answer_limit(place, ANSWER_LIMIT)
+    }
+
+    /// The same, over a connection of its own.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::new(self.place.clone())
+    }
+
+    /// Where it is.
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// For commands that block in Redis for up to `longest`: a connection of
     /// its own, because everything else on it would wait too.
     #[must_use]
     pub fn blocking(&self, longest: Duration) -> Self {
-        Self::with_answer_limit(self.client.clone(), longest + ANSWER_LIMIT)
+        Self::with_answer_limit(self.place.clone(), longest + ANSWER_LIMIT)
     }
 
     /// Sends one command.
@@ -128,12 +132,10 @@ impl Redis {
         pong.map(drop).map_err(|error| chain(&error))
     }
 
-    fn with_answer_limit(client: Client, limit: Duration) -> Self {
+    fn with_answer_limit(place: Place, limit: Duration) -> Self {
         Self {
-            client,
-            config: AsyncConnectionConfig::new()
-                .set_connection_timeout(Some(CONNECT_LIMIT))
-                .set_response_timeout(Some(limit)),
+            place,
+            config: AsyncConnectionConfig::new().set_response_timeout(Some(limit)),
             current: Arc::default(),
         }
     }
@@ -146,11 +148,8 @@ impl Redis {
             if let Some(connection) = &current.connection {
                 return Ok((connection.clone(), current.number));
             }
-            let connection = self
-                .client
-                .get_multiplexed_async_connection_with_config(&self.config)
-                .await
-                .map_err(CommandError::Unreachable)?;
+            let connection = self.place.connect(self.config.clone()).await;
+            let connection = connection.map_err(CommandError::Unreachable)?;
             current.connection = Some(connection.clone());
             current.number += 1;
             Ok((connection, current.number))
@@ -161,6 +160,23 @@ impl Redis {
         }
     }
 
+    /// Throws a connection away, if it is still the current one.
+    async fn forget(&self, number: u64) {
+        let mut current = self.current.lock().await;
+        if current.number == number {
+            current.connection = None;
+        }
+    }
+
+    /// For a pipeline that ignores errors: they are among its answers.
+    async fn forget_a_server_that_takes_no_writes(&self, answers: &[RedisResult<Value>]) {
+        let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+        if errors.any(wants_another_server) {
+            let number = self.current.lock().await.number;
+            self.forget(number).await;
+        }
+    }
+
     async fn settle<T>(&self, result: RedisResult<T>, number: u64) -> Result<T, CommandError> {
         let error = match result {
             Ok(value) => return Ok(value),
@@ -168,10 +184,7 @@ impl Redis {
         };
         let answered = was_answered(&error);
         if !answered || wants_another_server(&error) {
-            let mut current = self.current.lock().await;
-            if current.number == number {
-                current.connection = None;
-            }
+            self.forget(number).await;
         }
         if answered {
             Err(CommandError::Refused(error))
@@ -183,8 +196,7 @@ impl Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The client holds the password.
-        f.debug_struct("Redis").finish_non_exhaustive()
+        write!(f, "Redis({:?})", self.place)
     }
 }
 
@@ -205,20 +217,6 @@ fn wants_another_server(error: &RedisError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn urls() {
-        assert!(url("redis://:p%2Fw@redis:6379/0").is_some());
-        for bad in [
-            "",
-            "redis",
-            "http://redis",
-            "rediss://redis:6379",
-            "unix:///x",
-        ] {
-            assert!(url(bad).is_none(), "{bad}");
-        }
-    }
 
     #[test]
     fn only_an_answer_of_the_server_means_no_effect() {
