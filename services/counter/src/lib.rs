@@ -5,20 +5,21 @@ mod name;
 mod routes;
 mod store;
 
-use redis::Client;
-use service_kit::redis::{self as kit_redis, Redis};
-use service_kit::{Kit, Reader, StartError, Unusable};
+use std::sync::Arc;
+
+use service_kit::redis::{Place, REDIS_URL, Redis};
+use service_kit::{Kit, Reader, StartError, Store as Kept, Unusable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use crate::name::{CounterName, NameError};
-pub use crate::store::Store;
+pub use crate::store::{Counters, InRedis, Memory, Store, StoreError};
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
 pub struct Config {
-    /// `REDIS_URL`: where Redis is.
-    pub redis: Client,
+    /// `REDIS_URL`: where Redis is; without it, which is refused in Kubernetes, counters are kept in memory.
+    pub redis: Option<Place>,
 }
 
 /// Reads the configuration.
@@ -27,7 +28,7 @@ pub struct Config {
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     Ok(Config {
-        redis: env.required(&kit_redis::REDIS_URL)?,
+        redis: env.store(&REDIS_URL)?,
     })
 }
 
@@ -36,10 +37,20 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// # Errors
 /// None today; the shape is that of every service.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    let redis = Redis::new(config.redis);
-    let checked = redis.clone();
-    kit.ready_when("redis", move || checked.clone().ready());
-    Ok(app(Store::new(redis)))
+    let store: Store = match config.redis {
+        Some(place) => {
+            kit.keeps(Kept::external("counters", place.describe()));
+            let redis = Redis::new(place);
+            let checked = redis.clone();
+            kit.ready_when("redis", move || checked.clone().ready());
+            Arc::new(InRedis::new(redis))
+        }
+        None => {
+            kit.keeps(Kept::embedded("counters", "memory"));
+            Arc::new(Memory::default())
+        }
+    };
+    Ok(app(store))
 }
 
 /// The routes of the service.

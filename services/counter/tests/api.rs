@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use axum::Router;
 use counter::{Config, start};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
-use service_kit::redis::url;
-use service_kit::testing::{Answer, RedisServer, call, request};
+use service_kit::redis::{Place, url};
+use service_kit::testing::{Answer, RedisSentinel, RedisServer, call, request};
 use service_kit::{Kit, Settings, about};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 async fn app_at(address: &str) -> Router {
-    let mut kit = Kit::new(about!(), Settings::default());
-    let config = Config {
-        redis: url(address).unwrap(),
+    app_with(Some(url(address).unwrap())).await
+}
+
+async fn app_with(redis: Option<Place>) -> Router {
+    // A listing is tested with thousands of requests at once.
+    let settings = Settings {
+        concurrency: 10_000,
+        ..Settings::default()
     };
+    let mut kit = Kit::new(about!(), settings);
+    let config = Config { redis };
     let routes = start(config, &mut kit).await.unwrap();
     kit.app(routes)
 }
@@ -63,18 +71,38 @@ async fn says_that_nothing_was_counted_when_redis_is_away() {
 }
 
 #[tokio::test]
-async fn counts() {
+async fn counts_in_redis() {
     let Some(server) = RedisServer::start() else {
         return;
     };
-    let app = app_at(&server.url()).await;
-    assert_eq!(send(&app, "GET", "/readyz").await.status, 200);
+    counts(&app_at(&server.url()).await).await;
+}
+
+#[tokio::test]
+async fn counts_behind_sentinels() {
+    let Some(servers) = RedisSentinel::start() else {
+        return;
+    };
+    counts(&app_at(&servers.url()).await).await;
+}
+
+#[tokio::test]
+async fn counts_in_memory_and_says_so() {
+    let app = app_with(None).await;
+    counts(&app).await;
+    let ready = send(&app, "GET", "/readyz").await;
     assert_eq!(
-        send(&app, "GET", "/counters/a").await.problem(),
-        "not-found"
+        ready.json()["stores"],
+        json!([{"name": "counters", "place": "memory", "embedded": true}])
     );
+}
+
+/// What holds for every store, which is empty.
+async fn counts(app: &Router) {
+    assert_eq!(send(app, "GET", "/readyz").await.status, 200);
+    assert_eq!(send(app, "GET", "/counters/a").await.problem(), "not-found");
     assert_eq!(
-        send(&app, "GET", "/counters").await.json(),
+        send(app, "GET", "/counters").await.json(),
         json!({"counters": []})
     );
     for (path, value) in [
@@ -83,57 +111,60 @@ async fn counts() {
         ("/counters/a?by=-2", 40),
         ("/counters/b?by=0", 0),
     ] {
-        assert_eq!(
-            send(&app, "POST", path).await.json()["value"],
-            value,
-            "{path}"
-        );
+        let counted = send(app, "POST", path).await;
+        assert_eq!(counted.json()["value"], value, "{path}");
     }
-    let read = send(&app, "GET", "/counters/a").await;
+    let read = send(app, "GET", "/counters/a").await;
     assert_eq!(read.json(), json!({"name": "a", "value": 40}));
     assert_eq!(
-        send(&app, "GET", "/counters").await.json(),
+        send(app, "GET", "/counters").await.json(),
         json!({"counters": [{"name": "a", "value": 40}, {"name": "b", "value": 0}]})
     );
     for _ in 0..2 {
-        assert_eq!(send(&app, "DELETE", "/counters/a").await.status, 204);
+        assert_eq!(send(app, "DELETE", "/counters/a").await.status, 204);
     }
-    assert_eq!(send(&app, "GET", "/counters/a").await.status, 404);
+    assert_eq!(send(app, "GET", "/counters/a").await.status, 404);
+    values_are_64_bit_and_never_wrap(app).await;
+    lists_more_than_one_page(app).await;
 }
 
-#[tokio::test]
-async fn values_are_64_bit_and_never_wrap() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
-    let app = app_at(&server.url()).await;
-    let max = send(&app, "POST", &format!("/counters/a?by={}", i64::MAX)).await;
-    assert_eq!(max.json()["value"], i64::MAX);
-    let over = send(&app, "POST", "/counters/a").await;
+async fn values_are_64_bit_and_never_wrap(app: &Router) {
+    let path = format!("/counters/max?by={}", i64::MAX);
+    assert_eq!(send(app, "POST", &path).await.json()["value"], i64::MAX);
+    let over = send(app, "POST", "/counters/max").await;
     assert_eq!(
         (over.status.as_u16(), over.problem().as_str()),
         (422, "overflow")
     );
-    assert_eq!(
-        send(&app, "GET", "/counters/a").await.json()["value"],
-        i64::MAX
-    );
+    let unchanged = send(app, "GET", "/counters/max").await;
+    assert_eq!(unchanged.json()["value"], i64::MAX);
+}
+
+async fn lists_more_than_one_page(app: &Router) {
+    let before = send(app, "GET", "/counters").await.json();
+    let before = before["counters"].as_array().unwrap().len();
+    let paths: Vec<String> = (0..2500).map(|n| format!("/counters/c{n}")).collect();
+    // At once: they share round trips.
+    let counted = join_all(paths.iter().map(|path| send(app, "POST", path))).await;
+    let refused: Vec<_> = counted
+        .iter()
+        .filter(|answer| answer.status != 200)
+        .collect();
+    assert!(refused.is_empty(), "{refused:?}");
+    let all = send(app, "GET", "/counters").await.json();
+    assert_eq!(all["counters"].as_array().unwrap().len(), before + 2500);
 }
 
 #[tokio::test]
-async fn lists_more_than_one_page() {
-    let Some(server) = RedisServer::start() else {
-        return;
+async fn the_document_of_the_api_names_all_routes() {
+    let app = app_with(None).await;
+    let document = send(&app, "GET", "/openapi.json").await.json();
+    let operations = |path: &str| -> Vec<String> {
+        let item = document["paths"][path].as_object().unwrap();
+        item.keys().cloned().collect()
     };
-    let app = app_at(&server.url()).await;
-    for n in 0..2500 {
-        assert_eq!(
-            send(&app, "POST", &format!("/counters/c{n}")).await.status,
-            200
-        );
-    }
-    let all = send(&app, "GET", "/counters").await.json();
-    assert_eq!(all["counters"].as_array().unwrap().len(), 2500);
+    assert_eq!(operations("/counters"), ["get"]);
+    assert_eq!(operations("/counters/{name}"), ["delete", "get", "post"]);
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ fn an_unusable_environment_is_exit_code_2_and_every_fault() {
          PORT: found `http`, expected a port number from 0 to 65535\n  \
          DRAIN_SECONDS: found `soon`, expected seconds from 0 to 3600\n  \
          REDIS_URL: found a value (not shown, it holds a secret), \
-         expected a URL such as redis://:password@host:6379/0\n"
+         expected a URL such as redis://:password@host:6379/0 or \
+         redis+sentinel://:password@host:26379,host:26379/0?master=name\n"
     );
 }
 
@@ -88,6 +89,9 @@ fn serving() -> (Process, BufReader<ChildStdout>, String) {
             .unwrap(),
     );
     let mut output = BufReader::new(process.0.stdout.take().unwrap());
+    let store = next_log(&mut output);
+    assert_eq!(store["message"], "store");
+    assert_eq!(store["place"], "Redis");
     let serving = next_log(&mut output);
     assert_eq!(serving["message"], "serving");
     assert_eq!(serving["service"], "counter");

@@ -4,12 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use service_kit::redis::CommandError;
 use service_kit::{PathParams, Problem, QueryParams, chain};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::name::{CounterName, NameError};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// `?by=N`, which may be negative and is 1 where it is not given.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -52,7 +51,7 @@ pub(crate) async fn increment(
     let value = store
         .add(&name, by)
         .await
-        .map_err(|error| write_problem(&error))?;
+        .map_err(|error| increment_problem(&error))?;
     Ok(Json(Counter::new(&name, value)))
 }
 
@@ -67,10 +66,7 @@ pub(crate) async fn read(
     PathParams(name): PathParams<String>,
 ) -> Result<Json<Counter>, Problem> {
     let name = parse(&name)?;
-    let value = store
-        .get(&name)
-        .await
-        .map_err(|error| read_problem(&error))?;
+    let value = store.get(&name).await.map_err(|error| repeatable(&error))?;
     match value {
         Some(value) => Ok(Json(Counter::new(&name, value))),
         None => Err(Problem::not_found(format!(
@@ -83,7 +79,7 @@ pub(crate) async fn read(
 /// All counters, by name.
 #[utoipa::path(get, path = "/counters", responses((status = OK, body = Counters)))]
 pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, Problem> {
-    let all = store.list().await.map_err(|error| read_problem(&error))?;
+    let all = store.list().await.map_err(|error| repeatable(&error))?;
     let counters = all.into_iter().map(|(name, value)| Counter { name, value });
     Ok(Json(Counters {
         counters: counters.collect(),
@@ -104,7 +100,7 @@ pub(crate) async fn delete(
     store
         .delete(&name)
         .await
-        .map_err(|error| read_problem(&error))?;
+        .map_err(|error| repeatable(&error))?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -123,37 +119,28 @@ fn parse(text: &str) -> Result<CounterName, Problem> {
 }
 
 /// For what may be repeated: that it did not work is all there is to say.
-fn read_problem(error: &CommandError) -> Problem {
-    tracing::warn!(error = chain(error), "Redis failed");
+fn repeatable(error: &StoreError) -> Problem {
+    tracing::warn!(error = chain(error), "the store failed");
     Problem::unavailable("store-unavailable", "the store does not answer just now")
 }
 
 /// For an increment, which must not be repeated blindly.
-fn write_problem(error: &CommandError) -> Problem {
+fn increment_problem(error: &StoreError) -> Problem {
     tracing::warn!(error = chain(error), "an increment failed");
     match error {
         // Without Retry-After: repeating it is for someone to decide who can look.
-        CommandError::Interrupted(_) => Problem::new(
+        StoreError::OutcomeUnknown(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "outcome-unknown",
-            "the store did not answer: the increment may or may not have been counted",
+            "the increment may or may not have been counted",
         ),
-        CommandError::Refused(cause) if overflows(cause) => Problem::unprocessable(
+        StoreError::Overflow => Problem::unprocessable(
             "overflow",
             "the counter would leave the range of a 64-bit integer; it was not changed",
         ),
-        CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-            Problem::unavailable(
-                "store-unavailable",
-                "the store does not take increments just now; nothing was counted",
-            )
-        }
+        StoreError::Unavailable(_) => Problem::unavailable(
+            "store-unavailable",
+            "the store does not take increments just now; nothing was counted",
+        ),
     }
-}
-
-/// Redis has no error code for it, only this text.
-fn overflows(error: &redis::RedisError) -> bool {
-    error
-        .detail()
-        .is_some_and(|detail| detail.contains("would overflow"))
 }
