@@ -6,9 +6,8 @@ mod routes;
 mod stream;
 mod sums;
 
-use redis::Client;
 use service_kit::postgres::{self, Postgres};
-use service_kit::redis::{self as kit_redis, Redis};
+use service_kit::redis::{Place, REDIS_URL, Redis};
 use service_kit::{Kit, Reader, StartError, Unusable};
 use tokio_postgres::config::Config as DatabaseConfig;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,7 +20,7 @@ pub use crate::sums::Sums;
 #[derive(Debug)]
 pub struct Config {
     /// `REDIS_URL`: where the stream is.
-    pub redis: Client,
+    pub redis: Place,
     /// `DATABASE_URL`: where the sums are.
     pub database: DatabaseConfig,
     /// `DATABASE_CONNECTIONS`, default 4: the size of the pool of one replica.
@@ -42,7 +41,7 @@ pub struct State {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let redis = env.required(&kit_redis::REDIS_URL);
+    let redis = env.required(&REDIS_URL);
     let database = env.required(&postgres::DATABASE_URL);
     let connections = env.or(&postgres::DATABASE_CONNECTIONS, 4);
     Ok(Config {
@@ -63,7 +62,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     let checked = redis.clone();
     kit.ready_when("redis", move || checked.clone().ready());
     Ok(app(State {
-        stream: Stream::new(redis),
+        stream: Stream::new(&redis),
         sums: Sums::new(postgres),
     }))
 }

@@ -2,7 +2,7 @@
 //! names are the contract between the two, and its tests use both.
 
 use redis::cmd;
-use service_kit::redis::{CommandError, Redis};
+use service_kit::redis::{CommandError, Durable, Redis};
 use uuid::Uuid;
 
 const STREAM: &str = "hits";
@@ -20,16 +20,18 @@ pub(crate) struct Increment {
 /// The stream. Clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    redis: Redis,
+    writes: Durable,
 }
 
 impl Stream {
-    /// The stream in that Redis.
-    pub fn new(redis: Redis) -> Self {
-        Self { redis }
+    /// The stream in that Redis. Starts the task that writes.
+    pub fn new(redis: &Redis) -> Self {
+        Self {
+            writes: Durable::new(redis),
+        }
     }
 
-    /// Appends an increment. It is on the stream when this succeeds.
+    /// Appends an increment. It is on the stream, durably, when this succeeds.
     pub(crate) async fn append(&self, increment: &Increment) -> Result<(), CommandError> {
         let mut command = cmd("XADD");
         command
@@ -41,7 +43,7 @@ impl Stream {
             .arg(increment.key.to_string())
             .arg("value")
             .arg(increment.value);
-        let _id: String = self.redis.query(&command).await?;
+        let _id: String = self.writes.write(command).await?;
         Ok(())
     }
 }

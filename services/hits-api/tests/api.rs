@@ -57,6 +57,19 @@ async fn refuses_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_is_short_and_visible() {
+    let app = app_at("redis://127.0.0.1:1", NOWHERE).await;
+    for key in ["", "two words", "ä", &"x".repeat(256)] {
+        let mut write = request("POST", "/increment", &json!({"key": KEY, "value": 1}));
+        let value = http::HeaderValue::from_bytes(key.as_bytes()).unwrap();
+        write.headers_mut().insert("idempotency-key", value);
+        let answer = call(&app, write).await;
+        assert_eq!(answer.status, 400, "{key}");
+        assert_eq!(answer.problem(), "invalid-idempotency-key", "{key}");
+    }
+}
+
+#[tokio::test]
 async fn says_what_is_away() {
     let app = app_at("redis://127.0.0.1:1", NOWHERE).await;
     let body = json!({"key": KEY, "value": 1});

@@ -16,10 +16,9 @@ mod worker;
 
 use std::time::Duration;
 
-use redis::Client;
 use service_kit::config::{parsed, seconds, text};
 use service_kit::postgres::{self, Postgres};
-use service_kit::redis::{self as kit_redis, Redis};
+use service_kit::redis::{Place, REDIS_URL, Redis};
 use service_kit::{Kit, Reader, StartError, Unusable, Variable};
 use tokio_postgres::config::Config as DatabaseConfig;
 use utoipa_axum::router::OpenApiRouter;
@@ -46,7 +45,7 @@ const HOSTNAME: Variable<String> = Variable::new("HOSTNAME", "a name", text);
 #[derive(Debug)]
 pub struct Config {
     /// `REDIS_URL`: where the stream is.
-    pub redis: Client,
+    pub redis: Place,
     /// `DATABASE_URL`: where the sums are.
     pub database: DatabaseConfig,
     /// `FLUSH_SECONDS`, default 1: how long increments are gathered before
@@ -63,7 +62,7 @@ pub struct Config {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let redis = env.required(&kit_redis::REDIS_URL);
+    let redis = env.required(&REDIS_URL);
     let database = env.required(&postgres::DATABASE_URL);
     let flush = env.or(&FLUSH_SECONDS, Duration::from_secs(1));
     let batch = env.or(&BATCH_MESSAGES, 10_000);

@@ -158,6 +158,28 @@ async fn sums_up_what_the_api_takes() {
 }
 
 #[tokio::test]
+async fn a_repetition_with_the_same_idempotency_key_counts_once() {
+    let Some(stack) = Stack::start().await else {
+        return;
+    };
+    let worker = stack.worker(100).await;
+    let (a, b) = (Uuid::new_v4(), Uuid::new_v4());
+    let mut events = Vec::new();
+    for (key, idempotency) in [(a, "one"), (a, "one"), (a, "two"), (b, "one")] {
+        let mut increment = request("POST", "/increment", &json!({"key": key, "value": 3}));
+        let headers = increment.headers_mut();
+        headers.insert("idempotency-key", idempotency.parse().unwrap());
+        let answer = call(&stack.api, increment).await;
+        assert_eq!(answer.status, 200);
+        events.push(answer.json()["event"].clone());
+    }
+    assert_eq!(events[0], events[1]);
+    stack.wait_for_empty_stream().await;
+    assert_eq!((stack.sum(a).await, stack.sum(b).await), (Some(6), Some(3)));
+    assert!(worker.metrics().await.contains("hits_duplicates_total 1"));
+}
+
+#[tokio::test]
 async fn an_event_that_is_delivered_twice_counts_once() {
     let Some(stack) = Stack::start().await else {
         return;

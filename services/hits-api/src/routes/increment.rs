@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State as Shared;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use service_kit::redis::CommandError;
 use service_kit::{JsonBody, PathParams, Problem, chain, postgres};
@@ -11,6 +11,9 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::stream::Increment;
+
+/// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// What a `POST` sends.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,14 +43,16 @@ pub(crate) struct Sum {
     value: u128,
 }
 
-/// Counts: 200 once the increment is on the stream.
+/// Counts: 200 once the increment is on the stream. With an `Idempotency-Key`, a repetition counts once.
 #[utoipa::path(
     post, path = "/increment",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     request_body = Request,
     responses((status = OK, body = Accepted))
 )]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
+    headers: HeaderMap,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Accepted>, Problem> {
     if request.value < 1 {
@@ -56,7 +61,7 @@ pub(crate) async fn write(
             "value is at least 1",
         ));
     }
-    let event = Uuid::now_v7();
+    let event = event(&headers, &request)?;
     let increment = Increment {
         event,
         key: request.key,
@@ -86,11 +91,27 @@ pub(crate) async fn read(
     }
 }
 
+/// The name of an increment: by it the worker knows one that it had before. Derived from the client's key, so that a
+/// repetition has the same; for another counter the same key is another increment.
+fn event(headers: &HeaderMap, request: &Request) -> Result<Uuid, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(Uuid::now_v7());
+    };
+    let key = key.as_bytes();
+    if !(1..=255).contains(&key.len()) || !key.iter().all(u8::is_ascii_graphic) {
+        return Err(Problem::bad_request(
+            "invalid-idempotency-key",
+            "an Idempotency-Key has 1 to 255 visible ASCII characters",
+        ));
+    }
+    Ok(Uuid::new_v5(&request.key, key))
+}
+
 fn append_problem(error: &CommandError) -> Problem {
     tracing::warn!(error = chain(error), "an increment was not taken");
     match error {
         // Without Retry-After: a repeat might count twice.
-        CommandError::Interrupted(_) => Problem::new(
+        CommandError::Interrupted(_) | CommandError::Unconfirmed => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "outcome-unknown",
             "the stream did not answer: the increment may or may not be counted",
