@@ -1,82 +1,158 @@
 //! The one picture that is shown, and its replacement when its time is up.
+//!
+//! A task of its own fetches, so there is one fetch per expiry however many ask. While the fetch that an expiry began
+//! is under way, one request gets the old picture and the others wait for the new one, up to a limit. Once a fetch has
+//! failed or taken longer, the old picture is served as stale until there is a new one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
 use service_kit::chain;
 use service_kit::prometheus_client::metrics::counter::Counter;
 use service_kit::prometheus_client::registry::Registry;
-use tokio::time::sleep;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::backend::{Backend, FetchError};
 use crate::cache::Cache;
 use crate::picture::Picture;
-use crate::source::Source;
 
 /// Between attempts to replace a picture: gentle on a backend that is down or
 /// wants less, and soon enough when it is back.
 const MIN_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// The longest wait that a backend may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Holds the picture. Only its own task fetches, so there is one fetch per
-/// expiry however many ask.
+/// Holds the picture.
 #[derive(Debug)]
 pub(crate) struct Album {
     ttl: Duration,
-    shown: Mutex<Shown>,
-    refreshed: Counter,
-    failed: Counter,
+    /// How long a request waits for a picture that is being fetched.
+    patience: Duration,
+    shown: watch::Sender<Shown>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
 struct Shown {
     picture: Option<Arc<Picture>>,
-    failure: Option<String>,
+    refresh: Refresh,
+    /// Whether the old picture was served since its time was up.
+    grace_is_taken: bool,
+}
+
+/// What is being done for the next picture.
+#[derive(Debug, Default)]
+enum Refresh {
+    /// Nothing before the picture's time is up.
+    #[default]
+    Idle,
+    /// The first fetch since then, and when it began.
+    Running(Instant),
+    /// Fetches fail; the last reason.
+    Failing(String),
+}
+
+/// A picture, and what is to be said about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) picture: Arc<Picture>,
+    pub(crate) freshness: Freshness,
+}
+
+/// How new a picture is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// For how long it still is.
+    Fresh(Duration),
+    /// Its time is up, and the next is on its way: served like this once.
+    Grace,
+    /// Its time is up, and no newer one can be had.
+    Stale,
+}
+
+/// What a request is told.
+enum Decision {
+    Serve(Served),
+    /// The next picture may come until then.
+    Wait(Instant),
+    /// There is no picture yet.
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Metrics {
+    refreshed: Counter,
+    failed: Counter,
+    graces: Counter,
+    stale: Counter,
 }
 
 impl Album {
-    pub(crate) fn new(ttl: Duration) -> Self {
+    pub(crate) fn new(ttl: Duration, patience: Duration) -> Self {
         Self {
             ttl,
-            shown: Mutex::default(),
-            refreshed: Counter::default(),
-            failed: Counter::default(),
+            patience,
+            shown: watch::Sender::default(),
+            metrics: Metrics::default(),
         }
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "picture_refreshes",
-            "Pictures that replaced the one before",
-            self.refreshed.clone(),
-        );
-        registry.register(
-            "picture_refresh_failures",
-            "Attempts at a new picture that failed",
-            self.failed.clone(),
-        );
+        let metrics = &self.metrics;
+        for (name, help, counter) in [
+            (
+                "picture_refreshes",
+                "Pictures that replaced the one before",
+                &metrics.refreshed,
+            ),
+            (
+                "picture_refresh_failures",
+                "Attempts at a new picture that failed",
+                &metrics.failed,
+            ),
+            (
+                "picture_graces",
+                "Old pictures served while the next was on its way",
+                &metrics.graces,
+            ),
+            (
+                "picture_stale",
+                "Old pictures served because no newer one could be had",
+                &metrics.stale,
+            ),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
     }
 
-    /// The picture with what is left of its time; nothing left means that it
-    /// is stale, and shown because there is no newer one.
-    pub(crate) fn current(&self) -> Option<(Arc<Picture>, Duration)> {
-        let picture = self.shown().picture.clone()?;
-        let remaining = picture.remaining(self.ttl, SystemTime::now());
-        Some((picture, remaining))
+    /// The picture for one request; none where there is none in time.
+    pub(crate) async fn get(&self) -> Option<Served> {
+        let mut changes = self.shown.subscribe();
+        loop {
+            match self.decide() {
+                Decision::Serve(served) => return Some(served),
+                Decision::Nothing => return None,
+                // Also when the time is up: the decision is another one then.
+                Decision::Wait(until) => drop(timeout_at(until, changes.changed()).await),
+            }
+        }
     }
 
     /// Ready as soon as there is a picture, however old.
     pub(crate) fn ready(&self) -> Result<(), String> {
-        let shown = self.shown();
-        match (&shown.picture, &shown.failure) {
+        let shown = self.shown.borrow();
+        match (&shown.picture, &shown.refresh) {
             (Some(_), _) => Ok(()),
-            (None, Some(failure)) => Err(failure.clone()),
-            (None, None) => Err("the first picture is on its way".to_owned()),
+            (None, Refresh::Failing(reason)) => Err(reason.clone()),
+            (None, _) => Err("the first picture is on its way".to_owned()),
         }
     }
 
     /// Takes up the kept picture, then replaces it for ever.
-    pub(crate) async fn keep_fresh(&self, source: &Source, cache: Option<&Cache>) {
+    pub(crate) async fn keep_fresh(&self, backend: &Backend, cache: Option<&Cache>) {
         if let Some(cache) = cache
             && let Some(kept) = cache.load().await
         {
@@ -84,50 +160,114 @@ impl Album {
             self.show(kept);
         }
         loop {
-            if let Some((_, remaining)) = self.current() {
+            if let Some(remaining) = self.remaining() {
                 sleep(remaining).await;
             }
-            let picture = self.fetch(source).await;
+            self.begin();
+            let picture = self.fetch(backend).await;
+            tracing::info!(etag = picture.etag, "a new picture");
+            self.metrics.refreshed.inc();
+            self.show(picture.clone());
             if let Some(cache) = cache
                 && let Err(error) = cache.store(&picture).await
             {
                 tracing::warn!(error = chain(&error), "the picture could not be kept");
             }
-            tracing::info!(etag = picture.etag, "a new picture");
-            self.refreshed.inc();
-            self.show(picture);
         }
     }
 
     /// Tries until there is one.
-    async fn fetch(&self, source: &Source) -> Picture {
+    async fn fetch(&self, backend: &Backend) -> Picture {
         loop {
             let backoff = ExponentialBuilder::default()
                 .with_min_delay(MIN_DELAY)
                 .with_max_delay(MAX_DELAY)
                 .without_max_times()
                 .with_jitter();
-            let attempt = || source.fetch();
-            let fetched = attempt.retry(backoff).notify(|error, _| {
-                let failure = chain(error);
-                tracing::warn!(error = failure, "no new picture");
-                self.failed.inc();
-                self.shown().failure = Some(failure);
-            });
+            let attempt = || backend.fetch();
+            let fetched = attempt
+                .retry(backoff)
+                .notify(|error, delay| {
+                    let reason = chain(error);
+                    let retry_ms = delay.as_millis() as u64;
+                    tracing::warn!(error = reason, retry_ms, "no new picture");
+                    self.metrics.failed.inc();
+                    let failing = Refresh::Failing(reason);
+                    self.shown.send_modify(|shown| shown.refresh = failing);
+                })
+                .adjust(|error, delay| delay.map(|delay| delay.max(asked_for(error))));
             if let Ok(picture) = fetched.await {
                 return picture;
             }
         }
     }
 
-    fn show(&self, picture: Picture) {
-        *self.shown() = Shown {
-            picture: Some(Arc::new(picture)),
-            failure: None,
-        };
+    /// Atomic: of all requests at one moment, one takes the grace.
+    fn decide(&self) -> Decision {
+        let mut decision = Decision::Nothing;
+        self.shown.send_if_modified(|shown| {
+            decision = shown.decide(self.ttl, self.patience);
+            // Nobody waits for what a request is told.
+            false
+        });
+        if let Decision::Serve(served) = &decision {
+            match served.freshness {
+                Freshness::Fresh(_) => {}
+                Freshness::Grace => drop(self.metrics.graces.inc()),
+                Freshness::Stale => drop(self.metrics.stale.inc()),
+            }
+        }
+        decision
     }
 
-    fn shown(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    fn remaining(&self) -> Option<Duration> {
+        let shown = self.shown.borrow();
+        let picture = shown.picture.as_ref()?;
+        Some(picture.remaining(self.ttl, SystemTime::now()))
+    }
+
+    fn begin(&self) {
+        let running = Refresh::Running(Instant::now());
+        self.shown.send_modify(|shown| shown.refresh = running);
+    }
+
+    fn show(&self, picture: Picture) {
+        self.shown.send_replace(Shown {
+            picture: Some(Arc::new(picture)),
+            ..Shown::default()
+        });
+    }
+}
+
+impl Shown {
+    fn decide(&mut self, ttl: Duration, patience: Duration) -> Decision {
+        let until = match self.refresh {
+            // Its time has just run out, and the task is about to notice.
+            Refresh::Idle => Some(Instant::now() + patience),
+            Refresh::Running(since) => Some(since + patience).filter(|end| *end > Instant::now()),
+            Refresh::Failing(_) => None,
+        };
+        let Some(picture) = self.picture.clone() else {
+            return until.map_or(Decision::Nothing, Decision::Wait);
+        };
+        let remaining = picture.remaining(ttl, SystemTime::now());
+        let freshness = match until {
+            _ if !remaining.is_zero() => Freshness::Fresh(remaining),
+            None => Freshness::Stale,
+            Some(_) if !self.grace_is_taken => {
+                self.grace_is_taken = true;
+                Freshness::Grace
+            }
+            Some(until) => return Decision::Wait(until),
+        };
+        Decision::Serve(Served { picture, freshness })
+    }
+}
+
+/// The wait that a backend asked for.
+fn asked_for(error: &FetchError) -> Duration {
+    match error {
+        FetchError::Limited { retry_after, .. } => (*retry_after).min(MAX_RETRY_AFTER),
+        _ => Duration::ZERO,
     }
 }

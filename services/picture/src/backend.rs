@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use http::StatusCode;
-use reqwest::{Certificate, Client, Url};
+use reqwest::{Certificate, Client, Response, Url};
 
 use crate::picture::{Kind, Picture, hash};
 
@@ -26,6 +26,11 @@ pub(crate) enum FetchError {
     Request(#[source] reqwest::Error),
     #[error("the backend answered {0}")]
     Status(StatusCode),
+    #[error("the backend answered {status} and wants {} s of peace", retry_after.as_secs())]
+    Limited {
+        status: StatusCode,
+        retry_after: Duration,
+    },
     #[error("the backend sent more than {} MiB", MAX_BYTES >> 20)]
     TooLarge,
     #[error("the backend sent something else than a PNG, JPEG, GIF or WebP")]
@@ -67,7 +72,7 @@ impl Backend {
             .await
             .map_err(hide)?;
         if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
+            return Err(refused(&response));
         }
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(hide)? {
@@ -78,5 +83,19 @@ impl Backend {
         }
         let kind = Kind::of(&bytes).ok_or(FetchError::NotAPicture)?;
         Ok(Picture::new(kind, bytes.freeze(), SystemTime::now()))
+    }
+}
+
+/// `Retry-After` in seconds; a date, which none of the backends in question sends, counts as none.
+fn refused(response: &Response) -> FetchError {
+    let status = response.status();
+    let asked = response.headers().get(http::header::RETRY_AFTER);
+    let seconds = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    match seconds.map(Duration::from_secs) {
+        Some(retry_after) => FetchError::Limited {
+            status,
+            retry_after,
+        },
+        None => FetchError::Status(status),
     }
 }

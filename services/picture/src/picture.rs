@@ -23,8 +23,6 @@ pub(crate) enum Kind {
     Jpeg,
     Gif,
     WebP,
-    /// Only drawn here: one from elsewhere could carry scripts.
-    Svg,
 }
 
 impl Picture {
@@ -48,7 +46,7 @@ impl Picture {
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Png, Self::Jpeg, Self::Gif, Self::WebP, Self::Svg];
+    const ALL: [Self; 4] = [Self::Png, Self::Jpeg, Self::Gif, Self::WebP];
 
     /// What the first bytes say, whatever a server claims.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
@@ -81,7 +79,6 @@ impl Kind {
             Self::Jpeg => "image/jpeg",
             Self::Gif => "image/gif",
             Self::WebP => "image/webp",
-            Self::Svg => "image/svg+xml",
         }
     }
 

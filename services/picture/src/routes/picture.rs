@@ -1,7 +1,5 @@
 //! `GET /picture`.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -9,10 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use service_kit::Problem;
 
 use crate::State;
+use crate::album::{Freshness, Served};
 
-/// Whether the picture is `fresh`, or `stale` because no newer one can be had.
+/// Whether the picture is `fresh`, of the `grace` in which the old one is served once, or `stale` because no newer one
+/// can be had.
 const FRESHNESS: HeaderName = HeaderName::from_static("x-picture");
-/// An SVG that is opened by itself is a document: it may do nothing.
+/// Whatever a backend sends: opened by itself, it may do nothing.
 const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbox");
 
 /// The picture, or 304 for who has it already. Caches may keep it for as long
@@ -24,7 +24,7 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbo
             status = OK, content_type = "image/*", body = Vec<u8>,
             headers(
                 ("ETag" = String, description = "changes with the picture"),
-                ("X-Picture" = String, description = "`fresh`, or `stale` while no newer one can be had")
+                ("X-Picture" = String, description = "`fresh`, `grace` (the old one, once, while the next is on its way) or `stale`")
             )
         ),
         (status = NOT_MODIFIED, description = "it is the one that `If-None-Match` names")
@@ -34,13 +34,12 @@ pub(crate) async fn serve(
     Shared(state): Shared<State>,
     request: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some((picture, remaining)) = state.album.current() else {
+    let Some(Served { picture, freshness }) = state.album.get().await else {
         return Err(Problem::unavailable(
             "no-picture-yet",
             "there is no picture yet",
         ));
     };
-    let stale = remaining.is_zero();
     let etag = format!("\"{}\"", picture.etag);
     let unchanged = names(&request, &etag);
     let mut response = Response::new(if unchanged {
@@ -57,19 +56,28 @@ pub(crate) async fn serve(
         headers.insert(header::CONTENT_TYPE, content_type);
     }
     headers.insert(header::ETAG, value(&etag));
-    headers.insert(header::CACHE_CONTROL, value(&cache_control(remaining)));
-    let freshness = if stale { "stale" } else { "fresh" };
-    headers.insert(FRESHNESS, HeaderValue::from_static(freshness));
+    headers.insert(header::CACHE_CONTROL, value(&cache_control(freshness)));
+    headers.insert(FRESHNESS, HeaderValue::from_static(word(freshness)));
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
     let nosniff = HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     Ok(response)
 }
 
-fn cache_control(remaining: Duration) -> String {
-    match remaining.as_secs() {
-        0 => "no-cache".to_owned(),
-        seconds => format!("public, max-age={seconds}"),
+fn cache_control(freshness: Freshness) -> String {
+    match freshness {
+        Freshness::Fresh(remaining) if remaining.as_secs() > 0 => {
+            format!("public, max-age={}", remaining.as_secs())
+        }
+        Freshness::Fresh(_) | Freshness::Grace | Freshness::Stale => "no-cache".to_owned(),
+    }
+}
+
+fn word(freshness: Freshness) -> &'static str {
+    match freshness {
+        Freshness::Fresh(_) => "fresh",
+        Freshness::Grace => "grace",
+        Freshness::Stale => "stale",
     }
 }
 
@@ -90,6 +98,8 @@ fn value(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -113,9 +123,15 @@ mod tests {
     #[test]
     fn caches_keep_it_no_longer_than_this_service() {
         assert_eq!(
-            cache_control(Duration::from_millis(9_900)),
+            cache_control(Freshness::Fresh(Duration::from_millis(9_900))),
             "public, max-age=9"
         );
-        assert_eq!(cache_control(Duration::ZERO), "no-cache");
+        for short in [
+            Freshness::Fresh(Duration::from_millis(900)),
+            Freshness::Grace,
+            Freshness::Stale,
+        ] {
+            assert_eq!(cache_control(short), "no-cache", "{short:?}");
+        }
     }
 }
