@@ -41,6 +41,7 @@ fn the_whole_stack_is_built_deployed_and_proven() {
         "hits-api",
         "hits-worker",
         "picture",
+        "picture-source",
         "postgres",
         "redis",
         "upload",
@@ -84,6 +85,7 @@ fn the_whole_stack_is_built_deployed_and_proven() {
         "hits-api",
         "hits-worker",
         "picture",
+        "picture-source",
         "upload",
     ] {
         assert!(
