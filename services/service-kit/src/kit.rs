@@ -93,6 +93,7 @@ impl Kit {
             metrics: self.metrics.clone(),
             lifecycle: self.lifecycle.clone(),
             limit: self.settings.request_limit,
+            proxies: self.settings.proxies,
             places: Arc::new(Semaphore::new(self.settings.concurrency)),
         };
         let health = health::routes(Health {

@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod about;
+mod client;
 pub mod config;
 mod extract;
 mod health;
@@ -47,6 +48,7 @@ pub mod testing;
 pub use prometheus_client;
 
 pub use crate::about::About;
+pub use crate::client::{ClientAddress, RateLimit};
 pub use crate::config::{ConfigError, Reader, Unusable, Variable};
 pub use crate::extract::{JsonBody, PathParams, QueryParams};
 pub use crate::kit::Kit;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::client::ClientAddress;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::problem::Problem;
@@ -28,6 +29,8 @@ pub(crate) struct Observer {
     pub(crate) metrics: Metrics,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) limit: Duration,
+    /// How many proxies are in front that can be believed.
+    pub(crate) proxies: usize,
     /// One for each request that may be answered at once.
     pub(crate) places: Arc<Semaphore>,
 }
@@ -51,7 +54,9 @@ pub(crate) async fn observe(
         method = method.as_str(),
         path = request.uri().path(),
     );
+    let client = ClientAddress::of(&request, observer.proxies);
     request.extensions_mut().insert(id.clone());
+    request.extensions_mut().insert(client);
 
     let route = route.as_ref().map(MatchedPath::as_str);
     let is_judged = route.is_some_and(|route| JUDGED_BY.contains(&route));

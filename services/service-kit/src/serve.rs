@@ -2,6 +2,7 @@
 
 use std::future::IntoFuture;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -35,7 +36,9 @@ pub async fn serve(
     routes: OpenApiRouter,
     trigger: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let app = kit.app(routes);
+    let app = kit
+        .app(routes)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let lifecycle = kit.lifecycle();
     let settings = kit.settings();
     let closing = CancellationToken::new();

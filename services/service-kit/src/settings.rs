@@ -24,6 +24,11 @@ const MAX_REQUESTS: Variable<usize> =
         parsed(text).filter(|number| (1..=100_000).contains(number))
     });
 
+const TRUSTED_PROXIES: Variable<usize> =
+    Variable::new("TRUSTED_PROXIES", "a number from 0 to 10", |text| {
+        parsed(text).filter(|number| *number <= 10)
+    });
+
 /// What every service reads from its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -39,6 +44,9 @@ pub struct Settings {
     pub request_limit: Duration,
     /// `MAX_REQUESTS`, default 1000: how many requests are answered at once; more are told to come back later.
     pub concurrency: usize,
+    /// `TRUSTED_PROXIES`, default 0: how many proxies in front add the address they are asked from to
+    /// `X-Forwarded-For`.
+    pub proxies: usize,
 }
 
 impl Default for Settings {
@@ -49,6 +57,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             request_limit: Duration::from_secs(10),
             concurrency: 1000,
+            proxies: 0,
         }
     }
 }
@@ -61,12 +70,14 @@ impl Settings {
         let drain = env.or(&DRAIN_SECONDS, default.drain);
         let request_limit = env.or(&REQUEST_SECONDS, default.request_limit);
         let concurrency = env.or(&MAX_REQUESTS, default.concurrency);
+        let proxies = env.or(&TRUSTED_PROXIES, default.proxies);
         Ok(Self {
             port: port?,
             log_filter: log_filter?,
             drain: drain?,
             request_limit: request_limit?,
             concurrency: concurrency?,
+            proxies: proxies?,
         })
     }
 }
