@@ -12,13 +12,12 @@ mod variant;
 mod workers;
 
 use std::num::NonZero;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use axum::extract::DefaultBodyLimit;
 use service_kit::config::parsed;
-use service_kit::{Kit, Reader, StartError, Unusable, Variable};
+use service_kit::{Kit, RateLimit, Reader, StartError, Store as Kept, Unusable, Variable};
 use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -26,9 +25,14 @@ use utoipa_axum::routes;
 use crate::inspect::Limits;
 use crate::metrics::Metrics;
 use crate::store::Store;
+pub use crate::store::StoreUrl;
 use crate::workers::Workers;
 
-const DATA_DIR: Variable<PathBuf> = Variable::new("DATA_DIR", "a folder", parsed);
+const STORE_URL: Variable<StoreUrl> = Variable::new(
+    "STORE_URL",
+    "a URL such as file:///data or s3://bucket/folder",
+    parsed,
+);
 const N_WORKERS: Variable<usize> = Variable::new("N_WORKERS", "a number from 1 to 256", |text| {
     parsed(text).filter(|number| (1..=256).contains(number))
 });
@@ -43,6 +47,11 @@ const MAX_PIXELS: Variable<u64> = Variable::new(
     |text| parsed(text).filter(|number| (1..=1_000_000_000).contains(number)),
 );
 
+const UPLOADS_PER_SECOND: Variable<NonZero<u32>> =
+    Variable::new("UPLOADS_PER_SECOND", "a number from 1 to 100000", |text| {
+        parsed(text).filter(|number: &NonZero<u32>| number.get() <= 100_000)
+    });
+
 /// How many bodies are held in memory at once; more are turned away.
 const BODIES: usize = 16;
 /// What a multipart body has around its file.
@@ -51,8 +60,9 @@ const MULTIPART_MARGIN: usize = 64 * 1024;
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `DATA_DIR`: where images and jobs are stored.
-    pub data: PathBuf,
+    /// `STORE_URL`: where images and jobs are stored, a folder or S3; without it, which is refused in Kubernetes, in
+    /// memory.
+    pub store: Option<StoreUrl>,
     /// `N_WORKERS`, default the number of CPUs: how many images are worked on
     /// at once.
     pub workers: usize,
@@ -60,6 +70,8 @@ pub struct Config {
     pub max_bytes: usize,
     /// `MAX_PIXELS`, default 16 million: how many pixels an image may have.
     pub max_pixels: u64,
+    /// `UPLOADS_PER_SECOND`, default 20: how often one client may upload, on average.
+    pub per_second: NonZero<u32>,
 }
 
 /// What the handlers share.
@@ -69,6 +81,7 @@ pub(crate) struct State {
     pub(crate) workers: Workers,
     pub(crate) limits: Limits,
     pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) rate: RateLimit,
     pub(crate) metrics: Metrics,
 }
 
@@ -78,25 +91,36 @@ pub(crate) struct State {
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let cpus = available_parallelism().map_or(1, NonZero::get);
-    let data = env.required(&DATA_DIR);
+    let store = env.store(&STORE_URL);
     let workers = env.or(&N_WORKERS, cpus);
     let max_bytes = env.or(&MAX_BYTES, 10 << 20);
     let max_pixels = env.or(&MAX_PIXELS, 16_000_000);
+    let twenty = NonZero::new(20).expect("it is not zero");
+    let per_second = env.or(&UPLOADS_PER_SECOND, twenty);
     Ok(Config {
-        data: data?,
+        store: store?,
         workers: workers?,
         max_bytes: max_bytes?,
         max_pixels: max_pixels?,
+        per_second: per_second?,
     })
 }
 
 /// Starts the service.
 ///
 /// # Errors
-/// When the folder cannot be made.
+/// When the folder cannot be made, or S3 is not configured.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    std::fs::create_dir_all(&config.data)?;
-    let store = Store::local(&config.data)?;
+    let store = match &config.store {
+        Some(url) => {
+            kit.keeps(Kept::external("images", url.to_string()));
+            Store::open(url)?
+        }
+        None => {
+            kit.keeps(Kept::embedded("images", "memory"));
+            Store::in_memory()
+        }
+    };
     let metrics = kit.register_metrics(Metrics::register);
     let checked = store.clone();
     kit.ready_when("storage", move || checked.clone().ready());
@@ -113,6 +137,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
             pixels: config.max_pixels,
         },
         bodies: Arc::new(Semaphore::new(BODIES)),
+        rate: RateLimit::new(config.per_second, kit.lifecycle()),
         metrics,
     }))
 }
@@ -123,6 +148,7 @@ fn app(state: State) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(upload::take))
         .layer(body)
+        .routes(routes!(jobs::list))
         .routes(routes!(jobs::read))
         .routes(routes!(images::read))
         .with_state(state)

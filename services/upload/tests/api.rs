@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::io::Cursor;
+use std::num::NonZero;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,10 +18,15 @@ use upload::{Config, start};
 
 fn config(folder: &Path) -> Config {
     Config {
-        data: folder.join("data"),
+        store: Some(
+            format!("file://{}", folder.join("data").display())
+                .parse()
+                .unwrap(),
+        ),
         workers: 2,
         max_bytes: 1 << 20,
         max_pixels: 1_000_000,
+        per_second: NonZero::new(1000).unwrap(),
     }
 }
 

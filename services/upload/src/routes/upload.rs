@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use service_kit::{Problem, RequestId};
+use service_kit::{ClientAddress, Problem, RequestId};
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ pub(crate) struct Form {
     image: String,
 }
 
-/// Takes an image: 202 once a worker has it and it is stored, 503 when no worker is free.
+/// Takes an image: 202 once a worker has it and it is stored, 503 when no worker is free, 429 for a client that asks too often.
 #[utoipa::path(
     post, path = "/upload",
     request_body(content = Form, content_type = "multipart/form-data"),
@@ -45,8 +45,10 @@ pub(crate) struct Form {
 pub(crate) async fn take(
     Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
+    client: ClientAddress,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, Problem> {
+    state.rate.check(client)?;
     let form =
         form.map_err(|error| Problem::new(error.status(), "not-multipart", error.body_text()))?;
     let Ok(_body) = state.bodies.try_acquire() else {
