@@ -13,7 +13,7 @@ use crate::stack::{BuildSecretSource, DockerfileBuild};
 
 use super::dockerignore::DockerIgnore;
 
-/// The name of a Dockerfile that lies outside its context, in the archive.
+/// The name of a Dockerfile that lies outside its context, in the archive; a number follows where there is such a file.
 const OUTSIDE: &str = ".dockerfile.stackctl";
 /// Times in a context are not inputs; zip and with it Python's wheels know none before 1980.
 const MODIFIED: u64 = 315_619_200;
@@ -69,7 +69,7 @@ impl Context {
             .and_then(|path| Some(path.to_str()?.to_owned()));
         let mut context = Self {
             outside: within.is_none().then(|| root.join(&build.dockerfile)),
-            dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
+            dockerfile: within.unwrap_or_else(|| free_name(&folder)),
             folder,
             entries: Vec::new(),
             outside_of_it: [Path::new(".stackctl"), Path::new("target/stackctl")]
@@ -140,17 +140,34 @@ impl Context {
     /// Writes the archive: the same files give the same bytes.
     pub(crate) fn write<W: Write>(&self, writer: W) -> Result<W, ContextError> {
         let mut archive = LayerWriter::new(writer, MODIFIED);
-        if let Some(dockerfile) = &self.outside {
-            add_file(&mut archive, OUTSIDE, dockerfile)?;
+        let precedes = |entry: &Entry| entry.path.split('/').next() < Some(self.dockerfile.as_str());
+        let place = match self.outside {
+            Some(_) => self.entries.partition_point(precedes),
+            None => 0,
+        };
+        for entry in &self.entries[..place] {
+            self.add(&mut archive, entry)?;
         }
-        for entry in &self.entries {
-            match entry.kind {
-                Kind::Folder => archive.directory(&entry.path, 0o755)?,
-                Kind::Link => archive.symlink(&entry.path, &self.link(&entry.path)?)?,
-                Kind::File => add_file(&mut archive, &entry.path, &self.folder.join(&entry.path))?,
-            }
+        if let Some(dockerfile) = &self.outside {
+            add_file(&mut archive, &self.dockerfile, dockerfile)?;
+        }
+        for entry in &self.entries[place..] {
+            self.add(&mut archive, entry)?;
         }
         archive.finish().map_err(ContextError::Write)
+    }
+
+    fn add<W: Write>(
+        &self,
+        archive: &mut LayerWriter<W>,
+        entry: &Entry,
+    ) -> Result<(), ContextError> {
+        match entry.kind {
+            Kind::Folder => archive.directory(&entry.path, 0o755)?,
+            Kind::Link => archive.symlink(&entry.path, &self.link(&entry.path)?)?,
+            Kind::File => add_file(archive, &entry.path, &self.folder.join(&entry.path))?,
+        }
+        Ok(())
     }
 
     fn link(&self, path: &str) -> Result<String, InputError> {
@@ -218,6 +235,16 @@ impl Context {
         }
         Ok(())
     }
+}
+
+/// One that nothing in the folder has.
+fn free_name(folder: &Path) -> String {
+    let is_free = |name: &String| fs::symlink_metadata(folder.join(name)).is_err();
+    let numbered = (1_u32..).map(|number| format!("{OUTSIDE}-{number}"));
+    std::iter::once(OUTSIDE.to_owned())
+        .chain(numbered)
+        .find(is_free)
+        .expect("a folder has fewer files than there are numbers")
 }
 
 /// `./a/`, `/a` and `a` are the same in a context.
@@ -399,12 +426,79 @@ mod tests {
         );
         let build = build("docker/app.Dockerfile", "app");
         let context = Context::read(root.path(), &build).unwrap();
-        assert_eq!(context.dockerfile, OUTSIDE);
-        assert_eq!(listing(&context), [OUTSIDE, ".dockerignore", "a"]);
+        assert_eq!(context.dockerfile, ".dockerfile.stackctl");
+        assert_eq!(
+            listing(&context),
+            [".dockerfile.stackctl", ".dockerignore", "a"]
+        );
         assert!(
             context
                 .files(&build)
                 .contains(&"docker/app.Dockerfile".into())
+        );
+    }
+
+    #[test]
+    fn a_dockerfile_from_outside_stands_where_its_name_belongs() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("docker/Dockerfile", "FROM scratch\n"),
+                ("app/+page.svelte", ""),
+                ("app/.babelrc", ""),
+                ("app/.cargo/config.toml", ""),
+                ("app/.circleci/config.yml", ""),
+                ("app/.dockerfile.d/x", ""),
+                ("app/.env", ""),
+                ("app/src/main.rs", ""),
+            ],
+        );
+        let context = Context::read(root.path(), &build("docker/Dockerfile", "app")).unwrap();
+        assert_eq!(
+            listing(&context),
+            [
+                "+page.svelte",
+                ".babelrc",
+                ".cargo/",
+                ".cargo/config.toml",
+                ".circleci/",
+                ".circleci/config.yml",
+                ".dockerfile.d/",
+                ".dockerfile.d/x",
+                ".dockerfile.stackctl",
+                ".env",
+                "src/",
+                "src/main.rs"
+            ]
+        );
+        assert!(
+            !context.has(".dockerfile.stackctl"),
+            "nobody may copy what is not theirs"
+        );
+    }
+
+    #[test]
+    fn a_file_of_the_name_that_the_dockerfile_gets_stays() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("docker/Dockerfile", "FROM scratch\n"),
+                ("app/.dockerfile.stackctl", "theirs"),
+                ("app/.dockerfile.stackctl-1/x", "theirs"),
+            ],
+        );
+        let context = Context::read(root.path(), &build("docker/Dockerfile", "app")).unwrap();
+        assert_eq!(context.dockerfile, ".dockerfile.stackctl-2");
+        assert_eq!(
+            listing(&context),
+            [
+                ".dockerfile.stackctl",
+                ".dockerfile.stackctl-1/",
+                ".dockerfile.stackctl-1/x",
+                ".dockerfile.stackctl-2"
+            ]
         );
     }
 

@@ -369,6 +369,58 @@ mod tests {
         );
     }
 
+    /// The user of the login for a place.
+    async fn user(config: &DockerConfig, place: &str) -> Option<String> {
+        config.credentials(place).await.unwrap()?.username
+    }
+
+    #[tokio::test]
+    async fn the_nearest_login_is_taken() {
+        let keys = [
+            "ghcr.io",
+            "ghcr.io/team",
+            "ghcr.io/team/inner",
+            "https://ghcr.io/v2/",
+            "https://plain.example.com/v1/",
+            "plain.example.com/other",
+            "only.example.com/team",
+            "docker.io/library",
+            "https://index.docker.io/v1/",
+        ];
+        let auths: serde_json::Map<String, serde_json::Value> = keys
+            .iter()
+            .map(|key| {
+                let auth = STANDARD.encode(format!("{key}:x"));
+                ((*key).to_owned(), serde_json::json!({ "auth": auth }))
+            })
+            .collect();
+        let text = serde_json::json!({ "auths": auths }).to_string();
+        // The order of a map differs with each one.
+        for _ in 0..20 {
+            let (_folder, config) = config(&text);
+            for (place, expected) in [
+                ("ghcr.io", Some("ghcr.io")),
+                ("ghcr.io/team", Some("ghcr.io/team")),
+                ("ghcr.io/team/app", Some("ghcr.io/team")),
+                ("ghcr.io/team/inner/app", Some("ghcr.io/team/inner")),
+                ("ghcr.io/team/innermost", Some("ghcr.io/team")),
+                ("ghcr.io/teams/app", Some("ghcr.io")),
+                ("ghcr.io/other-team/app", Some("ghcr.io")),
+                ("plain.example.com/team/app", Some("https")),
+                ("plain.example.com", Some("https")),
+                ("only.example.com", None),
+                ("only.example.com/other-team/app", None),
+                ("only.example.com/team/app", Some("only.example.com/team")),
+                ("docker.io/library/redis", Some("docker.io/library")),
+                ("docker.io/jo/redis", Some("https")),
+                ("docker.io", Some("https")),
+            ] {
+                let found = user(&config, place).await;
+                assert_eq!(found.as_deref(), expected, "{place}");
+            }
+        }
+    }
+
     #[test]
     fn contexts_are_found_by_the_digest_of_their_name() {
         let (folder, config) = config("{}");

@@ -364,7 +364,7 @@ impl Heard<'_> {
                 tail: trace,
             }),
             (Ended::Failed(failure), None) => Ended::Failed(Failure {
-                message: failure.message,
+                message: self.secrets.hide(&failure.message),
                 at: self.step.map_or(At::Nowhere, At::Step),
                 tail: self.tail.into_lines(),
             }),
