@@ -12,7 +12,6 @@ use oci_image::RunConfig;
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, SourceFile};
 
 use super::archive::{Pieces, archive};
-use super::docker_config::DockerConfig;
 use super::dockerfile::{Ended, Listener, Recipe, Refused, hear, session, start};
 use super::instructions::Instructions;
 use super::secrets::Secrets;
@@ -71,11 +70,8 @@ pub async fn assemble_with_engine(
         labels: assembly.run.labels.clone(),
         ..Recipe::default()
     };
-    let offer = Offer {
-        logins: DockerConfig::load().ok(),
-        ..Offer::default()
-    };
-    let session = match session(engine, offer, |_| None).await {
+    // It is from scratch: the engine pulls nothing.
+    let session = match session(engine, Offer::default(), |_| None).await {
         Ok(session) => session,
         Err(Refused::Engine(error)) => return Err(AssemblyError::Engine(error)),
         Err(Refused::Builder(error)) => return Err(AssemblyError::Failed(error.to_string())),

@@ -140,7 +140,8 @@ impl Context {
     /// Writes the archive: the same files give the same bytes.
     pub(crate) fn write<W: Write>(&self, writer: W) -> Result<W, ContextError> {
         let mut archive = LayerWriter::new(writer, MODIFIED);
-        let precedes = |entry: &Entry| entry.path.split('/').next() < Some(self.dockerfile.as_str());
+        let precedes =
+            |entry: &Entry| entry.path.split('/').next() < Some(self.dockerfile.as_str());
         let place = match self.outside {
             Some(_) => self.entries.partition_point(precedes),
             None => 0,

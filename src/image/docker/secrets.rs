@@ -70,10 +70,8 @@ impl Secrets {
     /// `text` without the values, whole or any long enough line of them: what any of them covers is hidden, so that
     /// none leaves a part of another.
     pub(super) fn hide(&self, text: &str) -> String {
-        let mut covered: Vec<Range<usize>> = self
-            .words()
-            .flat_map(|word| places(text, word))
-            .collect();
+        let mut covered: Vec<Range<usize>> =
+            self.words().flat_map(|word| places(text, word)).collect();
         covered.sort_by_key(|place| place.start);
         let mut hidden = String::with_capacity(text.len());
         let mut shown = 0;
