@@ -6,4 +6,5 @@ mod help;
 mod hostile;
 mod init;
 mod render;
+mod ssh;
 mod workspace;
