@@ -1,27 +1,23 @@
-//! The Docker engine itself: both builders, TLS, loading and assembling, on a real engine without a registry.
+//! The Docker engine itself: both builders, TLS and loading, on a real engine without a registry.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oci_image::{Digest, RunConfig};
+use oci_image::Digest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use serde_json::{Value, json};
-use stackctl::image::{
-    Assembly, Engine, LayerSource, assemble_with_engine, layers_present, load_archive, load_image,
-};
+use stackctl::image::{Engine, layers_present, load_archive, load_image};
 use tokio::net::{TcpListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::{Deployed, Run, finish};
-use crate::shop::test_registry;
 
-const SERVICE: &str = "services/subject/service.yaml";
+pub(crate) const SERVICE: &str = "services/subject/service.yaml";
 
 /// What steps run: an image from nothing has no shell.
 const TOOL: &str = r#"
@@ -73,7 +69,7 @@ fn build(deployed: &Deployed, buildkit: bool) -> Run {
     finish(command)
 }
 
-fn docker(arguments: &[&str]) -> String {
+pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker")
         .args(arguments)
         .output()
@@ -83,7 +79,7 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn reference(deployed: &Deployed) -> String {
+pub(crate) fn reference(deployed: &Deployed) -> String {
     let text = std::fs::read_to_string(deployed.path().join("images.json")).expect("the file");
     let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let reference = file["images"]["subject"]["reference"].as_str();
@@ -298,7 +294,7 @@ async fn an_engine_behind_tls_builds() {
 }
 
 /// A layer of one file: (tar archive, digest).
-fn layer(path: &str, content: &str) -> (Vec<u8>, Digest) {
+pub(crate) fn layer(path: &str, content: &str) -> (Vec<u8>, Digest) {
     let mut layer = oci_image::LayerWriter::new(Vec::new(), 0);
     layer
         .file(path, 0o644, content.len() as u64, content.as_bytes())
@@ -384,185 +380,4 @@ async fn layers_that_the_engine_has_are_not_sent_again() {
     let expected: Vec<String> = digests.iter().map(ToString::to_string).collect();
     assert_eq!(found, serde_json::json!(expected).to_string());
     docker(&["image", "rm", &tag("one"), &tag("two")]);
-}
-
-#[tokio::test]
-#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
-async fn the_engine_assembles_layers_that_were_made_here() {
-    let engine = Engine::connect().await.expect("an engine");
-    let unique = format!("{}", std::process::id());
-    let source = |(tar, _): (Vec<u8>, Digest)| LayerSource {
-        size: tar.len() as u64,
-        tar: Box::new(std::io::Cursor::new(tar)),
-    };
-    let assembly = Assembly {
-        layers: vec![source(layer("a", &unique)), source(layer("b/c", "2"))],
-        run: RunConfig {
-            user: "65532:65532".to_owned(),
-            entrypoint: vec!["/a b".to_owned()],
-            env: [("A".to_owned(), "1 \"$B\" \\".to_owned())].into(),
-            labels: [("stackctl.dev/inputs".to_owned(), unique.clone())].into(),
-            ..RunConfig::default()
-        },
-    };
-    let reference = format!("stackctl-test-{unique}/assembled:1");
-    let id = assemble_with_engine(&engine, assembly, &reference, &|_| {})
-        .await
-        .expect("an image");
-    let config = docker(&[
-        "image",
-        "inspect",
-        "--format",
-        "{{.Id}} {{json .Config}}",
-        &reference,
-    ]);
-    let (found, config) = config.split_once(' ').expect("two parts");
-    assert_eq!(found, id);
-    let config: serde_json::Value = serde_json::from_str(config).expect("JSON");
-    assert_eq!(config["User"], "65532:65532");
-    assert_eq!(config["Entrypoint"], serde_json::json!(["/a b"]));
-    assert_eq!(config["Labels"]["stackctl.dev/inputs"], unique);
-    let env = config["Env"].as_array().expect("a list");
-    assert!(env.contains(&"A=1 \"$B\" \\".into()), "{env:?}");
-    assert_eq!(files(&reference), ["a", "b/c"]);
-    docker(&["image", "rm", &reference]);
-}
-
-/// What `docker image inspect` says of how an image runs, with nothing for what is the same as nothing.
-fn runs(reference: &str) -> BTreeMap<String, Value> {
-    let format = "{{json .Config}}";
-    let text = docker(&["image", "inspect", "--format", format, reference]);
-    let config: Value = serde_json::from_str(&text).expect("JSON");
-    let mut runs = BTreeMap::new();
-    for field in [
-        "User",
-        "Entrypoint",
-        "Cmd",
-        "Env",
-        "WorkingDir",
-        "StopSignal",
-        "ExposedPorts",
-        "Volumes",
-        "Labels",
-    ] {
-        let mut value = config[field].clone();
-        if let Some(list) = value.as_array_mut().filter(|_| field == "Env") {
-            // What BuildKit adds to an image without one.
-            list.retain(|variable| !variable.as_str().is_some_and(|v| v.starts_with("PATH=")));
-            list.sort_by_key(ToString::to_string);
-        }
-        let is_nothing = [json!(null), json!([]), json!({}), json!(""), json!("/")];
-        if !is_nothing.contains(&value) {
-            runs.insert(field.to_owned(), value);
-        }
-    }
-    runs
-}
-
-/// An image with everything that others inherit, in the registry of the tests: its pinned reference.
-fn base_image(deployed: &Deployed) -> String {
-    let name = format!("{}/{}/base:1", test_registry(), deployed.namespace);
-    deployed.write(
-        "base/Dockerfile",
-        "FROM scratch\nCOPY file /\nENV A=\"of $the base\" B=b\nWORKDIR /srv\nUSER 7:7\nSTOPSIGNAL SIGQUIT\n\
-         EXPOSE 53/udp 8080\nVOLUME [\"/data\", \"/more data\"]\nCMD [\"/file\", \"of the base\"]\n",
-    );
-    deployed.write("base/file", &deployed.namespace);
-    let folder = deployed.path().join("base").display().to_string();
-    docker(&["build", "--tag", &name, &folder]);
-    docker(&["push", &name]);
-    let pinned = docker(&[
-        "image",
-        "inspect",
-        "--format",
-        "{{index .RepoDigests 0}}",
-        &name,
-    ]);
-    docker(&["image", "rm", &name]);
-    pinned
-}
-
-#[test]
-#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
-fn what_the_engine_assembles_runs_as_what_is_made_here() {
-    let deployed = Deployed::faulty();
-    let base = base_image(&deployed);
-    let own = r#"{ cargo: subject, arguments: ["--say", "it's \"$HOME\" \\ and\nmore"], stopSignal: SIGINT,
-        workingDir: "/a $b", variables: { A: "1 \"$B\" \\" }, user: "65532:65532" }"#;
-    let inherited = format!("{{ files: {{ base: /files }}, base: \"{base}\" }}");
-    let changed = format!(
-        "{{ cargo: subject, base: \"{base}\", arguments: [serve], stopSignal: SIGINT, variables: {{ B: c }} }}"
-    );
-    let text = std::fs::read_to_string(deployed.path().join(SERVICE)).expect("the file");
-    for (build, expected) in [
-        (
-            own,
-            json!({"Cmd": ["--say", "it's \"$HOME\" \\ and\nmore"], "StopSignal": "SIGINT"}),
-        ),
-        (
-            &inherited,
-            json!({
-                "Cmd": ["/file", "of the base"], "StopSignal": "SIGQUIT",
-                "ExposedPorts": {"53/udp": {}, "8080/tcp": {}},
-                "Volumes": {"/data": {}, "/more data": {}},
-            }),
-        ),
-        (
-            &changed,
-            json!({
-                "Cmd": ["serve"], "StopSignal": "SIGINT",
-                "ExposedPorts": {"53/udp": {}, "8080/tcp": {}},
-            }),
-        ),
-    ] {
-        deployed.write(SERVICE, &text.replace("{ cargo: subject }", build));
-        let native = deployed.run(&["build", "--images", "images.json"]);
-        assert_eq!(native.code, 0, "{}", native.stderr);
-        let reference = reference(&deployed);
-        let wanted = runs(&reference);
-        for (field, value) in expected.as_object().expect("an object") {
-            assert_eq!(wanted.get(field), Some(value), "{field} of {build}");
-        }
-        for buildkit in ["1", "0"] {
-            docker(&["image", "rm", &reference]);
-            let mut command = deployed.command(&["build", "--builder", "docker"]);
-            command.env("DOCKER_BUILDKIT", buildkit);
-            let assembled = finish(command);
-            assert_eq!(assembled.code, 0, "{}", assembled.stderr);
-            assert!(
-                assembled.stderr.contains("assembled by the engine"),
-                "{}",
-                assembled.stderr
-            );
-            assert_eq!(runs(&reference), wanted, "BuildKit: {buildkit}, {build}");
-        }
-        docker(&["image", "rm", &reference]);
-    }
-}
-
-/// The files of an image: an exported container has what the engine adds, too.
-fn files(reference: &str) -> Vec<String> {
-    let container = docker(&["create", reference]);
-    let output = Command::new("docker")
-        .args(["export", &container])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("docker runs");
-    docker(&["rm", &container]);
-    let mut archive = tar::Archive::new(&output.stdout[..]);
-    let mut files: Vec<String> = archive
-        .entries()
-        .expect("an archive")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .path()
-                .expect("a path")
-                .display()
-                .to_string()
-        })
-        .filter(|path| path == "a" || path == "b/c")
-        .collect();
-    files.sort();
-    files
 }
