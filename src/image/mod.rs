@@ -50,9 +50,9 @@ pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
 pub use contents::{contents, platforms, provenance};
 pub use docker::{
-    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, LayerSource,
-    LoadError, TlsError, assemble_with_engine, layers_present, load_archive, load_image,
-    registry_client,
+    Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, HelperError,
+    LayerSource, LoadError, TlsError, assemble_with_engine, layers_present, load_archive,
+    load_image, registry_client,
 };
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};
 pub use elf::NotRunnable;

@@ -7,4 +7,5 @@ mod hostile;
 mod init;
 mod render;
 mod timings;
+mod ssh;
 mod workspace;

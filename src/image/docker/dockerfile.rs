@@ -27,12 +27,11 @@ use super::archive::archive;
 use super::buildkit::{self, BuildKitBuild};
 use super::classic;
 use super::context::{Context, ContextError};
-use super::docker_config::DockerConfig;
 use super::engine::{Builder, Engine, Reason};
 use super::failure::{At, DockerfileError, Failure, Scene, explain};
 use super::instructions::Instructions;
 use super::secrets::Secrets;
-use super::session::{Offer, Session};
+use super::session::{Logins, Offer, Session};
 use super::trace::Trace;
 
 /// Where the ssh agent of the caller listens.
@@ -90,7 +89,7 @@ async fn run(job: &Job<'_>, build: &DockerfileBuild) -> Result<String, BuildErro
     let offer = Offer {
         secrets: Secrets::read(root, build)?,
         agent: agent(build)?,
-        logins: DockerConfig::load().ok(),
+        logins: Logins::load(instructions.stages().iter().map(|stage| stage.base)),
     };
     let secrets = offer.secrets.clone();
     let action = || BuildError::engine(format!("build {}", job.spec.service));
@@ -364,7 +363,7 @@ impl Heard<'_> {
                 tail: trace,
             }),
             (Ended::Failed(failure), None) => Ended::Failed(Failure {
-                message: failure.message,
+                message: self.secrets.hide(&failure.message),
                 at: self.step.map_or(At::Nowhere, At::Step),
                 tail: self.tail.into_lines(),
             }),

@@ -24,6 +24,7 @@ mod referrer;
 mod referrers;
 mod retry;
 mod said;
+mod scheme;
 mod sending;
 mod source;
 mod tls;
