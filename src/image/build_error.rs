@@ -3,7 +3,7 @@
 use std::io;
 
 use bollard::errors::Error as DockerError;
-use oci_image::{LayerError, LayoutError};
+use oci_image::{Descriptor, LayerError, LayoutError};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
@@ -177,6 +177,15 @@ impl From<PackagesError> for BuildError {
 }
 
 impl BuildError {
+    /// The damaged blob of an error that does not show among the causes of this one.
+    pub(crate) fn held_damage(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Store(error) => error.damaged(),
+            Self::Base { source, .. } => source.damaged(),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on calls of the engine.
     pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(DockerError) -> Self {
         let action = action.into();

@@ -7,13 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use debian_packages::Cache;
 use oci_image::{
-    Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform, StoredImage,
+    ArchiveError, Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform,
+    StoredImage,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 
+use super::build_error::BuildError;
 use super::leftovers;
 use super::spec::ImageSpec;
 
@@ -144,6 +147,7 @@ impl Store {
         };
         let report = self.layout.collect_garbage(&policy)?;
         self.forget_layers();
+        self.forget_packages();
         Ok(Some(report))
     }
 
@@ -166,6 +170,21 @@ impl Store {
         }
     }
 
+    /// Packages whose layers are in images are downloaded again should those be gone.
+    fn forget_packages(&self) {
+        let folder = self.debian();
+        if !folder.is_dir() {
+            return;
+        }
+        match Cache::open(folder) {
+            Ok(cache) => {
+                let freed = cache.prune(KEPT_FOR);
+                tracing::debug!(freed, "packages that nobody used were removed");
+            }
+            Err(error) => tracing::debug!(%error, "old packages stay"),
+        }
+    }
+
     fn layer_file(&self, key: &str) -> PathBuf {
         self.folder.join("layers").join(key)
     }
@@ -182,8 +201,8 @@ impl Explain for LayoutError {
             problem = problem.caused_by(cause);
         }
         vec![match self {
-            _ if self.damaged().is_some() => {
-                problem.hint("run the command again: what is damaged is made anew")
+            Self::Platform { .. } => {
+                problem.hint("`platforms` in service.yaml says what an image is for")
             }
             Self::Foreign(_) => problem.hint("set STACKCTL_CACHE to another folder"),
             Self::Io { .. } if is_out_of_room(self) => problem.hint(NO_ROOM),
@@ -191,6 +210,32 @@ impl Explain for LayoutError {
             _ => problem,
         }]
     }
+}
+
+/// The blob of a store that an error is about, somewhere among its causes.
+#[must_use]
+pub fn damaged_blob<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Descriptor> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let found = error
+            .downcast_ref::<LayoutError>()
+            .and_then(LayoutError::damaged)
+            .or_else(|| error.downcast_ref::<ArchiveError>()?.damaged())
+            // Transparent errors pass over what they hold.
+            .or_else(|| error.downcast_ref::<BuildError>()?.held_damage());
+        if found.is_some() {
+            return found;
+        }
+        // An I/O error passes over the error it wraps.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// Whether a disk, a quota or a limit of the process is the cause.

@@ -1,7 +1,6 @@
 //! `--builder docker`: layers are made here, and the Docker engine puts them together.
 
 use std::collections::BTreeMap;
-use std::io;
 
 use oci_image::{Decompressor, Descriptor, Layout, StoredImage};
 
@@ -9,11 +8,11 @@ use crate::event::{Phase, TaskOutcome};
 use crate::stack::ServiceName;
 use crate::timings::Step;
 
+use super::background::blocking;
 use super::build::Session;
 use super::build_error::BuildError;
 use super::docker::engine::Engine;
-use super::docker::{Assembly, AssemblyError, LayerSource, assemble_with_engine};
-use super::native::blocking;
+use super::docker::{Assembly, LayerSource, assemble_with_engine};
 use super::progress::Task;
 use super::report::{BuildReport, Held};
 use super::spec::ImageSpec;
@@ -68,6 +67,7 @@ async fn with_engine(
 fn assembly(layout: &Layout, image: StoredImage) -> Result<Assembly, BuildError> {
     let mut layers = Vec::new();
     for layer in &image.manifest.layers {
+        let unreadable = |error| layout.read_error(layer, error);
         let open = || -> Result<_, BuildError> {
             let blob = layout.reader(layer)?;
             Ok(Decompressor::new(blob, LONGEST_LAYER).map_err(unreadable)?)
@@ -83,8 +83,4 @@ fn assembly(layout: &Layout, image: StoredImage) -> Result<Assembly, BuildError>
         layers,
         run: image.config.run,
     })
-}
-
-fn unreadable(error: io::Error) -> AssemblyError {
-    AssemblyError::Layer(error)
 }
