@@ -30,6 +30,9 @@ const DOCUMENT_LIMIT: u64 = 16 << 20;
 /// The end of the name of a file that is being written.
 const PARTIAL: &str = ".partial";
 
+/// The documents that an archive begins with, by name.
+type Head = Vec<(String, Vec<u8>)>;
+
 /// An image that is ready to be written.
 struct Prepared<'a> {
     service: &'a ServiceName,
@@ -152,7 +155,7 @@ impl Content {
         self.0.iter().map(Archived::as_image).collect()
     }
 
-    fn head(&self) -> Vec<(String, Vec<u8>)> {
+    fn head(&self) -> Head {
         let head = archive_head(&self.images()).into_iter();
         head.map(|(name, content)| (name.to_owned(), content))
             .collect()
@@ -183,7 +186,7 @@ impl Content {
 }
 
 /// The documents that an archive of ours begins with; `None` where there is no file.
-fn head_of(file: &Path) -> Result<Option<Vec<(String, Vec<u8>)>>, DeliveryError> {
+fn head_of(file: &Path) -> Result<Option<Head>, DeliveryError> {
     let archive = match File::open(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         archive => archive.map_err(failed(file))?,
@@ -197,7 +200,7 @@ fn head_of(file: &Path) -> Result<Option<Vec<(String, Vec<u8>)>>, DeliveryError>
 }
 
 /// An archive of images is one that has its manifest first, as ours have.
-fn first_files(archive: impl Read) -> io::Result<Vec<(String, Vec<u8>)>> {
+fn first_files(archive: impl Read) -> io::Result<Head> {
     let mut archive = tar::Archive::new(archive);
     let mut found = Vec::new();
     for (entry, name) in archive.entries()?.zip(HEAD) {

@@ -269,3 +269,84 @@ fn folder() -> PathBuf {
         .or_else(|| Some(env::home_dir()?.join(".cache/stackctl")))
         .unwrap_or_else(|| env::temp_dir().join("stackctl"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::super::base::BaseFailure;
+    use super::super::test_stack::span;
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn packages_that_nobody_used_for_two_weeks_go_once_a_day() {
+        let (folder, store) = store();
+        let cache = Cache::open(store.debian()).unwrap();
+        drop(cache);
+        let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        let put = |name: &str, used: SystemTime| {
+            let path = store.debian().join(name);
+            fs::write(&path, "12345").unwrap();
+            let file = File::options().append(true).open(&path).unwrap();
+            file.set_modified(used).unwrap();
+            path
+        };
+        let [old, new] =
+            [("pool/old.deb", 15), ("pool/new.deb", 13)].map(|(name, age)| put(name, days(age)));
+        store.collect_garbage().unwrap().expect("the first time");
+        assert!(!old.exists() && new.exists());
+        put("pool/old.deb", days(15));
+        assert_eq!(store.collect_garbage().unwrap(), None);
+        assert!(old.exists(), "it was looked for today");
+        let stamp = File::options()
+            .append(true)
+            .open(folder.path().join("collected"))
+            .unwrap();
+        stamp.set_modified(days(2)).unwrap();
+        store.collect_garbage().unwrap().expect("a day later");
+        assert!(!old.exists());
+    }
+
+    #[test]
+    fn a_store_without_packages_gets_no_folder_for_them() {
+        let (_folder, store) = store();
+        store.collect_garbage().unwrap();
+        assert!(!store.debian().exists());
+    }
+
+    #[test]
+    fn damage_is_found_whatever_it_was_wrapped_in() {
+        let (_folder, store) = store();
+        let missing = Descriptor::of("x/layer", b"never written");
+        let damage = || store.layout().read(&missing).unwrap_err();
+        let wrapped = || io::Error::other(damage());
+        let archived = io::Error::other(ArchiveError::from(damage()));
+        let errors: [Box<dyn Error>; 6] = [
+            Box::new(damage()),
+            Box::new(wrapped()),
+            Box::new(archived),
+            Box::new(BuildError::Store(damage())),
+            Box::new(BuildError::File {
+                action: "read".to_owned(),
+                source: wrapped(),
+            }),
+            Box::new(BuildError::Base {
+                reference: "base".to_owned(),
+                source: Box::new(BaseFailure::Layout(damage())),
+                span: span(),
+            }),
+        ];
+        for error in &errors {
+            assert_eq!(damaged_blob(error.as_ref()), Some(&missing), "{error:?}");
+        }
+        let harmless = io::Error::other("no room");
+        assert_eq!(damaged_blob(&harmless), None);
+    }
+}

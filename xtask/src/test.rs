@@ -220,7 +220,7 @@ fn workspace_tests(without_stores: bool) -> Result<()> {
 }
 
 fn registry_tests(without_engine: bool) -> Result<()> {
-    let client = ["test", "-p", "oci-image", "--test", "registry"];
+    let client = ["test", "--workspace", "--test", "registry"];
     process::run(cargo(&client).args(["--", "--ignored"]))?;
     match without_engine {
         true => Ok(()),
@@ -238,11 +238,11 @@ fn engine_tests(without_containerd: bool) -> Result<()> {
 
 /// Tests of the library that need more than the machine has by itself.
 fn deliveries(name: &str) -> Result<()> {
-    process::run(cargo(&["test", "-p", "stackctl", "--lib", name]).args(["--", "--ignored"]))
+    process::run(cargo(&["test", "--workspace", "--lib", name]).args(["--", "--ignored"]))
 }
 
 fn debian_tests(_: bool) -> Result<()> {
-    let tests = ["test", "-p", "debian-packages", "--test", "debian"];
+    let tests = ["test", "--workspace", "--test", "debian"];
     process::run(cargo(&tests).args(["--", "--ignored", "--nocapture"]))
 }
 
