@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oci_image::{Decompressor, Descriptor, Layout, StoredImage};
+use oci_image::{Decompressor, Descriptor, Layout, LayoutError, StoredImage};
 
 use crate::event::{Phase, TaskOutcome};
 use crate::stack::ServiceName;
@@ -57,7 +57,17 @@ async fn with_engine(
     let _assembling = session.context.timings.span(service.as_str(), Step::Build);
     let task = Task::start(session.context.events, Phase::Build, service.as_str());
     let layout = session.context.store.layout().clone();
-    let stored = layout.image(descriptor, &host_platform())?;
+    let stored = layout.image(descriptor, &host_platform());
+    let stored = stored.map_err(|error| match error {
+        LayoutError::Platform {
+            wanted, available, ..
+        } => BuildError::OtherPlatform {
+            service: service.clone(),
+            wanted,
+            available,
+        },
+        error => error.into(),
+    })?;
     let assembly = blocking(move || assembly(&layout, stored)).await?;
     let id = assemble_with_engine(engine, assembly, reference, &|step| task.progress(step)).await?;
     task.finish(TaskOutcome::Done, "assembled by the engine");

@@ -170,9 +170,9 @@ pub(crate) fn deb(name: &str, version: &str) -> Vec<u8> {
         ("data.tar", content),
     ] {
         let length = content.len();
-        write!(
+        writeln!(
             file,
-            "{member:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n",
+            "{member:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`",
             0, 0, 0, "100644"
         )
         .expect("memory");
