@@ -68,3 +68,32 @@ fn a_malformed_time_is_no_time() {
         pages::remove(&pages::cache(&workspace));
     }
 }
+
+/// Users are lines of `/etc/passwd`, whether an image has packages or not.
+#[test]
+fn users_that_would_break_the_list_of_users_are_refused_where_they_are_written() {
+    for (users, place, words) in [
+        (
+            "{ app: { uid: 5, home: \"/a:b\" } }",
+            "4:33",
+            "a home has neither colons nor line breaks",
+        ),
+        (
+            "{ root: { uid: 5 } }",
+            "4:18",
+            "root is there without being named",
+        ),
+        (
+            "{ app: { uid: 5 }, web: { uid: 5 } }",
+            "4:34",
+            "`web` has the number of `app`: 5",
+        ),
+    ] {
+        let workspace = pages::stack(&format!("{FILES}  users: {users}\n"));
+        let run = pages::run(&workspace, &["build", "--to", "oci:out"]);
+        assert_eq!(run.code, 2, "{users}: {}", run.stderr);
+        for words in [&format!("services/pages/service.yaml:{place}"), words] {
+            assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+        }
+    }
+}
