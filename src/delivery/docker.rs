@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::delivery::Delivered;
     use crate::delivery::test_images::{TestContext, TestStore};
+    use crate::diagnostic::Explain;
 
     #[tokio::test]
     async fn an_image_is_loaded_once() {
@@ -162,6 +163,28 @@ mod tests {
             .into_iter()
             .filter(|line| line.contains("/load"));
         assert_eq!(loads.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_cannot_run_is_refused() {
+        let (fake, store) = (FakeDocker::default(), TestStore::new());
+        let context = TestContext::with_engine(fake.client());
+        let mut image = store.delivery("", "a", &["base"]);
+        let platforms = ["linux/arm64", "linux/s390x"];
+        let images = platforms.map(|platform| store.image_for(platform, "a", &["base"]));
+        image.source = Source::Store {
+            layout: store.layout.clone(),
+            descriptor: store.index(&images),
+        };
+        let error = deliver(&[image], &context.context()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the image of a is for linux/arm64, linux/s390x, and what it is to run on is linux/amd64"
+        );
+        let found = &error.diagnostics()[0];
+        assert_eq!(found.code.to_string(), "S0540");
+        assert!(found.hints[0].starts_with("add linux/amd64 to `platforms`"));
+        assert!(fake.requests().is_empty(), "nothing was sent");
     }
 
     #[tokio::test]

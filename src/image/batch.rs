@@ -37,7 +37,7 @@ pub(crate) fn batches(stack: &Stack) -> Vec<Batch<'_>> {
         let member = Member {
             service: &service.name,
             build,
-            targets: Target::of_platforms(&native.platforms),
+            targets: Target::of_build(native),
         };
         match batches.iter_mut().find(|batch| batch.takes(build)) {
             Some(batch) => batch.members.push(member),

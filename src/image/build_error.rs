@@ -3,7 +3,7 @@
 use std::io;
 
 use bollard::errors::Error as DockerError;
-use oci_image::{LayerError, LayoutError};
+use oci_image::{Descriptor, LayerError, LayoutError, Platform};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
@@ -27,6 +27,8 @@ const CHANGED: Code = Code::new("S0413");
 const ENGINE: Code = Code::new("S0414");
 /// The image below cannot be pulled, or is not to be trusted.
 const BASE: Code = Code::new("S0423");
+/// The engine cannot assemble an image of other machines.
+const PLATFORM: Code = Code::new("S0471");
 /// Ctrl-C.
 const INTERRUPTED: Code = Code::new("S0415");
 /// The repository or a program could not be used.
@@ -150,6 +152,19 @@ pub enum BuildError {
     /// The engine could not assemble an image.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
+    /// The engine is to assemble what it could not run.
+    #[error(
+        "the image of {service} is for {}, but the Docker engine assembles images for {wanted}",
+        .available.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    OtherPlatform {
+        /// Whose.
+        service: ServiceName,
+        /// What the engine runs.
+        wanted: Box<Platform>,
+        /// What there is.
+        available: Vec<Platform>,
+    },
     /// A layer could not be written.
     #[error("failed to write the layer of {what}")]
     Layer {
@@ -177,6 +192,15 @@ impl From<PackagesError> for BuildError {
 }
 
 impl BuildError {
+    /// The damaged blob of an error that does not show among the causes of this one.
+    pub(crate) fn held_damage(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Store(error) => error.damaged(),
+            Self::Base { source, .. } => source.damaged(),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on calls of the engine.
     pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(DockerError) -> Self {
         let action = action.into();
@@ -192,6 +216,7 @@ impl Explain for BuildError {
             Self::Assembly(error) => error.exit(),
             Self::Dockerfile(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
+            Self::OtherPlatform { .. } => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -215,6 +240,9 @@ impl Explain for BuildError {
                 }
             }
             Self::NoEngine => error(ENGINE),
+            Self::OtherPlatform { wanted, .. } => error(PLATFORM).hint(format!(
+                "add {wanted} to `platforms` in its service.yaml, or build it without `--builder docker`"
+            )),
             Self::Cargo {
                 tail,
                 lock_is_stale,

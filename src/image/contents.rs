@@ -7,8 +7,7 @@ use std::path::Path;
 
 use debian_packages::{Lock, LockedPackage};
 use oci_image::{
-    Decompressor, Descriptor, Digest, DigestWriter, Index, LayerLimits, Layout, LayoutError,
-    Platform, StoredImage,
+    Decompressor, Descriptor, Digest, DigestWriter, LayerLimits, Layout, Platform, StoredImage,
 };
 
 use crate::attest::{
@@ -39,26 +38,6 @@ const RELEASES: [(&str, &str); 6] = [
     ("duke", "debian-15"),
 ];
 
-/// The images that `image` stands for: itself, or those of an index.
-pub fn platforms(store: &Store, image: &Descriptor) -> Result<Vec<StoredImage>, LayoutError> {
-    let layout = store.layout();
-    if !image.is_index() {
-        return Ok(vec![layout.manifest(image)?]);
-    }
-    let document = layout.read(image)?;
-    let index: Index =
-        serde_json::from_slice(&document).map_err(|source| LayoutError::Document {
-            blob: Box::new(image.clone()),
-            expected: "index",
-            source,
-        })?;
-    index
-        .manifests
-        .iter()
-        .map(|manifest| layout.manifest(manifest))
-        .collect()
-}
-
 /// What was put into `image`, which is that of `spec`; `None` where a Dockerfile or a program made it, since nobody
 /// here knows.
 pub fn contents(
@@ -72,7 +51,7 @@ pub fn contents(
     };
     let mut contents = Contents {
         base: build.base.as_ref().map(base),
-        files: added_files(spec, build, store.layout(), image)?,
+        files: added_files(build, store.layout(), image)?,
         ..Contents::default()
     };
     if let Some(cargo) = &build.cargo {
@@ -122,7 +101,6 @@ pub fn provenance(
         base: native.and_then(|build| build.base.as_ref()).map(base),
         origin: origin.clone(),
         builder: LOCAL_BUILDER.to_owned(),
-        invocation: None,
     })
 }
 
@@ -254,7 +232,6 @@ fn debian(lock: &Lock, package: &LockedPackage) -> DebianPackage {
 /// The files of the two upper layers, which hold what no package brings: read off the layers, so that it is what is
 /// really there.
 fn added_files(
-    spec: &ImageSpec,
     build: &NativeBuild,
     layout: &Layout,
     image: &StoredImage,
@@ -266,10 +243,7 @@ fn added_files(
     let kinds = kinds.iter().filter(|(is_there, _)| *is_there);
     let mut found = BTreeMap::new();
     for ((_, kind), layer) in kinds.zip(image.manifest.layers.iter().rev()) {
-        let files = read_layer(layout, layer).map_err(|source| BuildError::File {
-            action: format!("read the image of {}", spec.service),
-            source,
-        })?;
+        let files = read_layer(layout, layer).map_err(|error| layout.read_error(layer, error))?;
         for (path, digest) in files {
             // What lies above hides what has its path below.
             found.entry(path.clone()).or_insert(AddedFile {
@@ -403,7 +377,7 @@ mod tests {
             options,
         };
         let image = assemble::image(store, parts).unwrap();
-        platforms(store, &image).unwrap().remove(0)
+        store.layout().images(&image).unwrap().remove(0)
     }
 
     #[test]

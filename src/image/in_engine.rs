@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use bollard::query_parameters::{
-    ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
-};
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
 
 use crate::stack::Build;
 use crate::timings::Step;
@@ -104,15 +102,7 @@ fn engine<'a>(session: &Session<'a>) -> Result<&'a Engine, BuildError> {
 }
 
 async fn tag(engine: &Engine, id: &str, spec: &ImageSpec) -> Result<(), BuildError> {
-    let (repository, tag) = spec
-        .reference
-        .rsplit_once(':')
-        .expect("`specs` ends every reference that is built with a tag");
-    let options = TagImageOptionsBuilder::new()
-        .repo(repository)
-        .tag(tag)
-        .build();
-    let tagged = engine.docker().tag_image(id, Some(options));
+    let tagged = engine.tag(id, &spec.reference);
     tagged.await.map_err(BuildError::engine(format!(
         "tag the image of {}",
         spec.service

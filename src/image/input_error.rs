@@ -169,7 +169,15 @@ pub enum InputError {
     UnknownPlatform {
         /// As written.
         platform: String,
-        /// The service's build.
+        /// Where.
+        span: Span,
+    },
+    /// No packages are taken for this platform.
+    #[error("images of Debian packages are not built for `{platform}`")]
+    UnpackagedPlatform {
+        /// As written.
+        platform: String,
+        /// Where.
         span: Span,
     },
     /// There is no lock file of the Debian packages, or it is one of other packages.
@@ -240,8 +248,11 @@ impl InputError {
                 .at(span, "built by cargo")
                 .note(output.trim_end()),
             Self::UnknownPlatform { span, .. } => error(PLATFORM)
-                .at(span, "built for it")
+                .at(span, "named here")
                 .hint("linux/amd64, linux/arm64, linux/riscv64 and linux/ppc64le are known"),
+            Self::UnpackagedPlatform { span, .. } => error(PLATFORM).at(span, "named here").hint(
+                "linux/amd64, linux/arm64, linux/arm/v7, linux/386, linux/ppc64le, linux/riscv64 and linux/s390x are known",
+            ),
             Self::PackagesLock { span, .. } => error(PACKAGES_LOCK)
                 .at(span, "the packages are named here")
                 .hint("run `stackctl build --update-packages` and commit the lock file"),

@@ -3,6 +3,7 @@
 //! [`specs`] computes the reference of every image from the sources; [`build`] makes those that the engine lacks.
 
 mod assemble;
+pub(crate) mod background;
 mod base;
 mod batch;
 mod build;
@@ -48,7 +49,7 @@ pub use base::BaseFailure;
 pub use build::{BuildContext, BuildOptions, build};
 pub use build_error::BuildError;
 pub use cache_key::{InputDigest, Inputs};
-pub use contents::{contents, platforms, provenance};
+pub use contents::{contents, provenance};
 pub use docker::{
     Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, HelperError,
     LayerSource, LoadError, TlsError, assemble_with_engine, layers_present, load_archive,
@@ -63,5 +64,5 @@ pub use input_error::{ImageError, InputError};
 pub use packages::update_packages;
 pub use report::{BuildOutcome, BuildReport, BuiltImage, Held, ReportError};
 pub use spec::{ImageSpec, specs};
-pub use store::Store;
+pub use store::{Store, damaged_blob};
 pub use target::host_platform;

@@ -13,6 +13,7 @@ use crate::stack::{Build, CargoBuild, NativeBuild, ServiceName};
 use crate::timings::Step;
 
 use super::assemble::{self, Below, Binary, LayerOptions, Parts};
+use super::background::blocking;
 use super::build::{Built, Session};
 use super::build_error::BuildError;
 use super::cargo::{Compilation, Executable, Executables};
@@ -24,7 +25,7 @@ use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
 use super::state_folder::StateFolder;
 use super::target::Target;
-use super::{base, packages};
+use super::{base, packages, target};
 
 /// A file that a binary is compiled from, but that its tag does not depend on.
 const UNDECLARED: Code = Code::new("S0412");
@@ -155,7 +156,7 @@ fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
         let Some(cargo) = &making.build.cargo else {
             continue;
         };
-        for target in Target::of_platforms(&making.build.platforms) {
+        for target in Target::of_build(making.build) {
             let run = Run {
                 selection: making.spec.selection.clone(),
                 profile: cargo.profile.clone(),
@@ -247,12 +248,12 @@ impl<'a> Making<'a> {
     /// What lies below the binaries, for each platform.
     async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
         let mut found = Vec::new();
-        for target in Target::of_platforms(&self.build.platforms) {
+        for platform in target::platforms(self.build) {
             let base = match &self.build.base {
                 Some(base) => {
                     let timings = session.context.timings;
                     let _pulling = timings.span(self.spec.service.as_str(), Step::Download);
-                    Some(base::pull(session, base, &target.platform, &self.task).await?)
+                    Some(base::pull(session, base, &platform, &self.task).await?)
                 }
                 None => None,
             };
@@ -262,7 +263,7 @@ impl<'a> Making<'a> {
                         service: &self.spec.service,
                         packages: wanted,
                         files: &self.build.files,
-                        platform: &target.platform,
+                        platform: &platform,
                         options: self.options(session),
                     };
                     Some(packages::layer(session, &wanted, &self.task).await?)
@@ -275,14 +276,12 @@ impl<'a> Making<'a> {
                 &self.build.beside_packages(),
                 self.options(session),
             )?;
-            found.push((
-                target.platform,
-                Below {
-                    base,
-                    packages,
-                    files,
-                },
-            ));
+            let below = Below {
+                base,
+                packages,
+                files,
+            };
+            found.push((platform, below));
         }
         Ok(found)
     }
@@ -346,13 +345,6 @@ impl<'a> Making<'a> {
             .layout()
             .add(media_type::INDEX, &index.to_json())?)
     }
-}
-
-/// Runs on a thread of its own: layers are compressed at the same time, and nobody waits for them to answer.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.

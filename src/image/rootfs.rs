@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use debian_packages::{Account, Accounts};
+
 use crate::stack::{FilesBuild, User};
 
 use super::files::{Files, read_error};
@@ -48,8 +50,9 @@ pub(crate) fn entries(build: &FilesBuild, files: &Files) -> Result<Entries, Inpu
         );
     }
     if !build.users.is_empty() {
-        entries.insert(parts("/etc/passwd"), Entry::Text(passwd(&build.users)));
-        entries.insert(parts("/etc/group"), Entry::Text(group(&build.users)));
+        let accounts = accounts(build);
+        entries.insert(parts("/etc/passwd"), Entry::Text(accounts.passwd()));
+        entries.insert(parts("/etc/group"), Entry::Text(accounts.group()));
     }
     for (path, target) in &build.links {
         entries.insert(parts(path), Entry::Link(target.clone()));
@@ -83,23 +86,16 @@ fn parts(path: &str) -> Vec<String> {
         .collect()
 }
 
-fn passwd(users: &BTreeMap<String, User>) -> String {
-    let mut text = "root:x:0:0:root:/root:/sbin/nologin\n".to_owned();
-    for (name, user) in users {
-        text += &format!(
-            "{name}:x:{}:{}:{name}:{}:/sbin/nologin\n",
-            user.uid, user.uid, user.home
-        );
+/// The users of an image, whatever brings their files.
+pub(crate) fn accounts(build: &FilesBuild) -> Accounts {
+    let account = |(name, user): (&String, &User)| Account {
+        name: name.clone(),
+        id: user.uid,
+        home: user.home.clone(),
+    };
+    Accounts {
+        users: build.users.iter().map(account).collect(),
     }
-    text + "nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n"
-}
-
-fn group(users: &BTreeMap<String, User>) -> String {
-    let mut text = "root:x:0:\n".to_owned();
-    for (name, user) in users {
-        text += &format!("{name}:x:{}:\n", user.uid);
-    }
-    text + "nogroup:x:65534:\n"
 }
 
 #[cfg(test)]
@@ -150,8 +146,8 @@ mod tests {
             .map(|(path, entry)| (path.join("/"), entry))
             .collect();
         let copy = |from: &str| Entry::Copy { from: from.into() };
-        let passwd = "root:x:0:0:root:/root:/sbin/nologin\napp:x:100:100:app:/data:/sbin/nologin\n\
-                      nobody:x:65534:65534:nobody:/nonexistent:/sbin/nologin\n";
+        let passwd = "root:x:0:0:root:/root:/usr/sbin/nologin\napp:x:100:100:app:/data:/usr/sbin/nologin\n\
+                      nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
         let expected = [
             ("app", Entry::Link("srv/www".into())),
             (

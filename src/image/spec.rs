@@ -15,7 +15,7 @@ use super::features;
 use super::files::Files;
 use super::input_error::{ImageError, InputError};
 use super::packages;
-use super::target::Target;
+use super::target::{self, Target};
 
 /// The image of one service.
 #[derive(Clone, Debug)]
@@ -137,12 +137,12 @@ fn of_native(
     cargo: &mut CargoWorkspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
     let mut found = Gathered::default();
+    target::check(build)?;
     if let Some(package) = &build.cargo {
-        check_platforms(build, package)?;
         let Some(inputs) = cargo.inputs(files, package)? else {
             return Ok(None);
         };
-        let closure = inputs.closure(service, package, &Target::of_platforms(&build.platforms))?;
+        let closure = inputs.closure(service, package, &Target::of_build(build))?;
         found.inputs = closure.inputs;
         found.labels = closure.labels;
         found.selection = closure.selection;
@@ -152,30 +152,19 @@ fn of_native(
         found.inputs.add("option", "base", base.digest.to_string());
     }
     if let Some(wanted) = &build.packages {
-        packages::add_inputs(&mut found.inputs, wanted, &build.platforms, files)?;
+        let platforms = target::platforms(build);
+        packages::add_inputs(&mut found.inputs, wanted, &platforms, files)?;
     }
     let compression = format!("{:?}", build.compression);
     found.inputs.add("option", "compression", compression);
-    for platform in &build.platforms {
-        found.inputs.add("platform", &platform.to_string(), "");
+    for wanted in &build.platforms {
+        found
+            .inputs
+            .add("platform", &wanted.platform.to_string(), "");
     }
     add_run(&mut found.inputs, &build.run);
     add_files(&mut found, &build.files, files)?;
     Ok(Some(found))
-}
-
-fn check_platforms(build: &NativeBuild, package: &CargoBuild) -> Result<(), InputError> {
-    match build
-        .platforms
-        .iter()
-        .find(|platform| Target::of(platform).is_none())
-    {
-        None => Ok(()),
-        Some(platform) => Err(InputError::UnknownPlatform {
-            platform: platform.to_string(),
-            span: package.span.clone(),
-        }),
-    }
 }
 
 fn add_run(inputs: &mut Inputs, run: &RunOptions) {

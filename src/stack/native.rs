@@ -52,9 +52,18 @@ pub struct NativeBuild {
     /// How a container of the image runs.
     pub run: RunOptions,
     /// What it is built for; empty: this machine's processor.
-    pub platforms: Vec<Platform>,
+    pub platforms: Vec<WantedPlatform>,
     /// How its layers are kept and sent: gzip, which everything reads, or zstd.
     pub compression: Compression,
+    /// Where it is written.
+    pub span: Span,
+}
+
+/// One of `platforms`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedPlatform {
+    /// Such as `linux/arm64`.
+    pub platform: Platform,
     /// Where it is written.
     pub span: Span,
 }
@@ -264,10 +273,7 @@ pub(super) fn decode(
         .optional(node, "base")
         .map(|node| base(node, decoder));
     let run = run(node, &files, decoder);
-    let platforms = match decoder.optional(node, "platforms") {
-        Some(node) => decoder.list(node, Decoder::parsed),
-        None => Vec::new(),
-    };
+    let platforms = platforms(node, decoder);
     if cargo.is_none() && run.entrypoint.is_empty() {
         decoder.bad_value(
             &node.span,
@@ -311,6 +317,29 @@ fn transposed<T>(part: Option<Option<T>>) -> Option<Option<T>> {
         Some(Some(part)) => Some(Some(part)),
         None => Some(None),
     }
+}
+
+/// Each once: an index has no two images for one platform.
+fn platforms(node: &Node, decoder: &mut Decoder) -> Vec<WantedPlatform> {
+    let Some(node) = decoder.optional(node, "platforms") else {
+        return Vec::new();
+    };
+    let listed = decoder.list(node, |decoder, node| {
+        Some(WantedPlatform {
+            platform: decoder.parsed(node)?,
+            span: node.span.clone(),
+        })
+    });
+    for (place, wanted) in listed.iter().enumerate() {
+        let before = &listed[..place];
+        if before.iter().any(|other| other.platform == wanted.platform) {
+            decoder.bad_value(
+                &wanted.span,
+                format!("`{}` is there twice", wanted.platform),
+            );
+        }
+    }
+    listed
 }
 
 fn base(node: &Node, decoder: &mut Decoder) -> Option<Base> {
@@ -415,19 +444,21 @@ fn package_name(decoder: &mut Decoder, node: &Node) -> Option<String> {
 }
 
 fn files(node: &Node, decoder: &mut Decoder) -> FilesBuild {
-    let users = node.get("users").map(Node::entries).unwrap_or_default();
-    for (key, _) in users.iter().filter(|(key, _)| !is_user_name(&key.name)) {
+    let named = node.get("users").map(Node::entries).unwrap_or_default();
+    for (key, _) in named.iter().filter(|(key, _)| !is_user_name(&key.name)) {
         decoder.bad_value(
             &key.span,
             "a user's name is made of a-z, 0-9, _ and -, and starts with a letter or _",
         );
     }
+    let users = decoder
+        .optional(node, "users")
+        .map(|node| decoder.map(node, user))
+        .unwrap_or_default();
+    check_users(node, &users, decoder);
     FilesBuild {
         copies: copies(node, decoder),
-        users: decoder
-            .optional(node, "users")
-            .map(|node| decoder.map(node, user))
-            .unwrap_or_default(),
+        users,
         folders: by_path(node, "folders", decoder, folder),
         links: by_path(node, "links", decoder, |decoder, node| decoder.text(node)),
     }
@@ -520,10 +551,37 @@ fn user(decoder: &mut Decoder, node: &Node) -> Option<User> {
         .and_then(|node| decoder.integer(node, 1..=u64::from(u32::MAX - 1)))?;
     let uid = u32::try_from(uid).ok()?;
     let home = match decoder.optional(node, "home") {
-        Some(node) => image_path(decoder, node)?,
+        Some(node) => home(decoder, node)?,
         None => "/nonexistent".to_owned(),
     };
     Some(User { uid, home })
+}
+
+/// A field of `/etc/passwd`.
+fn home(decoder: &mut Decoder, node: &Node) -> Option<String> {
+    let home = image_path(decoder, node)?;
+    if home.contains([':', '\n']) {
+        decoder.bad_value(&node.span, "a home has neither colons nor line breaks");
+        return None;
+    }
+    Some(home)
+}
+
+/// Names and numbers of users each stand for one: root has its own.
+fn check_users(node: &Node, users: &BTreeMap<String, User>, decoder: &mut Decoder) {
+    for (name, user) in users {
+        let twin = users
+            .iter()
+            .take_while(|(other, _)| *other != name)
+            .find(|(_, other)| other.uid == user.uid);
+        let place = node.at(["users", name]).unwrap_or(node);
+        if name == "root" {
+            decoder.bad_value(&place.span, "root is there without being named");
+        } else if let Some((other, _)) = twin {
+            let message = format!("`{name}` has the number of `{other}`: {}", user.uid);
+            decoder.bad_value(&place.span, message);
+        }
+    }
 }
 
 fn folder(decoder: &mut Decoder, node: &Node) -> Option<Folder> {

@@ -4,3 +4,4 @@ pub mod docker;
 pub mod kubernetes;
 pub mod nodes;
 mod session;
+pub mod registry;

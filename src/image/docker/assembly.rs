@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 
 use bollard::errors::Error as DockerError;
-use bollard::query_parameters::TagImageOptionsBuilder;
 use oci_image::RunConfig;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, SourceFile};
@@ -92,7 +91,8 @@ pub async fn assemble_with_engine(
         Ended::Failed(failure) => return Err(AssemblyError::Failed(failure.message)),
         Ended::Broken(error) => return Err(AssemblyError::Engine(error)),
     };
-    tag(engine, &id, reference)
+    engine
+        .tag(&id, reference)
         .await
         .map_err(AssemblyError::Engine)?;
     Ok(id)
@@ -106,18 +106,6 @@ impl Listener for Steps<'_> {
     }
 
     fn output(&self, _line: &str) {}
-}
-
-async fn tag(engine: &Engine, id: &str, reference: &str) -> Result<(), DockerError> {
-    let (repository, tag) = match reference.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (reference, "latest"),
-    };
-    let options = TagImageOptionsBuilder::new()
-        .repo(repository)
-        .tag(tag)
-        .build();
-    engine.docker().tag_image(id, Some(options)).await
 }
 
 fn write(mut writer: Pieces, dockerfile: &str, layers: Vec<LayerSource>) -> io::Result<()> {
