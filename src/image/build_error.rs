@@ -77,8 +77,10 @@ pub enum BuildError {
     SourcesChanged {
         /// Whose.
         service: ServiceName,
-        /// The inputs that changed.
+        /// The inputs that changed, or that were written and are the same again.
         changed: Vec<String>,
+        /// Whether a command of the user ran meanwhile, which may have done it.
+        by_command: bool,
     },
     /// The engine could not build a Dockerfile.
     #[error(transparent)]
@@ -267,14 +269,24 @@ impl Explain for BuildError {
                     _ => error,
                 }
             }
-            Self::SourcesChanged { changed, .. } => {
+            Self::SourcesChanged {
+                changed,
+                by_command,
+                ..
+            } => {
                 let mut listed: Vec<&str> = changed.iter().take(3).map(String::as_str).collect();
                 if changed.len() > 3 {
                     listed.push("…");
                 }
-                error(CHANGED)
+                let found = error(CHANGED)
                     .note(format!("changed: {}", listed.join(", ")))
-                    .hint("run the command again; its image was not tagged")
+                    .hint("run the command again; its image was not tagged");
+                match by_command {
+                    true => found.hint(
+                        "if the build command wrote them: let `inputs` name only what it reads",
+                    ),
+                    false => found,
+                }
             }
             Self::Dockerfile(error) => return error.diagnostics(),
             Self::Command { tail, span, .. } => {

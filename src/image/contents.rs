@@ -283,8 +283,11 @@ mod tests {
 
     use super::super::assemble::{self, Below, Binary, LayerOptions, Parts};
     use super::super::cache_key::Inputs;
+    use super::super::files::Files;
+    use super::super::files_layer::{self, Copies};
     use super::super::target::host_platform;
     use super::super::test_stack::{cargo, dockerfile, span, stack, workspace, write};
+    use super::super::walk::{Found, Links};
     use super::*;
     use crate::attest::Revision;
     use crate::stack::Copied;
@@ -327,6 +330,14 @@ mod tests {
                 "compiler",
                 "rustc 1.95.0 (5980 2026-04-14)\nhost: x\n",
             );
+            let mut files = Files::new(root.path());
+            for (from, copied) in &build.files.copies {
+                let found = files.named(from, Links::Kept, "the file", &copied.span);
+                for Found { path, .. } in found.unwrap() {
+                    files.digest([&path]).unwrap();
+                    inputs.add("file", &path.to_string_lossy(), files.fingerprint(&path));
+                }
+            }
             let spec = ImageSpec {
                 service: "a".parse().unwrap(),
                 reference: "shop/a:1".to_owned(),
@@ -360,7 +371,13 @@ mod tests {
             created: 0,
             compression: Compression::Zstd,
         };
-        let files = assemble::files(store, root, &build.files, options).unwrap();
+        let copies = Copies {
+            root,
+            spec,
+            build: &build.files,
+            options,
+        };
+        let files = files_layer::layer(store, &copies).unwrap();
         let parts = Parts {
             spec: spec.clone(),
             build,

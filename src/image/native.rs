@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::time::Duration;
 
 use futures_util::future;
-use oci_image::{Descriptor, Index, Platform, media_type};
+use oci_image::{Descriptor, Index, Platform, StoredImage, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
@@ -19,13 +19,15 @@ use super::build_error::BuildError;
 use super::cargo::{Compilation, Executable, Executables};
 use super::elf;
 use super::explain::Reason;
+use super::files_layer::{self, Copies};
 use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
 use super::spec::ImageSpec;
 use super::state_folder::StateFolder;
+use super::store::StoredLayer;
 use super::target::Target;
-use super::{base, packages, target};
+use super::{base, packages, target, watched};
 
 /// A file that a binary is compiled from, but that its tag does not depend on.
 const UNDECLARED: Code = Code::new("S0412");
@@ -41,6 +43,9 @@ struct Making<'a> {
     reason: Reason,
     task: Task<'a>,
 }
+
+/// What lies at the bottom of an image for one platform.
+type Lower = (Platform, Option<StoredImage>, Option<StoredLayer>);
 
 /// An image without binaries.
 pub(crate) async fn build(
@@ -106,7 +111,6 @@ async fn compile_all(
     })?;
     let mut binaries: Vec<Binaries> = making.iter().map(|_| Binaries::new()).collect();
     for (run, members) in runs(making) {
-        let tasks: Vec<&Task<'_>> = members.iter().map(|&index| &making[index].task).collect();
         let compilation = Compilation {
             root: &root,
             selection: &run.selection,
@@ -125,15 +129,18 @@ async fn compile_all(
             triple: run.target.triple,
             profile: &run.profile,
         };
-        results.refresh(inputs, session.context.cancel).await?;
+        let compiled = results.refresh(inputs, session.context.cancel).await?;
         let timings = session.context.timings;
         let _compiling: Vec<_> = members
             .iter()
             .map(|&index| timings.span(making[index].spec.service.as_str(), Step::Compile))
             .collect();
-        let executables = compilation
-            .run(&tasks, timings, session.context.cancel)
-            .await?;
+        let compiling: Vec<(&ImageSpec, &Task<'_>)> = members
+            .iter()
+            .map(|&index| (making[index].spec, &making[index].task))
+            .collect();
+        let executables = watched::compile(session, &compilation, &results, &compiling).await?;
+        compiled.keep()?;
         for index in members {
             let read = read(session, &making[index], &executables, &run.target)?;
             binaries[index].insert(run.target.platform.clone(), read);
@@ -247,6 +254,21 @@ impl<'a> Making<'a> {
 
     /// What lies below the binaries, for each platform.
     async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
+        let files = self.files(session);
+        let (files, lower) = future::try_join(files, self.lower(session)).await?;
+        let below = lower.into_iter().map(|(platform, base, packages)| {
+            let below = Below {
+                base,
+                packages,
+                files: files.clone(),
+            };
+            (platform, below)
+        });
+        Ok(below.collect())
+    }
+
+    /// Base and packages of each platform.
+    async fn lower(&self, session: &Session<'_>) -> Result<Vec<Lower>, BuildError> {
         let mut found = Vec::new();
         for platform in target::platforms(self.build) {
             let base = match &self.build.base {
@@ -270,20 +292,28 @@ impl<'a> Making<'a> {
                 }
                 None => None,
             };
-            let files = assemble::files(
-                session.context.store,
-                &session.stack.root,
-                &self.build.beside_packages(),
-                self.options(session),
-            )?;
-            let below = Below {
-                base,
-                packages,
-                files,
-            };
-            found.push((platform, below));
+            found.push((platform, base, packages));
         }
         Ok(found)
+    }
+
+    /// The files of the repository. There may be much of them.
+    async fn files(&self, session: &Session<'_>) -> Result<Option<StoredLayer>, BuildError> {
+        let root = session.stack.root.clone();
+        let store = session.context.store.clone();
+        let spec = self.spec.clone();
+        let build = self.build.beside_packages();
+        let options = self.options(session);
+        blocking(move || {
+            let copies = Copies {
+                root: &root,
+                spec: &spec,
+                build: &build,
+                options,
+            };
+            files_layer::layer(&store, &copies)
+        })
+        .await
     }
 
     /// Puts the parts together; several platforms become one index.

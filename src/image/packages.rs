@@ -395,3 +395,18 @@ impl Unpacking {
         })
     }
 }
+
+/// A lock file without packages that answers what is wanted of this machine's.
+#[cfg(test)]
+pub(super) fn empty_lock(wanted: &PackagesBuild) -> String {
+    let request = request(wanted, &super::target::host_platform()).expect("it is known");
+    let lock = Lock {
+        request: request.digest(),
+        architecture: request.architecture.clone(),
+        suites: Vec::new(),
+        left_out: Vec::new(),
+        packages: Vec::new(),
+    };
+    let locks = [(request.architecture, lock)].into();
+    LockFile { locks }.to_string()
+}

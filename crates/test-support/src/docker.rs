@@ -288,18 +288,46 @@ async fn session(
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-async fn list(State(docker): State<FakeDocker>) -> Json<Value> {
-    let images: Vec<Value> = docker
-        .images()
+/// One entry an image, with or without names; `filters` as the engine has them, of labels only.
+async fn list(
+    State(docker): State<FakeDocker>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Json<Value> {
+    docker.note("GET /images/json");
+    let filters: Value = query
+        .get("filters")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let labels: Vec<&str> = filters["label"]
+        .as_array()
         .into_iter()
-        .map(|(reference, image)| {
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let has = |image: &FakeImage, label: &str| match label.split_once('=') {
+        Some((name, value)) => image.labels.get(name).is_some_and(|found| found == value),
+        None => image.labels.contains_key(label),
+    };
+    let mut listed: BTreeMap<String, (FakeImage, Vec<String>)> = BTreeMap::new();
+    for (reference, image) in docker.images() {
+        // Some tests give their images no id.
+        let id = Some(image.id.clone()).filter(|id| !id.is_empty());
+        let id = id.unwrap_or_else(|| reference.clone());
+        let (_, tags) = listed.entry(id).or_insert((image.clone(), Vec::new()));
+        if reference != image.id {
+            tags.push(reference);
+        }
+    }
+    let images = listed
+        .into_values()
+        .filter(|(image, _)| labels.iter().all(|label| has(image, label)))
+        .map(|(image, tags)| {
             json!({
-                "Id": image.id, "ParentId": "", "RepoTags": [reference], "RepoDigests": [],
+                "Id": image.id, "ParentId": "", "RepoTags": tags, "RepoDigests": [],
                 "Created": 0, "Size": 1, "SharedSize": -1, "Labels": image.labels, "Containers": -1,
             })
         })
         .collect();
-    docker.note("GET /images/json");
     Json(Value::Array(images))
 }
 
@@ -386,9 +414,15 @@ async fn build(
         .iter()
         .filter_map(|answer| answer["aux"]["ID"].as_str());
     let images: Vec<String> = built.map(str::to_owned).collect();
+    let labels: BTreeMap<String, String> = query
+        .get("labels")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    // Under its id: an image without a name.
     for id in images {
         let image = FakeImage {
             id: id.clone(),
+            labels: labels.clone(),
             ..FakeImage::default()
         };
         inner.images.insert(id, image);

@@ -3,5 +3,5 @@
 pub mod docker;
 pub mod kubernetes;
 pub mod nodes;
-mod session;
 pub mod registry;
+mod session;

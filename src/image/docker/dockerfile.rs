@@ -1,6 +1,6 @@
 //! Building a Dockerfile: with BuildKit where the engine has it, else with the classic builder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 
 use crate::diagnostic::SourceFile;
 use crate::image::assemble::labels;
-use crate::image::build::Job;
+use crate::image::build::{Job, changed_meanwhile};
 use crate::image::build_error::BuildError;
 use crate::image::files::read_error;
 use crate::image::input_error::InputError;
@@ -83,6 +83,11 @@ pub(crate) async fn build(job: &Job<'_>, build: &DockerfileBuild) -> Result<Stri
 async fn run(job: &Job<'_>, build: &DockerfileBuild) -> Result<String, BuildError> {
     let root = &job.stack.root;
     let context = Context::read(root, build).map_err(inputs)?;
+    let is_new = |file: &PathBuf| !job.spec.inputs.contains("file", &file.to_string_lossy());
+    let new: BTreeSet<PathBuf> = context.files(build).into_iter().filter(is_new).collect();
+    if !new.is_empty() {
+        return Err(changed_meanwhile(job.spec, &new));
+    }
     let text = fs::read_to_string(root.join(&build.dockerfile))
         .map_err(|source| inputs(read_error(&build.dockerfile, source)))?;
     let instructions = Instructions::read(&SourceFile::new(&build.dockerfile, text));

@@ -1,5 +1,6 @@
 //! Loads into an engine in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use test_support::docker::{FakeDocker, FakeImage};
@@ -50,10 +51,15 @@ fn engine(docker: &FakeDocker) -> Engine {
 fn give(docker: &FakeDocker, count: usize) {
     let image = FakeImage {
         id: format!("sha256:{count}"),
+        labels: ours(),
         layers: digests()[..count].iter().map(ToString::to_string).collect(),
         ..FakeImage::default()
     };
     docker.add_image(&format!("shop/old:{count}"), image);
+}
+
+fn ours() -> BTreeMap<String, String> {
+    [(INPUTS_LABEL.to_owned(), "1".to_owned())].into()
 }
 
 async fn load(docker: &FakeDocker) -> Result<(), LoadError> {
@@ -89,6 +95,7 @@ async fn layers_count_only_with_those_below_them() {
     let layers = digests()[1..].iter().map(ToString::to_string).collect();
     let image = FakeImage {
         id: "sha256:1".into(),
+        labels: ours(),
         layers,
         ..FakeImage::default()
     };
