@@ -82,7 +82,7 @@ impl Results<'_> {
     }
 
     /// Removes the results of these packages. Where cargo cannot, all go: that only takes longer.
-    async fn forget(
+    pub(crate) async fn forget(
         &self,
         packages: &BTreeSet<String>,
         cancel: &CancellationToken,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future;
@@ -15,19 +16,21 @@ use crate::timings::Step;
 use super::assemble::{self, Below, Binary, LayerOptions, Parts};
 use super::build::{Built, Session};
 use super::build_error::BuildError;
-use super::cargo::{Compilation, Executable, Executables};
+use super::cargo::{Compilation, Compiled, Executable};
 use super::elf;
+use super::environment::Environment;
 use super::explain::Reason;
 use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
+use super::sources::{self, UndeclaredSources};
 use super::spec::ImageSpec;
 use super::state_folder::StateFolder;
 use super::target::Target;
-use super::{base, packages};
+use super::{base, packages, unseen};
 
-/// A file that a binary is compiled from, but that its tag does not depend on.
-const UNDECLARED: Code = Code::new("S0412");
+/// A variable that code reads and that cargo does not see.
+const WITHHELD: Code = Code::new("S0447");
 /// Held from before cargo starts until its binaries are in the store.
 const LOCK: &str = "build.lock";
 /// How often a lock is tried that another process holds.
@@ -103,42 +106,116 @@ async fn compile_all(
         action: format!("find {}", session.stack.root.display()),
         source,
     })?;
+    let environment = Environment::of_process();
     let mut binaries: Vec<Binaries> = making.iter().map(|_| Binaries::new()).collect();
     for (run, members) in runs(making) {
-        let tasks: Vec<&Task<'_>> = members.iter().map(|&index| &making[index].task).collect();
-        let compilation = Compilation {
+        let members: Vec<(usize, &Making<'_>)> = members
+            .iter()
+            .map(|&index| (index, &making[index]))
+            .collect();
+        let compiler = Compiler {
+            session,
             root: &root,
+            environment: &environment,
+        };
+        let services: Vec<&Making<'_>> = members.iter().map(|(_, making)| *making).collect();
+        let compiled = compiler.compile(&run, &services).await?;
+        // The next run may write files of the same names.
+        for (index, making) in members {
+            let read = compiler.read(making, &compiled, &run.target)?;
+            binaries[index].insert(run.target.platform.clone(), read);
+        }
+        warn_of_withheld(session, &services, &compiled);
+    }
+    Ok(binaries)
+}
+
+/// What runs of cargo have in common.
+struct Compiler<'a> {
+    session: &'a Session<'a>,
+    /// The repository, without links.
+    root: &'a Path,
+    environment: &'a Environment,
+}
+
+impl Compiler<'_> {
+    async fn compile(&self, run: &Run, services: &[&Making<'_>]) -> Result<Compiled, BuildError> {
+        let context = &self.session.context;
+        let specs: Vec<&ImageSpec> = services.iter().map(|making| making.spec).collect();
+        let declared = specs.iter().flat_map(|spec| spec.inputs.iter());
+        let declared = declared
+            .filter_map(|(input, _)| input.strip_prefix("env "))
+            .map(str::to_owned)
+            .collect();
+        let builds = services.iter().copied();
+        let compilation = Compilation {
+            root: self.root,
             selection: &run.selection,
             profile: &run.profile,
             target: &run.target,
-            builds: members
-                .iter()
-                .filter_map(|&index| making[index].build.cargo.as_ref())
+            builds: builds
+                .filter_map(|making| making.build.cargo.as_ref())
                 .collect(),
-            color: session.context.options.color,
+            environment: self.environment,
+            declared: &declared,
+            color: context.options.color,
         };
-        let inputs = members.iter().map(|&index| &making[index].spec.inputs);
         let results = Results {
-            root: &root,
+            root: self.root,
             folder: &compilation.target_folder(),
             triple: run.target.triple,
             profile: &run.profile,
         };
-        results.refresh(inputs, session.context.cancel).await?;
-        let timings = session.context.timings;
-        let _compiling: Vec<_> = members
+        let inputs = specs.iter().map(|spec| &spec.inputs);
+        results.refresh(inputs, context.cancel).await?;
+        unseen::refresh(&results, &specs, context.cancel).await?;
+        let timings = context.timings;
+        let _compiling: Vec<_> = specs
             .iter()
-            .map(|&index| timings.span(making[index].spec.service.as_str(), Step::Compile))
+            .map(|spec| timings.span(spec.service.as_str(), Step::Compile))
             .collect();
-        let executables = compilation
-            .run(&tasks, timings, session.context.cancel)
-            .await?;
-        for index in members {
-            let read = read(session, &making[index], &executables, &run.target)?;
-            binaries[index].insert(run.target.platform.clone(), read);
+        let tasks: Vec<&Task<'_>> = services.iter().map(|making| &making.task).collect();
+        compilation.run(&tasks, timings, context.cancel).await
+    }
+
+    fn read(
+        &self,
+        making: &Making<'_>,
+        compiled: &Compiled,
+        target: &Target,
+    ) -> Result<Vec<Binary>, BuildError> {
+        let Some(cargo) = &making.build.cargo else {
+            return Ok(Vec::new());
+        };
+        let mut binaries = Vec::new();
+        let mut all_sources = BTreeSet::new();
+        for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
+            let executable =
+                compiled
+                    .get(&cargo.package, bin)
+                    .ok_or_else(|| BuildError::NoExecutable {
+                        service: making.spec.service.clone(),
+                        bin: bin.to_owned(),
+                        span: cargo.span.clone(),
+                    })?;
+            binaries.push(binary(making, cargo, bin, executable, target)?);
+            all_sources.extend(executable.sources.iter().cloned());
+        }
+        let home = self.environment.cargo_home();
+        let inputs = &making.spec.inputs;
+        let found = sources::undeclared(self.root, home.as_deref(), inputs, &all_sources)?;
+        if let Some(warning) = sources::warning(&making.spec.service, &found.of_the_system) {
+            self.session.context.events.emit(Event::Warning(warning));
+        }
+        match found.sources.is_empty() {
+            true => Ok(binaries),
+            false => Err(BuildError::Undeclared(UndeclaredSources {
+                service: making.spec.service.clone(),
+                sources: found.sources,
+                span: cargo.span.clone(),
+            })),
         }
     }
-    Ok(binaries)
 }
 
 /// What services have in common that one run of cargo compiles.
@@ -165,31 +242,6 @@ fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
         }
     }
     runs
-}
-
-fn read(
-    session: &Session<'_>,
-    making: &Making<'_>,
-    executables: &Executables,
-    target: &Target,
-) -> Result<Vec<Binary>, BuildError> {
-    let Some(cargo) = &making.build.cargo else {
-        return Ok(Vec::new());
-    };
-    let mut binaries = Vec::new();
-    for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
-        let executable =
-            executables
-                .get(&cargo.package, bin)
-                .ok_or_else(|| BuildError::NoExecutable {
-                    service: making.spec.service.clone(),
-                    bin: bin.to_owned(),
-                    span: cargo.span.clone(),
-                })?;
-        binaries.push(binary(making, cargo, bin, executable, target)?);
-        warn_of_undeclared(session, making.spec, executable);
-    }
-    Ok(binaries)
 }
 
 fn binary(
@@ -219,18 +271,25 @@ fn binary(
     })
 }
 
-fn warn_of_undeclared(session: &Session<'_>, spec: &ImageSpec, executable: &Executable) {
-    for source in &executable.sources {
-        let name = source.to_string_lossy();
-        if spec.inputs.contains("file", &name) || source.ends_with("Cargo.toml") {
-            continue;
+fn warn_of_withheld(session: &Session<'_>, services: &[&Making<'_>], compiled: &Compiled) {
+    for (package, variables) in &compiled.withheld {
+        let users = services
+            .iter()
+            .filter(|making| making.spec.inputs.contains("manifest", package));
+        let files: Vec<String> = users
+            .map(|making| format!("services/{}/service.yaml", making.spec.service))
+            .collect();
+        for name in variables {
+            let warning = Diagnostic::warning(
+                WITHHELD,
+                format!("the code of {package} asks for `{name}`, which is set here, but cargo does not see it"),
+            )
+            .hint(format!(
+                "write `inputs: [${name}]` below `build` in {}, or unset it",
+                files.join(", ")
+            ));
+            session.context.events.emit(Event::Warning(warning));
         }
-        let warning = Diagnostic::warning(
-            UNDECLARED,
-            format!("`{name}` is compiled into {}, but its tag does not depend on it", spec.service),
-        )
-        .hint("keep it in the package's folder, outside tests/, benches/ and examples/, and out of .gitignore");
-        session.context.events.emit(Event::Warning(warning));
     }
 }
 

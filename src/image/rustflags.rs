@@ -3,12 +3,10 @@
 //! Cargo takes flags from exactly one of `CARGO_ENCODED_RUSTFLAGS`, `RUSTFLAGS`, `target.*.rustflags` and
 //! `build.rustflags`, in this order; whatever is set further down is dropped without a word.
 
-use std::path::{Path, PathBuf};
-
 use toml::{Table, Value};
 
-use super::input_error::InputError;
-use super::manifests;
+use super::cargo_config::CargoConfig;
+use super::environment::Environment;
 
 /// What to start cargo with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +17,38 @@ pub(crate) enum Rustflags {
     Config(String),
 }
 
-/// Flags of the user's environment, if any are set there.
-pub(crate) fn of_environment(get: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {
-    if let Some(encoded) = get("CARGO_ENCODED_RUSTFLAGS") {
+/// Adds `ours` to the user's flags for `triple`.
+pub(crate) fn combine(
+    environment: &Environment,
+    config: &CargoConfig,
+    triple: &str,
+    ours: &[String],
+) -> Rustflags {
+    if let Some(mut flags) = of_environment(environment) {
+        flags.extend_from_slice(ours);
+        return Rustflags::Variable(flags.join("\u{1f}"));
+    }
+    let of_target = format!(
+        "CARGO_TARGET_{}_RUSTFLAGS",
+        triple.to_ascii_uppercase().replace('-', "_")
+    );
+    let has_target_flags = environment.get(&of_target).is_some()
+        || config.tables().any(|table| has_target_flags(table, triple));
+    let mut flags: Vec<String> = match has_target_flags {
+        true => Vec::new(),
+        false => config.tables().rev().flat_map(build_flags).collect(),
+    };
+    if !has_target_flags && let Some(more) = environment.get("CARGO_BUILD_RUSTFLAGS") {
+        flags.extend(more.split_whitespace().map(str::to_owned));
+    }
+    flags.extend_from_slice(ours);
+    let flags = serde_json::to_string(&flags).expect("a list of strings");
+    Rustflags::Config(format!("target.{triple}.rustflags={flags}"))
+}
+
+/// Flags for everything, if any are set in the environment.
+fn of_environment(environment: &Environment) -> Option<Vec<String>> {
+    if let Some(encoded) = environment.get("CARGO_ENCODED_RUSTFLAGS") {
         return Some(
             encoded
                 .split('\u{1f}')
@@ -30,51 +57,8 @@ pub(crate) fn of_environment(get: impl Fn(&str) -> Option<String>) -> Option<Vec
                 .collect(),
         );
     }
-    get("RUSTFLAGS").map(|flags| flags.split_whitespace().map(str::to_owned).collect())
-}
-
-/// Adds `ours` to the user's flags for `triple`. `configs` are cargo's configuration files, nearest first.
-pub(crate) fn combine(
-    of_environment: Option<Vec<String>>,
-    configs: &[Table],
-    triple: &str,
-    ours: &[String],
-) -> Rustflags {
-    if let Some(mut flags) = of_environment {
-        flags.extend_from_slice(ours);
-        return Rustflags::Variable(flags.join("\u{1f}"));
-    }
-    let mut flags = if configs
-        .iter()
-        .any(|config| has_target_flags(config, triple))
-    {
-        Vec::new()
-    } else {
-        configs.iter().rev().flat_map(build_flags).collect()
-    };
-    flags.extend_from_slice(ours);
-    let flags = serde_json::to_string(&flags).expect("a list of strings");
-    Rustflags::Config(format!("target.{triple}.rustflags={flags}"))
-}
-
-/// Cargo's configuration files for a build in `root`, nearest first.
-pub(crate) fn configs(root: &Path, cargo_home: Option<PathBuf>) -> Result<Vec<Table>, InputError> {
-    let folders = root.ancestors().map(|folder| folder.join(".cargo"));
-    let mut tables = Vec::new();
-    let mut seen = Vec::new();
-    for folder in folders.chain(cargo_home) {
-        if seen.contains(&folder) {
-            continue;
-        }
-        for name in ["config", "config.toml"] {
-            if let Some(table) = manifests::read(&folder, Path::new(name))? {
-                tables.push(table);
-                break;
-            }
-        }
-        seen.push(folder);
-    }
-    Ok(tables)
+    let flags = environment.get("RUSTFLAGS")?;
+    Some(flags.split_whitespace().map(str::to_owned).collect())
 }
 
 fn has_target_flags(config: &Table, triple: &str) -> bool {
@@ -102,61 +86,66 @@ fn build_flags(config: &Table) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_stack::write;
     use super::*;
 
     const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
-    fn combined(environment: Option<&[&str]>, configs: &[&str]) -> Rustflags {
-        let configs: Vec<Table> = configs.iter().map(|text| text.parse().unwrap()).collect();
-        let environment =
-            environment.map(|flags| flags.iter().map(|&flag| flag.to_owned()).collect());
-        combine(environment, &configs, TRIPLE, &["-Cours".to_owned()])
+    fn combined(variables: &[(&str, &str)], nearest: &str, above: &str) -> Rustflags {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("repo/.cargo/config.toml", nearest),
+            (".cargo/config.toml", above),
+        ];
+        write(folder.path(), &files);
+        let config = CargoConfig::load(&folder.path().join("repo"), None).unwrap();
+        let environment: Environment = variables.iter().copied().collect();
+        combine(&environment, &config, TRIPLE, &["-Cours".to_owned()])
     }
 
     #[test]
     fn the_users_flags_stay() {
         let config = |flags: &str| Rustflags::Config(format!("target.{TRIPLE}.rustflags={flags}"));
-        assert_eq!(combined(None, &[]), config(r#"["-Cours"]"#));
+        let flags = [("RUSTFLAGS", " -Ca  -Cb ")];
+        assert_eq!(combined(&[], "", ""), config(r#"["-Cours"]"#));
         assert_eq!(
-            combined(Some(&["-Ca", "-Cb"]), &["build.rustflags = '-Cc'"]),
+            combined(&flags, "build.rustflags = '-Cc'", ""),
             Rustflags::Variable("-Ca\u{1f}-Cb\u{1f}-Cours".into())
         );
         assert_eq!(
-            combined(Some(&[]), &["build.rustflags = '-Cc'"]),
+            combined(&[("RUSTFLAGS", "")], "build.rustflags = '-Cc'", ""),
             Rustflags::Variable("-Cours".into()),
             "an empty RUSTFLAGS switches the others off, too"
         );
         assert_eq!(
             combined(
-                None,
-                &[
-                    "build.rustflags = '-Ca -Cb'",
-                    "build.rustflags = ['-Cuser']"
-                ]
+                &[("CARGO_BUILD_RUSTFLAGS", "-Cmore")],
+                "build.rustflags = '-Ca -Cb'",
+                "build.rustflags = ['-Cabove']"
             ),
-            config(r#"["-Cuser","-Ca","-Cb","-Cours"]"#)
+            config(r#"["-Cabove","-Ca","-Cb","-Cmore","-Cours"]"#),
+            "cargo's own variable is one more place of build.rustflags"
         );
         for own in [
             format!("[target.{TRIPLE}]\nrustflags = '-Ca'"),
             "[target.'cfg(unix)']\nrustflags = '-Ca'".to_owned(),
         ] {
             assert_eq!(
-                combined(None, &["build.rustflags = '-Cdropped'", &own]),
+                combined(&[], "build.rustflags = '-Cdropped'", &own),
                 config(r#"["-Cours"]"#),
                 "cargo adds those of {own} itself and would not have used build.rustflags"
             );
         }
+        let of_target = [("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ca")];
+        assert_eq!(
+            combined(&of_target, "build.rustflags = '-Cdropped'", ""),
+            config(r#"["-Cours"]"#)
+        );
     }
 
     #[test]
     fn variables_are_read_as_cargo_reads_them() {
-        let flags = |set: &[(&str, &str)]| {
-            of_environment(|name| {
-                set.iter()
-                    .find(|(variable, _)| *variable == name)
-                    .map(|(_, value)| (*value).to_owned())
-            })
-        };
+        let flags = |set: &[(&str, &str)]| of_environment(&set.iter().copied().collect());
         assert_eq!(flags(&[]), None);
         assert_eq!(flags(&[("RUSTFLAGS", " -C  a ")]).unwrap(), ["-C", "a"]);
         let both = [

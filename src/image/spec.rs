@@ -9,8 +9,9 @@ use crate::stack::{
 };
 
 use super::cache_key::Inputs;
-use super::closure::{CargoInputs, Resolve};
+use super::closure::{CargoInputs, Surroundings};
 use super::context::Context;
+use super::environment::Environment;
 use super::features;
 use super::files::Files;
 use super::input_error::{ImageError, InputError};
@@ -46,25 +47,30 @@ struct Gathered {
 }
 
 /// The images of all services, or of those in `only`. Reads manifests, lock files and sources, starts nothing but
-/// `rustc -vV` once per compiler and `cargo tree` once per state of manifests and lock file.
+/// `rustc -vV` once per compiler, the linker once per linker and `cargo tree` once per state of manifests and lock file.
 pub fn specs(
     stack: &Stack,
     only: Option<&[ServiceName]>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-    specs_with(stack, only, &features::unified)
+    let surroundings = Surroundings {
+        environment: &Environment::of_process(),
+        resolve: &features::unified,
+    };
+    specs_with(stack, only, surroundings)
 }
 
-fn specs_with(
+/// As [`specs`], in other surroundings.
+pub(super) fn specs_with(
     stack: &Stack,
     only: Option<&[ServiceName]>,
-    resolve: Resolve<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
     let mut errors = Vec::new();
     let mut files = Files::new(&stack.root);
     let mut gathered = BTreeMap::new();
     let mut cargo = CargoWorkspace {
         stack,
-        resolve,
+        surroundings,
         inputs: None,
     };
     for service in stack.services.values() {
@@ -92,7 +98,7 @@ fn specs_with(
 /// What cargo services share, read when the first of them needs it.
 struct CargoWorkspace<'a> {
     stack: &'a Stack,
-    resolve: Resolve<'a>,
+    surroundings: Surroundings<'a>,
     /// The inner one is missing where the workspace itself is broken: that is reported once.
     inputs: Option<Option<CargoInputs>>,
 }
@@ -109,7 +115,7 @@ impl CargoWorkspace<'_> {
                 files,
                 self.stack,
                 build,
-                self.resolve,
+                self.surroundings,
             )?));
         }
         Ok(self.inputs.as_mut().and_then(Option::as_mut))
@@ -142,11 +148,13 @@ fn of_native(
         let Some(inputs) = cargo.inputs(files, package)? else {
             return Ok(None);
         };
-        let closure = inputs.closure(service, package, &Target::of_platforms(&build.platforms))?;
+        let targets = Target::of_platforms(&build.platforms);
+        let closure = inputs.closure(service, package, &targets, files)?;
         found.inputs = closure.inputs;
         found.labels = closure.labels;
         found.selection = closure.selection;
         found.folders = closure.folders;
+        found.files = closure.files;
     }
     if let Some(base) = &build.base {
         found.inputs.add("option", "base", base.digest.to_string());
@@ -339,7 +347,11 @@ mod tests {
         stack: &Stack,
         only: Option<&[ServiceName]>,
     ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-        specs_with(stack, only, &|_, _, _, _| Ok(Features::default()))
+        let surroundings = Surroundings {
+            environment: &Environment::of_process(),
+            resolve: &|_, _, _, _| Ok(Features::default()),
+        };
+        specs_with(stack, only, surroundings)
     }
 
     fn references(stack: &Stack) -> BTreeMap<String, String> {
