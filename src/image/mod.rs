@@ -11,6 +11,8 @@ mod build_error;
 mod build_tests;
 mod cache_key;
 mod cargo;
+#[cfg(test)]
+mod cargo_build_tests;
 mod cargo_config;
 mod cargo_messages;
 mod closure;
@@ -28,6 +30,8 @@ mod files;
 mod freshness;
 mod in_engine;
 mod input_error;
+#[cfg(test)]
+mod inputs_tests;
 mod leftovers;
 mod lexical;
 mod linker;
