@@ -5,5 +5,6 @@ mod build;
 mod help;
 mod hostile;
 mod init;
+mod inputs;
 mod render;
 mod workspace;
