@@ -92,7 +92,9 @@ impl Results<'_> {
             .current_dir(self.root)
             .args(["clean", "--locked", "--target", self.triple])
             .args(["--profile", self.profile, "--target-dir"])
-            .arg(self.folder);
+            .arg(self.folder)
+            // Where cargo compiles, whatever its configuration says.
+            .env("CARGO_BUILD_BUILD_DIR", self.folder);
         for package in packages {
             command.args(["--package", package]);
         }

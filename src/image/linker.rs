@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::cargo_config::CargoConfig;
 use super::environment::Environment;
 use super::file_state::FileState;
+use super::rustflags;
 use super::state_folder::StateFolder;
 
 /// What Rust's standard library and the compiler driver put into a static binary.
@@ -40,6 +41,8 @@ const LONGEST_SCRIPT: u64 = 4096;
 #[derive(Debug, Serialize, Deserialize)]
 struct Known {
     program: FileState,
+    /// What it starts: `ld`, or what `-fuse-ld=` names.
+    linkers: Vec<String>,
     files: Vec<Digested>,
 }
 
@@ -58,7 +61,9 @@ pub(crate) fn inputs(
     config: &CargoConfig,
     environment: &Environment,
 ) -> BTreeMap<String, String> {
-    let program = program(triple, config, environment);
+    let flags = rustflags::of_user(environment, config, triple);
+    let program = program(triple, config, environment, &flags);
+    let linkers = linkers(&flags);
     let Some(asked) = environment
         .program(&program)
         .and_then(|path| FileState::of(&path))
@@ -71,10 +76,11 @@ pub(crate) fn inputs(
         known.program == asked && known.files.iter().all(|file| file.state.holds())
     });
     let known = known.unwrap_or_else(|| {
-        let files = files(&asked.path, environment);
+        let files = files(&asked.path, &linkers, environment);
         let known = Known {
             files: files.into_iter().filter_map(digested).collect(),
             program: asked,
+            linkers,
         };
         state.cache(&cache, &known);
         known
@@ -83,25 +89,48 @@ pub(crate) fn inputs(
     files.map(|file| (file.name, file.digest)).collect()
 }
 
-/// As cargo and rustc choose it.
-fn program(triple: &str, config: &CargoConfig, environment: &Environment) -> String {
+/// As cargo and rustc choose it: flags come behind what cargo is configured with.
+fn program(
+    triple: &str,
+    config: &CargoConfig,
+    environment: &Environment,
+    flags: &[String],
+) -> String {
     let variable = format!(
         "CARGO_TARGET_{}_LINKER",
         triple.to_ascii_uppercase().replace('-', "_")
     );
-    environment
-        .get(&variable)
+    let of_flags = rustflags::codegen(flags, "linker").last();
+    of_flags
+        .or_else(|| environment.get(&variable))
         .map(str::to_owned)
         .or_else(|| config.linker(triple))
         .unwrap_or_else(|| "cc".to_owned())
 }
 
-/// The files by name: the linker itself, the one it starts, and what it links.
-fn files(program: &Path, environment: &Environment) -> Vec<(String, PathBuf)> {
+/// What the program may start: `-C link-arg=-fuse-ld=mold` is `ld.mold`.
+fn linkers(flags: &[String]) -> Vec<String> {
+    let arguments = ["link-arg", "link-args"]
+        .into_iter()
+        .flat_map(|option| rustflags::codegen(flags, option));
+    let chosen = arguments
+        .flat_map(str::split_whitespace)
+        .filter_map(|argument| argument.strip_prefix("-fuse-ld="))
+        .map(|name| match name.contains('/') {
+            true => name.to_owned(),
+            false => format!("ld.{name}"),
+        });
+    std::iter::once("ld".to_owned()).chain(chosen).collect()
+}
+
+/// The files by name: the linker itself, the ones it starts, and what it links.
+fn files(program: &Path, linkers: &[String], environment: &Environment) -> Vec<(String, PathBuf)> {
     let mut files = vec![("the linker".to_owned(), program.to_owned())];
-    let ld = ask(program, "-print-prog-name=ld");
-    if let Some(ld) = ld.and_then(|ld| environment.program(&ld)) {
-        files.push(("ld".to_owned(), ld));
+    for name in linkers {
+        let found = ask(program, &format!("-print-prog-name={name}"));
+        if let Some(path) = found.and_then(|found| environment.program(&found)) {
+            files.push((name.clone(), path));
+        }
     }
     for name in LINKED {
         let found = ask(program, &format!("-print-file-name={name}")).map(PathBuf::from);
@@ -240,10 +269,16 @@ mod tests {
         );
         let config = CargoConfig::load(root.path(), None).unwrap();
         let none = Environment::default();
-        assert_eq!(program(TRIPLE, &config, &none), "clang");
-        assert_eq!(program(TRIPLE, &CargoConfig::default(), &none), "cc");
+        let chosen = |config: &CargoConfig, environment: &Environment| {
+            program(TRIPLE, config, environment, &[])
+        };
+        assert_eq!(chosen(&config, &none), "clang");
+        assert_eq!(chosen(&CargoConfig::default(), &none), "cc");
         let set =
-            Environment::from_iter([("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "mold")]);
-        assert_eq!(program(TRIPLE, &config, &set), "mold");
+            Environment::from_iter([("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER", "other")]);
+        assert_eq!(chosen(&config, &set), "other");
+        let flags = ["-C", "linker=gcc", "-Clink-arg=-fuse-ld=mold"].map(str::to_owned);
+        assert_eq!(program(TRIPLE, &config, &set, &flags), "gcc");
+        assert_eq!(linkers(&flags), ["ld", "ld.mold"]);
     }
 }

@@ -28,22 +28,69 @@ pub(crate) fn combine(
         flags.extend_from_slice(ours);
         return Rustflags::Variable(flags.join("\u{1f}"));
     }
-    let of_target = format!(
-        "CARGO_TARGET_{}_RUSTFLAGS",
-        triple.to_ascii_uppercase().replace('-', "_")
-    );
-    let has_target_flags = environment.get(&of_target).is_some()
-        || config.tables().any(|table| has_target_flags(table, triple));
-    let mut flags: Vec<String> = match has_target_flags {
+    let mut flags = match has_own(environment, config, triple) {
         true => Vec::new(),
-        false => config.tables().rev().flat_map(build_flags).collect(),
+        false => of_all_targets(environment, config),
     };
-    if !has_target_flags && let Some(more) = environment.get("CARGO_BUILD_RUSTFLAGS") {
-        flags.extend(more.split_whitespace().map(str::to_owned));
-    }
     flags.extend_from_slice(ours);
     let flags = serde_json::to_string(&flags).expect("a list of strings");
     Rustflags::Config(format!("target.{triple}.rustflags={flags}"))
+}
+
+/// The user's flags for `triple`, wherever they are set.
+pub(crate) fn of_user(
+    environment: &Environment,
+    config: &CargoConfig,
+    triple: &str,
+) -> Vec<String> {
+    if let Some(flags) = of_environment(environment) {
+        return flags;
+    }
+    if !has_own(environment, config, triple) {
+        return of_all_targets(environment, config);
+    }
+    let tables = config.tables().rev();
+    let mut flags: Vec<String> = tables
+        .flat_map(|table| target_flags(table, triple))
+        .collect();
+    flags.extend(
+        environment
+            .get(&variable_of(triple))
+            .map(words)
+            .unwrap_or_default(),
+    );
+    flags
+}
+
+/// Values of a codegen option: `-C linker=clang`, `-Clinker=clang`, `--codegen=linker=clang`.
+pub(crate) fn codegen<'a>(flags: &'a [String], option: &str) -> impl Iterator<Item = &'a str> {
+    let mut before = "";
+    flags.iter().filter_map(move |flag| {
+        let is_behind = matches!(std::mem::replace(&mut before, flag), "-C" | "--codegen");
+        let text = match is_behind {
+            true => flag.as_str(),
+            false => flag
+                .strip_prefix("-C")
+                .or_else(|| flag.strip_prefix("--codegen="))?,
+        };
+        text.strip_prefix(option)?.strip_prefix('=')
+    })
+}
+
+fn has_own(environment: &Environment, config: &CargoConfig, triple: &str) -> bool {
+    environment.get(&variable_of(triple)).is_some()
+        || config.tables().any(|table| has_target_flags(table, triple))
+}
+
+fn of_all_targets(environment: &Environment, config: &CargoConfig) -> Vec<String> {
+    let mut flags: Vec<String> = config.tables().rev().flat_map(build_flags).collect();
+    flags.extend(
+        environment
+            .get("CARGO_BUILD_RUSTFLAGS")
+            .map(words)
+            .unwrap_or_default(),
+    );
+    flags
 }
 
 /// Flags for everything, if any are set in the environment.
@@ -73,15 +120,40 @@ fn has_target_flags(config: &Table, triple: &str) -> bool {
 }
 
 fn build_flags(config: &Table) -> Vec<String> {
-    match config.get("build").and_then(|build| build.get("rustflags")) {
-        Some(Value::String(flags)) => flags.split_whitespace().map(str::to_owned).collect(),
-        Some(Value::Array(flags)) => flags
+    let flags = config.get("build").and_then(|build| build.get("rustflags"));
+    flags.map(list).unwrap_or_default()
+}
+
+fn target_flags(config: &Table, triple: &str) -> Vec<String> {
+    let targets = config.get("target").and_then(Value::as_table);
+    targets
+        .into_iter()
+        .flatten()
+        .filter(|(target, _)| *target == triple || target.starts_with("cfg("))
+        .filter_map(|(_, settings)| settings.get("rustflags"))
+        .flat_map(list)
+        .collect()
+}
+
+fn list(flags: &Value) -> Vec<String> {
+    match flags {
+        Value::String(flags) => words(flags),
+        Value::Array(flags) => flags
             .iter()
             .filter_map(Value::as_str)
             .map(str::to_owned)
             .collect(),
         _ => Vec::new(),
     }
+}
+
+fn words(flags: &str) -> Vec<String> {
+    flags.split_whitespace().map(str::to_owned).collect()
+}
+
+fn variable_of(triple: &str) -> String {
+    let name = triple.to_ascii_uppercase().replace('-', "_");
+    format!("CARGO_TARGET_{name}_RUSTFLAGS")
 }
 
 #[cfg(test)]
@@ -141,6 +213,20 @@ mod tests {
             combined(&of_target, "build.rustflags = '-Cdropped'", ""),
             config(r#"["-Cours"]"#)
         );
+    }
+
+    #[test]
+    fn the_users_flags_are_found_for_a_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[build]\nrustflags = '-Ca'\n[target.{TRIPLE}]\nrustflags = '-Cb'\n");
+        write(folder.path(), &[(".cargo/config.toml", &text)]);
+        let config = CargoConfig::load(folder.path(), None).unwrap();
+        let of_user = |set: &[(&str, &str)], triple: &str| {
+            super::of_user(&set.iter().copied().collect(), &config, triple)
+        };
+        assert_eq!(of_user(&[], TRIPLE), ["-Cb"]);
+        assert_eq!(of_user(&[], "other"), ["-Ca"]);
+        assert_eq!(of_user(&[("RUSTFLAGS", "-Cc")], TRIPLE), ["-Cc"]);
     }
 
     #[test]

@@ -319,3 +319,25 @@ fn two_machines_make_the_same_image_without_their_folders_in_it() {
         }
     }
 }
+
+#[test]
+fn inputs_that_cannot_be_are_named() {
+    let workspace = stack("fn main() {}\n");
+    for (inputs, message) in [
+        (
+            "../x",
+            "a path here is relative to the repository and does not leave it",
+        ),
+        (
+            "$1X",
+            "`1X` is not a valid variable name: it must start with a letter or _",
+        ),
+        ("shared", "the input `shared` does not exist"),
+    ] {
+        let text = format!("build: {{ cargo: hello, inputs: [{inputs}] }}\n");
+        workspace.write("services/hello/service.yaml", text);
+        let run = run(&workspace, &["build"], &[]);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains(message), "{}", run.stderr);
+    }
+}
