@@ -99,9 +99,13 @@ impl Compilation<'_> {
             },
         })?;
         timings.add_units(begun, log.into_units());
-        if status.success() {
-            return Ok(self.compiled(heard));
+        match status.success() {
+            true => Ok(self.compiled(heard)),
+            false => Err(self.failure(heard)),
         }
+    }
+
+    fn failure(&self, heard: Heard) -> BuildError {
         let packages: BTreeSet<&str> = match heard.broken.is_empty() {
             true => self
                 .builds
@@ -110,17 +114,16 @@ impl Compilation<'_> {
                 .collect(),
             false => heard.broken.iter().map(String::as_str).collect(),
         };
-        Err(BuildError::Cargo {
+        let named = heard.named.into_iter();
+        BuildError::Cargo {
             packages: packages.into_iter().collect::<Vec<_>>().join(", "),
             missing_target: heard.missing_target.then_some(self.target.triple),
             lock_is_stale: heard.lock_is_stale,
-            withheld: heard
-                .named
-                .into_iter()
+            withheld: named
                 .filter(|name| self.environment.withholds(name, self.declared))
                 .collect(),
             tail: heard.tail.into_lines(),
-        })
+        }
     }
 
     fn command(&self) -> Result<Command, BuildError> {

@@ -203,8 +203,8 @@ fn add(
     Ok(true)
 }
 
-/// `include = ["shared.toml", { path = "own.toml", optional = true }]`, stable since cargo 1.94. That one is missing
-/// is said by cargo.
+/// `include = ["shared.toml", { path = "own.toml", optional = true }]`: so in cargo 1.95, which takes no plain text.
+/// That one is missing is said by cargo.
 fn includes(table: &Table) -> impl Iterator<Item = &str> {
     let list = table.get("include").and_then(Value::as_array);
     list.into_iter()

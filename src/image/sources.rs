@@ -163,6 +163,20 @@ mod tests {
     use super::super::test_stack::{span, write};
     use super::*;
 
+    const SOURCES: [&str; 11] = [
+        "repo/app",
+        "repo/app/src/main.rs",
+        "repo/app/proto",
+        "repo/app/src/../../shared/x.sql",
+        "repo/app/Cargo.toml",
+        "repo/shared/declared.sql",
+        "repo/shared",
+        "repo/nowhere",
+        "shared/y.sql",
+        "home/registry/src/x/lib.rs",
+        "home/config.toml",
+    ];
+
     #[test]
     fn what_the_tag_does_not_cover_is_found() {
         let folder = tempfile::tempdir().unwrap();
@@ -189,20 +203,7 @@ mod tests {
         ] {
             inputs.add("file", file, "1");
         }
-        let sources = [
-            "repo/app",
-            "repo/app/src/main.rs",
-            "repo/app/proto",
-            "repo/app/src/../../shared/x.sql",
-            "repo/app/Cargo.toml",
-            "repo/shared/declared.sql",
-            "repo/shared",
-            "repo/nowhere",
-            "shared/y.sql",
-            "home/registry/src/x/lib.rs",
-            "home/config.toml",
-        ];
-        let sources = sources.iter().map(|path| folder.join(path));
+        let sources = SOURCES.iter().map(|path| folder.join(path));
         let sources = sources.chain(["/usr/bin/env".into()]).collect();
         let home = folder.join("home");
         let found = undeclared(&root, Some(&home), &inputs, &sources).unwrap();

@@ -169,7 +169,9 @@ fn stand_ins(workspace: &Workspace) -> String {
     ] {
         let real = real.display();
         let script = format!(
-            "#!/bin/sh\n[ -e {at}/armed ] && {{ echo {name} \"$@\" >> {at}/started; exit 1; }}\n\
+            "#!/bin/sh\n\
+             [ -e {at}/armed ] && {{ echo {name} \"$@\" >> {at}/started; exit 1; }}\n\
+             [ {name} = cc ] && [ \"$1\" = -print-file-name=libc.a ] && {{ echo {at}/libc.a; exit; }}\n\
              if [ {name} = rustc ] && [ \"$1\" = -vV ] && [ -e {at}/rust-toolchain.toml ]; then\n\
              {real} -vV | sed 's/^rustc /rustc other /'; exit\nfi\nexec {real} \"$@\"\n"
         );
@@ -201,6 +203,27 @@ fn nothing_is_started_when_nothing_changed_and_another_toolchain_is_noticed() {
         swapped.stdout
     );
     assert!(!swapped.stdout.contains("file "), "{}", swapped.stdout);
+}
+
+#[test]
+fn another_c_library_is_linked_anew_although_cargo_does_not_see_it() {
+    let workspace = stack("fn main() {}\n");
+    let path = stand_ins(&workspace);
+    let variables = [("PATH", path.as_str())];
+    workspace.write("libc.a", "one");
+    build(&workspace, &variables);
+    let linked = || {
+        fs::metadata(program(&workspace))
+            .expect("the program")
+            .modified()
+    };
+    let before = linked().expect("a time");
+    assert!(build(&workspace, &variables).stdout.contains("cached"));
+    workspace.write("libc.a", "another");
+    let run = build(&workspace, &variables);
+    let changed = format!("linker libc.a for {TRIPLE} changed");
+    assert!(run.stdout.contains(&changed), "{}", run.stdout);
+    assert_ne!(linked().expect("a time"), before);
 }
 
 fn git(folder: &Path, arguments: &[&str]) {
