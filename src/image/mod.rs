@@ -7,6 +7,7 @@ mod base;
 mod batch;
 mod build;
 mod build_error;
+mod build_lock;
 #[cfg(test)]
 mod build_tests;
 mod cache_key;

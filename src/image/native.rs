@@ -1,9 +1,8 @@
 //! Images that are assembled here: what lies below the binaries is made ready while cargo compiles them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 use futures_util::future;
 use oci_image::{Descriptor, Index, Platform, media_type};
@@ -25,16 +24,11 @@ use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
 use super::sources::{self, UndeclaredSources};
 use super::spec::ImageSpec;
-use super::state_folder::StateFolder;
 use super::target::Target;
-use super::{base, packages, unseen};
+use super::{base, build_lock, packages, unseen};
 
 /// A variable that code reads and that cargo does not see.
 const WITHHELD: Code = Code::new("S0447");
-/// Held from before cargo starts until its binaries are in the store.
-const LOCK: &str = "build.lock";
-/// How often a lock is tried that another process holds.
-const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One image on its way.
 struct Making<'a> {
@@ -61,7 +55,7 @@ pub(crate) async fn build_with_cargo(
     session: &Session<'_>,
     missing: Vec<&ImageSpec>,
 ) -> Result<Built, BuildError> {
-    let lock = lock(session).await?;
+    let lock = build_lock::lock(session).await?;
     // Another process may have built them while it held the lock.
     let mut report = BuildReport::default();
     let missing = match lock.waited {
@@ -76,12 +70,15 @@ pub(crate) async fn build_with_cargo(
             _ => None,
         })
         .collect();
-    let (binaries, below) = future::try_join(
+    let ((binaries, given), below) = future::try_join(
         compile_all(session, &making),
         future::try_join_all(making.iter().map(|making| making.below(session))),
     )
     .await?;
     session.check_unchanged(&missing)?;
+    for given in given {
+        given.keep()?;
+    }
     let parts = making.into_iter().zip(below).zip(binaries);
     built.extend(
         future::try_join_all(
@@ -101,13 +98,14 @@ type Binaries = BTreeMap<Platform, Vec<Binary>>;
 async fn compile_all(
     session: &Session<'_>,
     making: &[Making<'_>],
-) -> Result<Vec<Binaries>, BuildError> {
+) -> Result<(Vec<Binaries>, Vec<unseen::Pending>), BuildError> {
     let root = fs::canonicalize(&session.stack.root).map_err(|source| BuildError::File {
         action: format!("find {}", session.stack.root.display()),
         source,
     })?;
     let environment = Environment::of_process();
     let mut binaries: Vec<Binaries> = making.iter().map(|_| Binaries::new()).collect();
+    let mut given = Vec::new();
     for (run, members) in runs(making) {
         let members: Vec<(usize, &Making<'_>)> = members
             .iter()
@@ -119,7 +117,8 @@ async fn compile_all(
             environment: &environment,
         };
         let services: Vec<&Making<'_>> = members.iter().map(|(_, making)| *making).collect();
-        let compiled = compiler.compile(&run, &services).await?;
+        let (compiled, pending) = compiler.compile(&run, &services).await?;
+        given.push(pending);
         // The next run may write files of the same names.
         for (index, making) in members {
             let read = compiler.read(making, &compiled, &run.target)?;
@@ -127,7 +126,7 @@ async fn compile_all(
         }
         warn_of_withheld(session, &services, &compiled);
     }
-    Ok(binaries)
+    Ok((binaries, given))
 }
 
 /// What runs of cargo have in common.
@@ -139,7 +138,11 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    async fn compile(&self, run: &Run, services: &[&Making<'_>]) -> Result<Compiled, BuildError> {
+    async fn compile(
+        &self,
+        run: &Run,
+        services: &[&Making<'_>],
+    ) -> Result<(Compiled, unseen::Pending), BuildError> {
         let context = &self.session.context;
         let specs: Vec<&ImageSpec> = services.iter().map(|making| making.spec).collect();
         let declared = specs.iter().flat_map(|spec| spec.inputs.iter());
@@ -168,14 +171,15 @@ impl Compiler<'_> {
         };
         let inputs = specs.iter().map(|spec| &spec.inputs);
         results.refresh(inputs, context.cancel).await?;
-        unseen::refresh(&results, &specs, context.cancel).await?;
+        let given = unseen::refresh(&results, &specs, context.cancel).await?;
         let timings = context.timings;
         let _compiling: Vec<_> = specs
             .iter()
             .map(|spec| timings.span(spec.service.as_str(), Step::Compile))
             .collect();
         let tasks: Vec<&Task<'_>> = services.iter().map(|making| &making.task).collect();
-        compilation.run(&tasks, timings, context.cancel).await
+        let compiled = compilation.run(&tasks, timings, context.cancel).await?;
+        Ok((compiled, given))
     }
 
     fn read(
@@ -412,37 +416,4 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
-}
-
-/// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.
-async fn lock(session: &Session<'_>) -> Result<Lock, BuildError> {
-    let state = StateFolder::of(&session.stack.root);
-    let mut waited = false;
-    loop {
-        let lock = state.try_lock(LOCK).map_err(|source| BuildError::File {
-            action: "lock .stackctl/build.lock".to_owned(),
-            source,
-        })?;
-        if let Some(file) = lock {
-            return Ok(Lock {
-                _file: file,
-                waited,
-            });
-        }
-        if !waited {
-            let note = "waiting for another build of this repository";
-            session.context.events.emit(Event::Note(note.to_owned()));
-            waited = true;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOCK_INTERVAL) => {}
-            () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
-        }
-    }
-}
-
-/// The lock of a build; the operating system frees it with the process.
-struct Lock {
-    _file: File,
-    waited: bool,
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,13 +27,27 @@ struct Given {
     files: BTreeMap<String, String>,
 }
 
+/// What cargo is given now.
+#[must_use = "until it is kept, what changed counts as unknown"]
+pub(crate) struct Pending {
+    file: PathBuf,
+    given: Given,
+}
+
+impl Pending {
+    /// To be called once it is known that cargo compiled that, and nothing else.
+    pub(crate) fn keep(&self) -> Result<(), BuildError> {
+        write(&self.file, &self.given)
+    }
+}
+
 /// Makes cargo compile the packages of `services` again where something of that is another; to be called right before
 /// cargo runs, by the holder of the build lock.
 pub(crate) async fn refresh(
     results: &Results<'_>,
     services: &[&ImageSpec],
     cancel: &CancellationToken,
-) -> Result<(), BuildError> {
+) -> Result<Pending, BuildError> {
     let file = file(results);
     let before: Option<Given> = fs::read(&file)
         .ok()
@@ -46,13 +61,29 @@ pub(crate) async fn refresh(
             .map(str::to_owned);
         results.forget(&packages.collect(), cancel).await?;
     }
-    let mut record = before.unwrap_or_default();
-    record.run = now.run;
-    record.files.extend(now.files);
-    write(&file, &record).map_err(|source| BuildError::File {
-        action: format!("write to {}", results.folder.display()),
-        source,
-    })
+    let before = before.unwrap_or_default();
+    write(&file, &unsure(&before, &now))?;
+    let mut given = before;
+    given.run = now.run;
+    given.files.extend(now.files);
+    Ok(Pending { file, given })
+}
+
+/// What is known while cargo runs: nothing of what changed.
+fn unsure(before: &Given, now: &Given) -> Given {
+    let is_known = |(file, fingerprint): &(&String, &String)| {
+        now.files.get(*file).is_none_or(|now| now == *fingerprint)
+    };
+    let known = before.files.iter().filter(is_known);
+    Given {
+        run: match before.run == now.run {
+            true => now.run.clone(),
+            false => BTreeMap::new(),
+        },
+        files: known
+            .map(|(file, fingerprint)| (file.clone(), fingerprint.clone()))
+            .collect(),
+    }
 }
 
 fn file(results: &Results<'_>) -> PathBuf {
@@ -103,13 +134,20 @@ fn is_other(before: Option<&Given>, now: &Given) -> bool {
 }
 
 /// Whole or not at all: half a record would be none.
-fn write(file: &Path, given: &Given) -> std::io::Result<()> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder)?;
-    }
+fn write(file: &Path, given: &Given) -> Result<(), BuildError> {
+    let folder = file.parent().unwrap_or(Path::new(""));
     let partial = file.with_extension("partial");
-    fs::write(&partial, serde_json::to_vec(given)?)?;
-    fs::rename(partial, file)
+    serde_json::to_vec(given)
+        .map_err(io::Error::from)
+        .and_then(|text| {
+            fs::create_dir_all(folder)?;
+            fs::write(&partial, text)?;
+            fs::rename(&partial, file)
+        })
+        .map_err(|source| BuildError::File {
+            action: format!("write to {}", folder.display()),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -158,5 +196,22 @@ mod tests {
             is_other(None, &before),
             "nobody knows what they were made from"
         );
+    }
+
+    #[test]
+    fn what_changed_is_unknown_until_it_was_compiled() {
+        let before = given(&[("env A", "1")], &[("file x", "1"), ("file y", "1")]);
+        let now = given(&[("env A", "1")], &[("file x", "2")]);
+        let between = unsure(&before, &now);
+        assert_eq!(between, given(&[("env A", "1")], &[("file y", "1")]));
+        for then in [&before, &now] {
+            assert!(is_other(Some(&between), then), "{then:?}");
+        }
+        let other = given(&[("env A", "2")], &[]);
+        let between = unsure(&before, &other);
+        for then in [&before, &other] {
+            assert!(is_other(Some(&between), then), "{then:?}");
+        }
+        assert_eq!(unsure(&before, &before), before);
     }
 }
