@@ -13,6 +13,7 @@ use super::docker::{AssemblyError, DockerfileError};
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
 use super::packages_error::PackagesError;
+use super::sources::UndeclaredSources;
 use super::store::{NO_ROOM, is_out_of_room};
 
 /// cargo failed.
@@ -51,7 +52,12 @@ pub enum BuildError {
         lock_is_stale: bool,
         /// The target that the toolchain lacks.
         missing_target: Option<&'static str>,
+        /// Variables that it wrote of, that are set here and that it was not given.
+        withheld: Vec<String>,
     },
+    /// A binary is made from files that its tag does not depend on.
+    #[error(transparent)]
+    Undeclared(#[from] UndeclaredSources),
     /// cargo succeeded, but named no such executable.
     #[error("cargo made no executable `{bin}` for {service}")]
     NoExecutable {
@@ -249,9 +255,15 @@ impl Explain for BuildError {
                 tail,
                 lock_is_stale,
                 missing_target,
+                withheld,
                 ..
             } => {
                 let error = with_tail(error(CARGO), tail);
+                let error = withheld.iter().fold(error, |error, name| {
+                    error.hint(format!(
+                        "`{name}` is set here, but cargo sees only variables that a service declares: write `inputs: [${name}]` below `build` in its service.yaml"
+                    ))
+                });
                 match missing_target {
                     _ if *lock_is_stale => error.hint("Cargo.lock is out of date: run `cargo check` and commit it"),
                     Some(triple) => error.hint(format!(
@@ -260,6 +272,7 @@ impl Explain for BuildError {
                     None => error,
                 }
             }
+            Self::Undeclared(error) => return vec![error.diagnostic()],
             Self::NoExecutable { span, .. } => error(CARGO).at(span, "built here"),
             Self::NotRunnable { reason, span, .. } => {
                 let error = error(NOT_STATIC).at(span, "built here");

@@ -29,18 +29,18 @@ use crate::stack::{Build, Registry, ServiceName, Stack};
 use crate::timings::Timings;
 
 /// A stack in a folder of its own, its engine and what was heard.
-struct Scene {
-    root: tempfile::TempDir,
-    stack: Stack,
+pub(super) struct Scene {
+    pub(super) root: tempfile::TempDir,
+    pub(super) stack: Stack,
     docker: FakeDocker,
     cache: tempfile::TempDir,
     in_registry: BTreeMap<ServiceName, Reference>,
-    events: Recorder,
+    pub(super) events: Recorder,
     cancel: CancellationToken,
 }
 
 impl Scene {
-    fn new(files: &[(&str, &str)], services: &[(&str, Build)]) -> Self {
+    pub(super) fn new(files: &[(&str, &str)], services: &[(&str, Build)]) -> Self {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), files);
         Self {
@@ -54,8 +54,16 @@ impl Scene {
         }
     }
 
-    async fn build(&self) -> Result<BuildReport, BuildError> {
-        self.build_of(&specs(&self.stack, None).unwrap()).await
+    pub(super) async fn build(&self) -> Result<BuildReport, BuildError> {
+        self.build_only(None).await
+    }
+
+    /// Builds the images of these services.
+    pub(super) async fn build_only(
+        &self,
+        only: Option<&[ServiceName]>,
+    ) -> Result<BuildReport, BuildError> {
+        self.build_of(&specs(&self.stack, only).unwrap()).await
     }
 
     async fn build_of(
@@ -74,7 +82,7 @@ impl Scene {
         build(&self.stack, specs, &context).await
     }
 
-    fn store(&self) -> Store {
+    pub(super) fn store(&self) -> Store {
         Store::at(self.cache.path()).unwrap()
     }
 
@@ -497,27 +505,25 @@ async fn the_compilers_words_are_shown() {
 }
 
 #[tokio::test]
-async fn a_source_that_the_tag_does_not_cover_is_reported() {
+async fn a_source_that_the_tag_does_not_cover_is_an_error() {
     let scene = hello();
     let main = "fn main() { print!(\"{}\", include_str!(\"../tests/words.txt\")); }\n";
     write(
         scene.root.path(),
         &[("hello/src/main.rs", main), ("hello/tests/words.txt", "x")],
     );
-    scene.build().await.unwrap();
-    let warnings: Vec<String> = scene
-        .events
-        .events()
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Warning(warning) => Some(warning.message),
-            _ => None,
-        })
-        .collect();
+    let error = scene.build().await.unwrap_err();
+    let problem = &error.diagnostics()[0];
     assert_eq!(
-        warnings,
-        ["`hello/tests/words.txt` is compiled into greeter, but its tag does not depend on it"]
+        problem.message,
+        "`hello/tests/words.txt` is compiled into greeter, but its tag does not depend on it"
     );
+    assert_eq!(
+        problem.hints,
+        ["write `inputs: [hello/tests/words.txt]` below `build` in services/greeter/service.yaml"]
+    );
+    let names = scene.store().layout().names().unwrap();
+    assert!(names.is_empty(), "the image has no name");
 }
 
 #[tokio::test]

@@ -17,17 +17,18 @@ use crate::attest::{
 use crate::stack::{Build, CargoBuild, NativeBuild, PackagesBuild, Stack};
 
 use super::build_error::BuildError;
+use super::cargo_config::CargoConfig;
 use super::closure::compiled_with;
+use super::environment::Environment;
 use super::files::read_error;
 use super::input_error::InputError;
-use super::lockfile::{Locked, Lockfile, plain};
-use super::manifests::{self, Workspace};
+use super::lockfile::{CARGO_LOCK, Locked, Lockfile, plain};
 use super::packages;
 use super::spec::ImageSpec;
 use super::store::Store;
 use super::target::Target;
+use super::workspace::Workspace;
 
-const CARGO_LOCK: &str = "Cargo.lock";
 /// Scanners know releases of Debian by their number.
 const RELEASES: [(&str, &str); 6] = [
     ("buster", "debian-10"),
@@ -166,25 +167,24 @@ fn add_cargo(
 ) -> Result<(), InputError> {
     let path = Path::new(CARGO_LOCK);
     let text = fs::read_to_string(root.join(path)).map_err(|source| read_error(path, source))?;
-    let lock = Lockfile::parse(&text)
-        .map_err(|error| manifests::syntax_error(path, text.clone(), &error))?;
+    let lock = Lockfile::parse(&text)?;
     let start = lock
         .local(&build.package)
         .ok_or_else(|| InputError::NotLocked {
             package: build.package.clone(),
             span: build.span.clone(),
         })?;
-    let mut workspace = Workspace::load(root, &build.span)?;
+    let absolute = fs::canonicalize(root).map_err(|source| read_error(root, source))?;
+    let cargo_home = Environment::of_process().cargo_home();
+    let config = CargoConfig::load(&absolute, cargo_home.as_deref())?;
+    let mut workspace = Workspace::load(&absolute, &config, &build.span)?;
     let mut followed = BTreeMap::new();
     let closure = lock.closure(start, |package| {
         let names = compiled_with(&mut workspace, package, build)?;
         followed.insert(package.name.clone(), names.clone());
         Ok::<_, InputError>(names)
     })?;
-    let is_compiled = |package: &&&Locked| {
-        let name = format!("{} {}", package.name, package.version);
-        spec.inputs.contains("features", &name)
-    };
+    let is_compiled = |package: &&&Locked| spec.inputs.contains("features", &lock.name_of(package));
     for package in closure.values().filter(is_compiled) {
         // The dependencies of tests are in the lock file, too.
         let names = followed.get(&package.name).filter(|_| package.is_local());
@@ -200,7 +200,7 @@ fn add_cargo(
             source: CargoSource::parse(package.source()),
             checksum: package.checksum().map(str::to_owned),
             license: manifest
-                .and_then(|manifest| workspace.field(manifest, "license"))
+                .and_then(|manifest| manifest.field("license"))
                 .map(str::to_owned),
             dependencies: dependencies
                 .map(|next| (next.name.clone(), next.version.clone()))

@@ -52,7 +52,7 @@ impl Results<'_> {
         let before = self.read();
         let now = files_of(inputs, SystemTime::now());
         let missed = self.missed(before.as_ref(), &now);
-        self.forget(missed.iter(), cancel).await?;
+        self.forget_packages_of(missed.iter(), cancel).await?;
         let mut record = before.unwrap_or_default();
         let mut unsure = record.clone();
         for (file, given) in &now {
@@ -78,7 +78,7 @@ impl Results<'_> {
         let unnoticed = touched
             .iter()
             .filter(|file| !has_its_own_time(&self.root.join(file)));
-        self.forget(unnoticed, cancel).await
+        self.forget_packages_of(unnoticed, cancel).await
     }
 
     /// Files of another content than cargo was last given, which cargo takes for old.
@@ -97,9 +97,8 @@ impl Results<'_> {
         missed.map(|(file, _)| PathBuf::from(file)).collect()
     }
 
-    /// Removes the results of the packages that these files are in. Where cargo cannot, all go: that only takes
-    /// longer.
-    async fn forget<'f>(
+    /// Removes the results of the packages that these files are in.
+    async fn forget_packages_of<'f>(
         &self,
         files: impl Iterator<Item = &'f PathBuf>,
         cancel: &CancellationToken,
@@ -110,13 +109,24 @@ impl Results<'_> {
         if packages.is_empty() {
             return Ok(());
         }
+        self.forget(&packages, cancel).await
+    }
+
+    /// Removes the results of these packages. Where cargo cannot, all go: that only takes longer.
+    pub(crate) async fn forget(
+        &self,
+        packages: &BTreeSet<String>,
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
         let mut command = Command::new("cargo");
         command
             .current_dir(self.root)
             .args(["clean", "--locked", "--target", self.triple])
             .args(["--profile", self.profile, "--target-dir"])
-            .arg(self.folder);
-        for package in &packages {
+            .arg(self.folder)
+            // Where cargo compiles, whatever its configuration says.
+            .env("CARGO_BUILD_BUILD_DIR", self.folder);
+        for package in packages {
             command.args(["--package", package]);
         }
         let cleaned = process::run(command, cancel, |_, line| {

@@ -8,24 +8,36 @@ mod base;
 mod batch;
 mod build;
 mod build_error;
+mod build_lock;
 #[cfg(test)]
 mod build_tests;
 mod cache_key;
 mod cargo;
+#[cfg(test)]
+mod cargo_build_tests;
+mod cargo_config;
+mod cargo_messages;
 mod closure;
 mod command;
 mod compiler;
 mod contents;
+mod dep_info;
 mod docker;
 mod elf;
+mod environment;
 mod explain;
 mod features;
+mod file_state;
 mod files;
 mod files_layer;
 mod freshness;
 mod in_engine;
 mod input_error;
+#[cfg(test)]
+mod inputs_tests;
 mod leftovers;
+mod lexical;
+mod linker;
 mod lockfile;
 mod manifests;
 mod native;
@@ -38,15 +50,18 @@ mod report;
 mod rootfs;
 mod rustflags;
 mod snapshot;
+mod sources;
 mod spec;
 mod state_folder;
 mod store;
 mod target;
 #[cfg(test)]
 mod test_stack;
+mod unseen;
 mod walk;
 mod watched;
 mod with_docker;
+mod workspace;
 
 use docker::{context, docker_config, dockerfile, engine};
 
@@ -68,6 +83,7 @@ pub use in_engine::find_built as find;
 pub use input_error::{ImageError, InputError};
 pub use packages::update_packages;
 pub use report::{BuildOutcome, BuildReport, BuiltImage, Held, ReportError};
+pub use sources::UndeclaredSources;
 pub use spec::{ImageSpec, specs};
 pub use store::{Store, damaged_blob};
 pub use target::host_platform;

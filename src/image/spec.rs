@@ -6,7 +6,8 @@ use crate::diagnostic::Span;
 use crate::stack::{Build, CargoBuild, NativeBuild, Service, ServiceName, Stack};
 
 use super::cache_key::Inputs;
-use super::closure::{CargoInputs, Resolve};
+use super::closure::{CargoInputs, Surroundings};
+use super::environment::Environment;
 use super::features;
 use super::files::Files;
 use super::input_error::{ImageError, InputError};
@@ -33,25 +34,30 @@ pub struct ImageSpec {
 }
 
 /// The images of all services, or of those in `only`. Reads manifests, lock files and sources, starts nothing but
-/// `rustc -vV` once per compiler and `cargo tree` once per state of manifests and lock file.
+/// `rustc -vV` once per compiler, the linker once per linker and `cargo tree` once per state of manifests and lock file.
 pub fn specs(
     stack: &Stack,
     only: Option<&[ServiceName]>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-    specs_with(stack, only, &features::unified)
+    let surroundings = Surroundings {
+        environment: &Environment::of_process(),
+        resolve: &features::unified,
+    };
+    specs_with(stack, only, surroundings)
 }
 
+/// As [`specs`], in other surroundings.
 pub(super) fn specs_with(
     stack: &Stack,
     only: Option<&[ServiceName]>,
-    resolve: Resolve<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
     let mut errors = Vec::new();
     let mut files = Files::new(&stack.root);
     let mut gathered = BTreeMap::new();
     let mut cargo = CargoWorkspace {
         stack,
-        resolve,
+        surroundings,
         inputs: None,
     };
     for service in stack.services.values() {
@@ -79,7 +85,7 @@ pub(super) fn specs_with(
 /// What cargo services share, read when the first of them needs it.
 struct CargoWorkspace<'a> {
     stack: &'a Stack,
-    resolve: Resolve<'a>,
+    surroundings: Surroundings<'a>,
     /// The inner one is missing where the workspace itself is broken: that is reported once.
     inputs: Option<Option<CargoInputs>>,
 }
@@ -96,7 +102,7 @@ impl CargoWorkspace<'_> {
                 files,
                 self.stack,
                 build,
-                self.resolve,
+                self.surroundings,
             )?));
         }
         Ok(self.inputs.as_mut().and_then(Option::as_mut))
@@ -129,11 +135,12 @@ fn of_native(
         let Some(inputs) = cargo.inputs(files, package)? else {
             return Ok(None);
         };
-        let closure = inputs.closure(service, package, &Target::of_build(build))?;
+        let closure = inputs.closure(service, package, &Target::of_build(build), files)?;
         found.inputs = closure.inputs;
         found.labels = closure.labels;
         found.selection = closure.selection;
         found.folders = closure.folders;
+        found.files = closure.files;
     }
     if let Some(wanted) = &build.packages {
         let platforms = target::platforms(build);
@@ -226,7 +233,11 @@ mod tests {
         stack: &Stack,
         only: Option<&[ServiceName]>,
     ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-        specs_with(stack, only, &|_, _, _, _| Ok(Features::default()))
+        let surroundings = Surroundings {
+            environment: &Environment::of_process(),
+            resolve: &|_, _, _, _| Ok(Features::default()),
+        };
+        specs_with(stack, only, surroundings)
     }
 
     fn references(stack: &Stack) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::build::{Session, changed_meanwhile};
 use super::build_error::BuildError;
-use super::cargo::{Compilation, Executables};
+use super::cargo::{Compilation, Compiled};
 use super::freshness::Results;
 use super::progress::Task;
 use super::snapshot::{self, Snapshot};
@@ -21,7 +21,7 @@ pub(crate) async fn compile(
     compilation: &Compilation<'_>,
     results: &Results<'_>,
     members: &[(&ImageSpec, &Task<'_>)],
-) -> Result<Executables, BuildError> {
+) -> Result<Compiled, BuildError> {
     let cancel = session.context.cancel;
     let specs: Vec<&ImageSpec> = members.iter().map(|(spec, _)| *spec).collect();
     let tasks: Vec<&Task<'_>> = members.iter().map(|(_, task)| *task).collect();
@@ -33,14 +33,14 @@ pub(crate) async fn compile(
     let mut runs = 0;
     loop {
         let snapshot = Snapshot::with_folders(results.root, files.iter().cloned());
-        let executables = compilation
+        let compiled = compilation
             .run(&tasks, session.context.timings, cancel)
             .await?;
         // First what is there now, then whether it was all the time.
         session.check_unchanged(&specs)?;
         let touched = snapshot.touched();
         if is_settled(&touched, &before) {
-            return Ok(executables);
+            return Ok(compiled);
         }
         runs += 1;
         if runs == RUNS {

@@ -7,6 +7,7 @@ mod debian;
 mod help;
 mod hostile;
 mod init;
+mod inputs;
 mod packages;
 mod pages;
 mod platforms;

@@ -1,24 +1,37 @@
 //! Every option is an input: another one gives another tag, and the same ones the same.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use oci_image::{Compression, Digest, Platform};
 
+use super::super::closure::Surroundings;
+use super::super::environment::Environment;
 use super::super::features::Features;
+use super::super::input_error::ImageError;
 use super::super::packages;
-use super::super::spec::specs_with;
+use super::super::spec::{ImageSpec, specs_with};
 use super::super::test_stack::{cargo, command, span, stack, workspace, write};
 use crate::diagnostic::{Exit, Explain};
 use crate::stack::{
     Base, Build, BuildSecret, BuildSecretSource, CargoBuild, Copied, DockerfileBuild, Folder,
-    NativeBuild, PackagesBuild, RunOptions, User, WantedPlatform,
+    NativeBuild, PackagesBuild, RunOptions, ServiceName, Stack, User, WantedPlatform,
 };
+
+/// Without asking cargo.
+fn specs_of(stack: &Stack) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
+    let surroundings = Surroundings {
+        environment: &Environment::of_process(),
+        resolve: &|_, _, _, _| Ok(Features::default()),
+    };
+    specs_with(stack, None, surroundings)
+}
 
 /// The tag of a service `a` that is built so in `root`.
 fn tag(root: &Path, build: &Build) -> String {
     let stack = stack(root, &[("a", build.clone())]);
-    let specs = specs_with(&stack, None, &|_, _, _, _| Ok(Features::default()));
+    let specs = specs_of(&stack);
     let specs = specs.unwrap_or_else(|error| panic!("{build:?}: {error}"));
     specs["a"].inputs.digest().to_string()
 }
@@ -378,7 +391,7 @@ fn of_what_this_machine_is() {
     ];
     for build in builds {
         let stack = stack(root.path(), &[("a", build)]);
-        let specs = specs_with(&stack, None, &|_, _, _, _| Ok(Features::default())).unwrap();
+        let specs = specs_of(&stack).unwrap();
         let host = super::host_platform().to_string();
         assert!(
             specs["a"].inputs.contains("platform", &host),
@@ -411,7 +424,7 @@ fn a_package_anywhere_counts_and_one_without_sources_is_refused() {
     assert_ne!(tag(root.path(), &cargo("a")), before);
     fs::remove_dir_all(kit.join("src")).unwrap();
     let stack = stack(root.path(), &[("a", cargo("a"))]);
-    let error = specs_with(&stack, None, &|_, _, _, _| Ok(Features::default())).unwrap_err();
+    let error = specs_of(&stack).unwrap_err();
     let expected = format!("the package in `{}` has no sources there", kit.display());
     assert_eq!(error.to_string(), expected);
     assert_eq!(error.exit(), Exit::BadInput);
