@@ -224,7 +224,7 @@ pub enum InputError {
         span: Span,
     },
     /// Nothing is made for this platform.
-    #[error("images are not built for `{platform}`")]
+    #[error("binaries are not built for `{platform}`")]
     UnknownPlatform {
         /// As written.
         platform: String,
