@@ -8,7 +8,7 @@ use bollard::errors::Error as DockerError;
 use oci_image::{Digest, StoredImage, write_docker_archive};
 
 use crate::image::progress::Task;
-use crate::image::{Engine, load_image};
+use crate::image::{Engine, Loadable, load_image};
 use crate::stack::ServiceName;
 use crate::timings::Step;
 
@@ -69,11 +69,12 @@ async fn load(
     }
     let left_out = Arc::new(Mutex::new(BTreeSet::new()));
     let diff_ids: Vec<Digest> = opened.image.layers().map(|(diff_id, _)| diff_id).collect();
+    let name = familiar(&image.reference);
     let archive = |present: &BTreeSet<Digest>| {
         // The engine may want the whole archive after all.
         present.clone_into(&mut left_out.lock().unwrap_or_else(PoisonError::into_inner));
         let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
-        let (name, present) = (familiar(&image.reference), present.clone());
+        let (name, present) = (name.clone(), present.clone());
         written_by(move |writer| {
             write_docker_archive(&layout, &stored, &[&name], &present, writer)
                 .map(drop)
@@ -81,7 +82,11 @@ async fn load(
         })
     };
     let progress = |message: &str| task.progress(message);
-    load_image(engine, &diff_ids, archive, &progress)
+    let loadable = Loadable {
+        name: &name,
+        diff_ids: &diff_ids,
+    };
+    load_image(engine, loadable, archive, &progress)
         .await
         .map_err(|source| DeliveryError::Load {
             service: image.service.clone(),

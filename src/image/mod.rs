@@ -72,7 +72,7 @@ pub use cache_key::{InputDigest, Inputs};
 pub use contents::{contents, provenance};
 pub use docker::{
     Assembly, AssemblyError, Carrier, DockerfileError, EngineAddress, EngineTls, HelperError,
-    LayerSource, LoadError, TlsError, assemble_with_engine, layers_present, load_archive,
+    LayerSource, LoadError, Loadable, TlsError, assemble_with_engine, layers_present, load_archive,
     load_image, registry_client,
 };
 pub use docker_config::{DockerConfig, DockerConfigError, registry_of};

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use stackctl::image::{Engine, layers_present, load_archive, load_image};
+use stackctl::image::{Engine, Loadable, layers_present, load_archive, load_image};
 use tokio::net::{TcpListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -355,14 +355,20 @@ async fn layers_that_the_engine_has_are_not_sent_again() {
 
     let layers = [below.clone(), second];
     let digests: Vec<Digest> = layers.iter().map(|(_, digest)| *digest).collect();
-    let present = layers_present(&engine, &digests).await.expect("an answer");
+    let name = tag("two");
+    let loadable = Loadable {
+        name: &name,
+        diff_ids: &digests,
+    };
+    let present = layers_present(&engine, loadable).await;
+    let present = present.expect("an answer");
     assert_eq!(present, BTreeSet::from([below.1]));
     let sent = std::sync::Mutex::new(Vec::new());
     let make = |left_out: &BTreeSet<Digest>| {
         sent.lock().expect("no panic").push(left_out.len());
         stream(archive(&layers, &tag("two"), left_out))
     };
-    load_image(&engine, &digests, make, &|_| {})
+    load_image(&engine, loadable, make, &|_| {})
         .await
         .expect("it is loaded");
     assert_eq!(

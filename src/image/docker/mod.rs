@@ -29,7 +29,7 @@ pub use assembly::{Assembly, AssemblyError, LayerSource, assemble_with_engine};
 pub use credential_helper::HelperError;
 pub use endpoint::EngineAddress;
 pub use failure::DockerfileError;
-pub use load::{LoadError, layers_present, load_archive, load_image};
+pub use load::{LoadError, Loadable, layers_present, load_archive, load_image};
 pub use logins::registry_client;
 pub use tls::{EngineTls, TlsError};
 pub use transport::Carrier;

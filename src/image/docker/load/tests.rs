@@ -13,6 +13,13 @@ fn digests() -> Vec<Digest> {
     DIGESTS.map(|name| Digest::of(name.as_bytes())).into()
 }
 
+fn loadable(diff_ids: &[Digest]) -> Loadable<'_> {
+    Loadable {
+        name: "shop/web:1",
+        diff_ids,
+    }
+}
+
 /// An archive as `docker save` writes it, without the layers in `left_out`.
 fn archive(left_out: &BTreeSet<Digest>) -> Vec<u8> {
     let digests = digests();
@@ -64,7 +71,7 @@ fn ours() -> BTreeMap<String, String> {
 
 async fn load(docker: &FakeDocker) -> Result<(), LoadError> {
     let make = |left_out: &BTreeSet<Digest>| stream(archive(left_out));
-    load_image(&engine(docker), &digests(), make, &|_| {}).await
+    load_image(&engine(docker), loadable(&digests()), make, &|_| {}).await
 }
 
 #[tokio::test]
@@ -89,6 +96,34 @@ async fn layers_that_are_there_are_not_sent() {
     assert_eq!(docker.images()["shop/web:1"].layers.len(), 3);
 }
 
+#[test]
+fn images_of_the_same_repository_are_looked_at_first_of_all() {
+    let image = |id: String, names: &[&str]| ImageSummary {
+        id,
+        repo_tags: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..ImageSummary::default()
+    };
+    let mut images = vec![image("unnamed".into(), &[])];
+    for number in 0..100 {
+        let tag = |repository: &str| format!("{repository}:{number}");
+        images.push(image(
+            format!("web-{number}"),
+            &[&tag("host:5000/shop/web")],
+        ));
+        images.push(image(
+            format!("api-{number}"),
+            &[&tag("host:5000/shop/api")],
+        ));
+        images.push(image(format!("other-{number}"), &[&tag("web")]));
+    }
+    let chosen = candidates(images, "host:5000/shop/web:new");
+    let of = |name: &str| chosen.iter().filter(|id| id.starts_with(name)).count();
+    assert_eq!(
+        (of("web"), of("api"), of("other"), of("unnamed")),
+        (16, 2, 2, 0)
+    );
+}
+
 #[tokio::test]
 async fn layers_count_only_with_those_below_them() {
     let docker = FakeDocker::default();
@@ -100,7 +135,9 @@ async fn layers_count_only_with_those_below_them() {
         ..FakeImage::default()
     };
     docker.add_image("shop/old:1", image);
-    let present = layers_present(&engine(&docker), &digests()).await.unwrap();
+    let present = layers_present(&engine(&docker), loadable(&digests()))
+        .await
+        .unwrap();
     assert!(present.is_empty());
 }
 
@@ -126,7 +163,7 @@ async fn a_refused_archive_is_sent_again_in_full() {
         removing.remove_image("shop/old:2");
         stream(archive(left_out))
     };
-    load_image(&engine(&docker), &digests(), make, &|_| {})
+    load_image(&engine(&docker), loadable(&digests()), make, &|_| {})
         .await
         .unwrap();
     assert_eq!(*calls.lock().unwrap(), 2);
