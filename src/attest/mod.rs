@@ -21,7 +21,7 @@ pub use contents::{AddedFile, Base, CargoPackage, CargoSource, Contents, DebianP
 pub use git::revision;
 pub use key::{Key, KeyError, KeySource, SignError};
 pub use origin::{Origin, Revision};
-pub use provenance::{Invocation, LOCAL_BUILDER, Parameters, Provenance, Toolchain};
+pub use provenance::{LOCAL_BUILDER, Parameters, Provenance, Toolchain};
 pub use sbom::sbom;
 pub use signature::{is_signed, signature};
 pub use subject::Subject;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::Document;
 use super::contents::Base;
-use super::origin::{Origin, rfc3339};
+use super::origin::Origin;
 use super::subject::Subject;
 
 /// Says what the parameters mean; described in `docs/builds.md`.
@@ -42,8 +42,6 @@ pub struct Provenance {
     pub origin: Origin,
     /// Such as [`LOCAL_BUILDER`].
     pub builder: String,
-    /// What differs between two runs; `None` where the document is to be reproducible.
-    pub invocation: Option<Invocation>,
 }
 
 /// What a user asked for.
@@ -70,17 +68,6 @@ pub struct Toolchain {
     pub rustc: String,
     /// For what: `x86_64-unknown-linux-musl`.
     pub target: String,
-}
-
-/// One run of the program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invocation {
-    /// Names the run.
-    pub id: String,
-    /// In seconds since 1970.
-    pub started: u64,
-    /// In seconds since 1970.
-    pub finished: u64,
 }
 
 impl Provenance {
@@ -147,20 +134,12 @@ impl Provenance {
     }
 
     fn run_details(&self) -> Value {
-        let mut details = json!({
+        json!({
             "builder": {
                 "id": self.builder,
                 "version": { "stackctl": env!("CARGO_PKG_VERSION") },
             },
-        });
-        if let Some(run) = &self.invocation {
-            details["metadata"] = json!({
-                "invocationId": run.id,
-                "startedOn": rfc3339(run.started),
-                "finishedOn": rfc3339(run.finished),
-            });
-        }
-        details
+        })
     }
 }
 
@@ -230,7 +209,6 @@ pub(crate) fn provenance() -> Provenance {
         base: None,
         origin: super::origin::origin(),
         builder: LOCAL_BUILDER.into(),
-        invocation: None,
     }
 }
 
@@ -298,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_of_packages_has_a_base_a_lock_and_maybe_a_run() {
+    fn an_image_of_packages_has_a_base_and_a_lock() {
         let mut provenance = provenance();
         provenance.parameters = Parameters {
             service: "redis".into(),
@@ -312,11 +290,6 @@ mod tests {
             name: "docker.io/library/debian".into(),
             digest: Digest::of(b"abc"),
         });
-        provenance.invocation = Some(Invocation {
-            id: "run-1".into(),
-            started: 0,
-            finished: 60,
-        });
         let predicate = &parsed(&provenance)["predicate"];
         let names: Vec<&str> = predicate["buildDefinition"]["resolvedDependencies"]
             .as_array()
@@ -325,12 +298,6 @@ mod tests {
             .map(|dependency| dependency["name"].as_str().unwrap())
             .collect();
         assert_eq!(names, ["source", "services/redis/packages.lock", "base"]);
-        let metadata = json!({
-            "invocationId": "run-1",
-            "startedOn": "1970-01-01T00:00:00Z",
-            "finishedOn": "1970-01-01T00:01:00Z",
-        });
-        assert_eq!(predicate["runDetails"]["metadata"], metadata);
     }
 
     #[test]

@@ -10,11 +10,11 @@ use clap::{Parser, Subcommand};
 
 /// The exit codes, as `stackctl --help` tells them.
 const EXIT_CODES: &str = "Exit codes:
-  0  done                                  5  not ready, and the cause is known
-  1  no Docker, no cluster, build failed   6  timed out, and the cause is not known
-  2  bad input                             7  a smoke test failed
-  3  changes are pending                   9  refused by a guard
-  4  conflict with another manager       130  interrupted";
+  0  done                                  6  timed out, and the cause is not known
+  1  no Docker, no cluster, build failed   7  a smoke test failed
+  2  bad input                             9  refused by a guard
+  4  conflict with another manager       130  interrupted
+  5  not ready, and the cause is known";
 
 /// Builds, deploys and proves a stack of Rust services on Kubernetes.
 #[derive(Debug, Parser)]

@@ -21,7 +21,7 @@ use crate::settings::BuildSettings;
 use crate::stack::{Build, ServiceName, Stack};
 use crate::timings::Step;
 
-use super::workshop::source_date_epoch;
+use super::workshop::{healed, reference, source_date_epoch};
 use super::{CommandError, Env};
 
 /// A bill of materials cannot be written.
@@ -87,7 +87,7 @@ impl Shipment<'_> {
             return Ok(());
         }
         let _attesting = self.env.timings.common(Step::Attest);
-        let origin = origin(&self.stack.root);
+        let origin = origin(&self.stack.root)?;
         let mut attaching = Vec::new();
         for shipped in &chosen {
             let images = self.stored(shipped)?;
@@ -119,7 +119,7 @@ impl Shipment<'_> {
             _ => Some(Shipped {
                 spec,
                 image,
-                reference: image.reference.parse().ok()?,
+                reference: reference(&image.reference),
                 place,
             }),
         }
@@ -127,10 +127,11 @@ impl Shipment<'_> {
 
     /// The images that were assembled in the store, one a platform; none of those that the engine has made.
     fn stored(&self, shipped: &Shipped<'_>) -> Result<Vec<StoredImage>, CommandError> {
-        Ok(match shipped.in_store(self.store)? {
-            Some(image) => image::platforms(self.store, &image)?,
-            None => Vec::new(),
-        })
+        let Some(image) = shipped.in_store(self.store)? else {
+            return Ok(Vec::new());
+        };
+        let images = self.store.layout().images(&image);
+        images.map_err(|error| healed(self.store, error))
     }
 
     fn sbom(
@@ -139,7 +140,8 @@ impl Shipment<'_> {
         image: &StoredImage,
         about: (&Subject, &Origin),
     ) -> Result<Option<Document>, CommandError> {
-        let contents = image::contents(self.stack, shipped.spec, self.store, image)?;
+        let contents = image::contents(self.stack, shipped.spec, self.store, image)
+            .map_err(|error| healed(self.store, error))?;
         Ok(contents.map(|contents| attest::sbom(about.0, &contents, about.1.created)))
     }
 
@@ -354,13 +356,13 @@ fn platform(spec: &ImageSpec) -> Platform {
 }
 
 /// Never the clock: the same sources give the same documents.
-fn origin(root: &Path) -> Origin {
+fn origin(root: &Path) -> Result<Origin, CommandError> {
     let revision = attest::revision(root);
     let committed = revision.as_ref().map(|revision| revision.committed);
-    Origin {
-        created: source_date_epoch().or(committed).unwrap_or_default(),
+    Ok(Origin {
+        created: source_date_epoch()?.or(committed).unwrap_or_default(),
         revision,
-    }
+    })
 }
 
 /// Whoever reads the file never sees half of it.

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io;
 
-use oci_image::{ArchiveError, Descriptor, LayoutError, Platform, Reference};
+use oci_image::{Platform, Reference};
 
 use crate::cluster::Cluster;
 use crate::delivery::{
-    self, ClusterFacts, Delivery, DeliveryContext, DeliveryError, DeliveryReport, EngineFacts,
-    Route, Source,
+    self, ClusterFacts, Delivery, DeliveryContext, DeliveryReport, EngineFacts, Route, Source,
 };
-use crate::diagnostic::Explain;
+use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::image::{
     self, BuildContext, BuildOptions, BuildReport, BuiltImage, Engine, EngineError, Held,
     ImageSpec, Store,
@@ -21,12 +19,21 @@ use crate::stack::{Build, ServiceName, Stack};
 use super::connect::facts;
 use super::{CommandError, Env};
 
+/// `SOURCE_DATE_EPOCH` is no time.
+const TIME: Code = Code::new("S0470");
+/// The variable that sets the time of images: <https://reproducible-builds.org/specs/source-date-epoch/>.
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
+/// The last second of the year 9999: later times cannot be written as RFC 3339 has it.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// The store and, where one answers, the Docker engine.
 pub(super) struct Workshop {
     pub(super) store: Store,
     engine: Result<Engine, Option<EngineError>>,
     /// Whether the engine assembles what is made ready here.
     with_docker: bool,
+    /// The time of images, in seconds since 1970.
+    created: u64,
 }
 
 /// A way for images, and what is known of its end.
@@ -42,6 +49,7 @@ impl Workshop {
         specs: &BTreeMap<ServiceName, ImageSpec>,
         wants_engine: bool,
     ) -> Result<Self, CommandError> {
+        let created = source_date_epoch()?.unwrap_or_default();
         let needs_engine = specs.values().any(is_built_in_engine);
         let engine = match needs_engine || wants_engine {
             true => Engine::connect().await.map_err(Some),
@@ -53,6 +61,7 @@ impl Workshop {
                 store: Store::open()?,
                 engine,
                 with_docker: false,
+                created,
             }),
         }
     }
@@ -110,11 +119,12 @@ impl Workshop {
             cancel: &env.cancel,
             options: BuildOptions {
                 color: env.color,
-                created: source_date_epoch().unwrap_or_default(),
+                created: self.created,
                 with_docker: self.with_docker,
             },
         };
-        Ok(image::build(stack, specs, &context).await?)
+        let built = image::build(stack, specs, &context).await;
+        built.map_err(|error| healed(&self.store, error))
     }
 
     /// The image of `spec`, if this machine has it.
@@ -191,7 +201,7 @@ impl Workshop {
         };
         let report = match delivery::deliver(&images, &way.route, &context).await {
             Ok(report) => report,
-            Err(error) => return Err(self.healed(error)),
+            Err(error) => return Err(healed(&self.store, error)),
         };
         for (service, delivered) in &report.images {
             if let (Some(pinned), Some(image)) = (&delivered.pinned, built.images.get_mut(service))
@@ -200,23 +210,6 @@ impl Workshop {
             }
         }
         Ok(report)
-    }
-
-    /// A damaged blob is taken out of the store, so that the next build makes it anew.
-    fn healed(&self, error: DeliveryError) -> CommandError {
-        let damaged = damaged(&error).cloned();
-        let mut error = CommandError::from(error);
-        if let Some(blob) = damaged
-            && self.store.layout().discard(&blob).is_ok()
-        {
-            let hint = "what is damaged was taken out of the store: run the command again and it is made anew";
-            error.diagnostics = error
-                .diagnostics
-                .into_iter()
-                .map(|problem| problem.hint(hint))
-                .collect();
-        }
-        error
     }
 
     /// `None` for what is there already.
@@ -234,7 +227,7 @@ impl Workshop {
         };
         Some(Delivery {
             service: service.clone(),
-            reference: image.reference.parse().ok()?,
+            reference: reference(&image.reference),
             source,
             platform: host_platform(),
         })
@@ -251,32 +244,26 @@ impl Way {
     }
 }
 
-/// The blob of the store that an error is about, somewhere among its causes.
-fn damaged(error: &DeliveryError) -> Option<&Descriptor> {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(blob) = error
-            .downcast_ref::<LayoutError>()
-            .and_then(LayoutError::damaged)
-        {
-            return Some(blob);
-        }
-        if let Some(blob) = error
-            .downcast_ref::<ArchiveError>()
-            .and_then(ArchiveError::damaged)
-        {
-            return Some(blob);
-        }
-        // An I/O error passes over the error it wraps.
-        let wrapped = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        cause = match wrapped {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
+/// Says what is wrong with `store`, and takes out the damaged blob that `error` is about, if it is about one: the next
+/// build makes it anew.
+pub(super) fn healed<E>(store: &Store, error: E) -> CommandError
+where
+    E: Error + Into<CommandError> + 'static,
+{
+    let damaged = image::damaged_blob(&error).cloned();
+    let mut error: CommandError = error.into();
+    if let Some(blob) = damaged
+        && store.layout().discard(&blob).is_ok()
+    {
+        let hint =
+            "what is damaged was taken out of the store: run the command again and it is made anew";
+        error.diagnostics = error
+            .diagnostics
+            .into_iter()
+            .map(|problem| problem.hint(hint))
+            .collect();
     }
-    None
+    error
 }
 
 /// Those of `specs` that the registry has that `route` leads to, with their digests: somebody else has built them from
@@ -291,7 +278,7 @@ pub(super) async fn in_registry(
     };
     let wanted = specs
         .iter()
-        .filter_map(|spec| Some((spec.service.clone(), spec.reference.parse().ok()?)));
+        .map(|spec| (spec.service.clone(), reference(&spec.reference)));
     tokio::select! {
         found = delivery::find_in_registry(wanted.collect()) => Ok(found?),
         () = env.cancel.cancelled() => Err(super::interrupted()),
@@ -312,9 +299,31 @@ fn host_platform() -> Platform {
     image::host_platform()
 }
 
-/// <https://reproducible-builds.org/specs/source-date-epoch/>
-pub(super) fn source_date_epoch() -> Option<u64> {
-    std::env::var("SOURCE_DATE_EPOCH")
-        .ok()
-        .and_then(|text| text.parse().ok())
+/// What an image that is built here is called.
+pub(super) fn reference(text: &str) -> Reference {
+    text.parse()
+        .expect("made of a registry that was checked for it, a service's name and a digest")
+}
+
+/// The time that images and documents are to have, in seconds since 1970, where one is set.
+pub(super) fn source_date_epoch() -> Result<Option<u64>, CommandError> {
+    let Some(text) = std::env::var_os(SOURCE_DATE_EPOCH).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let text = text.to_string_lossy();
+    match text.parse() {
+        Ok(seconds) if seconds <= LAST_SECOND => Ok(Some(seconds)),
+        _ => Err(CommandError {
+            exit: Exit::BadInput,
+            diagnostics: vec![
+                Diagnostic::error(
+                    TIME,
+                    format!("{SOURCE_DATE_EPOCH} is `{text}`, which is no time"),
+                )
+                .hint(
+                    "it is a number of seconds since 1970, as `git log -1 --format=%ct` writes it",
+                ),
+            ],
+        }),
+    }
 }

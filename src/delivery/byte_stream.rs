@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use crate::image::progress::Task;
 
 use super::moved::Bytes as Size;
-use super::source::blocking;
+use crate::image::background::blocking;
 
 const CHUNK: usize = 256 * 1024;
 /// Chunks between the thread and the receiver.

@@ -28,7 +28,7 @@ pub struct Delivery {
     pub reference: Reference,
     /// Where it is now.
     pub source: Source,
-    /// What it runs on.
+    /// What engines and nodes run, and need; folders, registries and archives take whatever there is.
     pub platform: Platform,
 }
 
@@ -39,7 +39,7 @@ pub enum Source {
     Store {
         /// Which.
         layout: Layout,
-        /// Its manifest, or an index with the platform's manifest.
+        /// Its manifest, or the index of its platforms.
         descriptor: Descriptor,
     },
     /// In this machine's Docker engine.

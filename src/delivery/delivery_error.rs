@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use bollard::errors::Error as DockerError;
 use oci_image::registry::RegistryError;
-use oci_image::{ArchiveError, LayoutError};
+use oci_image::{ArchiveError, LayoutError, Platform};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::image::{DockerConfigError, LoadError, registry_of};
@@ -42,6 +42,8 @@ const FOREIGN: Code = Code::new("S0520");
 
 /// A node cannot unpack the layers.
 const ZSTD: Code = Code::new("S0535");
+/// An engine or a node cannot run the image.
+const PLATFORM: Code = Code::new("S0540");
 
 /// Why a delivery ended early.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +141,19 @@ pub enum DeliveryError {
         #[source]
         source: LayoutError,
     },
+    /// It was built for other machines.
+    #[error(
+        "the image of {service} is for {}, and what it is to run on is {wanted}",
+        listed(available)
+    )]
+    Platform {
+        /// Whose image.
+        service: ServiceName,
+        /// What is needed.
+        wanted: Box<Platform>,
+        /// What there is.
+        available: Vec<Platform>,
+    },
     /// The image could not be read while it was sent.
     #[error("failed to read the image of {service}")]
     Unreadable {
@@ -199,7 +214,7 @@ impl Explain for DeliveryError {
         match self {
             Self::Interrupted => Exit::Interrupted,
             Self::ForeignArchive { .. } => Exit::BadInput,
-            Self::Zstd { .. } => Exit::Refused,
+            Self::Zstd { .. } | Self::Platform { .. } => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -234,10 +249,11 @@ impl Explain for DeliveryError {
             Self::Load { source, .. } => caused(ENGINE, source),
             Self::NoEngine => error(NO_ENGINE)
                 .hint("start Docker, or deliver to a registry: `registry: HOST/PATH` in the environment's file"),
-            Self::Store { source, .. } => caused(UNREADABLE, source)
-                .hint("`stackctl build` makes what is missing or damaged again"),
-            Self::Unreadable { source, .. } => caused(UNREADABLE, source)
-                .hint("`stackctl build` makes what is missing or damaged again"),
+            Self::Store { source, .. } => caused(UNREADABLE, source),
+            Self::Unreadable { source, .. } => caused(UNREADABLE, source),
+            Self::Platform { wanted, .. } => error(PLATFORM).hint(format!(
+                "add {wanted} to `platforms` in its service.yaml, or take it elsewhere: `--to registry`, `oci:DIR` or `archive:FILE`"
+            )),
             Self::Saved { source, .. } => caused(SAVED, source),
             Self::Node { node, message } if is_disk_full(message) => error(DISK_FULL).hint(format!(
                 "make room on the disk of node {node}: its containerd keeps images under /var/lib"
@@ -253,6 +269,11 @@ impl Explain for DeliveryError {
             Self::Interrupted => error(INTERRUPTED),
         }]
     }
+}
+
+fn listed(platforms: &[Platform]) -> String {
+    let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+    names.join(", ")
 }
 
 /// Says what is left to do where nothing was said yet.

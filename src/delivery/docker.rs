@@ -8,7 +8,7 @@ use bollard::errors::Error as DockerError;
 use oci_image::{Digest, StoredImage, write_docker_archive};
 
 use crate::image::progress::Task;
-use crate::image::{Engine, load_image};
+use crate::image::{Engine, Loadable, load_image};
 use crate::stack::ServiceName;
 use crate::timings::Step;
 
@@ -69,11 +69,12 @@ async fn load(
     }
     let left_out = Arc::new(Mutex::new(BTreeSet::new()));
     let diff_ids: Vec<Digest> = opened.image.layers().map(|(diff_id, _)| diff_id).collect();
+    let name = familiar(&image.reference);
     let archive = |present: &BTreeSet<Digest>| {
         // The engine may want the whole archive after all.
         present.clone_into(&mut left_out.lock().unwrap_or_else(PoisonError::into_inner));
         let (layout, stored) = (opened.layout.clone(), Arc::clone(&opened.image));
-        let (name, present) = (familiar(&image.reference), present.clone());
+        let (name, present) = (name.clone(), present.clone());
         written_by(move |writer| {
             write_docker_archive(&layout, &stored, &[&name], &present, writer)
                 .map(drop)
@@ -81,7 +82,11 @@ async fn load(
         })
     };
     let progress = |message: &str| task.progress(message);
-    load_image(engine, &diff_ids, archive, &progress)
+    let loadable = Loadable {
+        name: &name,
+        diff_ids: &diff_ids,
+    };
+    load_image(engine, loadable, archive, &progress)
         .await
         .map_err(|source| DeliveryError::Load {
             service: image.service.clone(),
@@ -140,6 +145,7 @@ mod tests {
     use super::*;
     use crate::delivery::Delivered;
     use crate::delivery::test_images::{TestContext, TestStore};
+    use crate::diagnostic::Explain;
 
     #[tokio::test]
     async fn an_image_is_loaded_once() {
@@ -162,6 +168,28 @@ mod tests {
             .into_iter()
             .filter(|line| line.contains("/load"));
         assert_eq!(loads.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_cannot_run_is_refused() {
+        let (fake, store) = (FakeDocker::default(), TestStore::new());
+        let context = TestContext::with_engine(fake.client());
+        let mut image = store.delivery("", "a", &["base"]);
+        let platforms = ["linux/arm64", "linux/s390x"];
+        let images = platforms.map(|platform| store.image_for(platform, "a", &["base"]));
+        image.source = Source::Store {
+            layout: store.layout.clone(),
+            descriptor: store.index(&images),
+        };
+        let error = deliver(&[image], &context.context()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the image of a is for linux/arm64, linux/s390x, and what it is to run on is linux/amd64"
+        );
+        let found = &error.diagnostics()[0];
+        assert_eq!(found.code.to_string(), "S0540");
+        assert!(found.hints[0].starts_with("add linux/amd64 to `platforms`"));
+        assert!(fake.requests().is_empty(), "nothing was sent");
     }
 
     #[tokio::test]

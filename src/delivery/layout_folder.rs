@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use oci_image::{Layout, LayoutError, copy_image};
 
+use crate::image::background::blocking;
 use crate::stack::ServiceName;
 use crate::timings::Step;
 
-use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, each};
+use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, each};
 use super::delivery_error::DeliveryError;
 use super::moved::Moved;
-use super::source::{Opened, blocking, open};
+use super::source::{Whole, open_whole};
 
 /// Images at the same time: a disk is not faster with more.
 const IMAGES: Pace = Pace {
@@ -45,8 +46,10 @@ pub(super) async fn deliver(
     .await
     .map_err(failed)?;
     each(images, IMAGES, context, async |image, task| {
-        let opened = open(image, context, task).await?;
-        let copy = Copy::of(image, opened);
+        let copy = Copy {
+            whole: open_whole(image, context, task).await?,
+            name: image.reference.to_string(),
+        };
         let to = layout.clone();
         let moved = blocking(move || copy.run(&to)).await.map_err(failed)?;
         Ok(moved.map_or_else(DeliveredImage::present, DeliveredImage::moved))
@@ -55,39 +58,22 @@ pub(super) async fn deliver(
 }
 
 struct Copy {
-    opened: Opened,
-    /// A whole index, where the store has one.
-    descriptor: oci_image::Descriptor,
+    whole: Whole,
     name: String,
 }
 
 impl Copy {
-    fn of(image: &Delivery, opened: Opened) -> Self {
-        let descriptor = match &image.source {
-            Source::Store { descriptor, .. } => descriptor.clone(),
-            Source::Engine { .. } => opened.image.descriptor.clone(),
-        };
-        Self {
-            opened,
-            descriptor,
-            name: image.reference.to_string(),
-        }
-    }
-
     /// What was moved; `None` where the image is there under its name. The name comes last.
     fn run(&self, to: &Layout) -> Result<Option<Moved>, LayoutError> {
-        let layers = &self.opened.image.manifest.layers;
-        let missing = layers.iter().filter(|layer| !to.has(layer));
-        let moved = missing.fold(self.opened.whole(), |moved, layer| {
-            moved.and_layer(layer.size)
-        });
+        let image = &self.whole.descriptor;
+        let missing: Vec<_> = self.whole.layers().filter(|layer| !to.has(layer)).collect();
+        copy_image(&self.whole.layout, to, image)?;
         let named = to.resolve(&self.name)?.map(|found| found.digest);
-        if named == Some(self.descriptor.digest) && moved.layers == 0 {
+        if named == Some(image.digest) && missing.is_empty() {
             return Ok(None);
         }
-        copy_image(&self.opened.layout, to, &self.descriptor)?;
-        to.tag(&self.name, &self.descriptor)?;
-        Ok(Some(moved))
+        to.tag(&self.name, image)?;
+        Ok(Some(self.whole.moved(missing)))
     }
 }
 

@@ -27,8 +27,6 @@ mod route;
 mod source;
 #[cfg(test)]
 mod test_images;
-#[cfg(test)]
-mod test_registry;
 mod tool;
 mod zstd_support;
 
@@ -42,6 +40,4 @@ pub use destination::{Destination, InvalidDestination, NoRegistry};
 pub use moved::Moved;
 pub use push_failure::PushFailure;
 pub use registry::find_in_registry;
-pub use route::{
-    ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, check_visible, route,
-};
+pub use route::{ClusterFacts, DeliveryRefused, EngineFacts, NodeFacts, Route, route};

@@ -35,7 +35,9 @@ pub(super) struct Push<'a> {
 impl Push<'_> {
     /// Pushes what the registry does not have, and asks for the digest that it has got there.
     pub(super) async fn run(&self, config: &DockerConfig) -> Result<DeliveredImage, DeliveryError> {
-        let login = config.credentials(self.reference.registry()).await?;
+        let reference = self.reference;
+        let place = format!("{}/{}", reference.registry(), reference.repository());
+        let login = config.credentials(&place).await?;
         if let Some(found) = self.find(login.clone()).await? {
             return Ok(found);
         }

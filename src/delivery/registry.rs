@@ -9,10 +9,11 @@ use futures_util::{StreamExt, TryStreamExt};
 use oci_image::registry::{
     Client, Observer, Outcome, PushedImage, RegistryError, Transfer, TransferError,
 };
-use oci_image::{Descriptor, Digest, Layout, LayoutError, Manifest, Reference, media_type};
+use oci_image::{Descriptor, Digest, Layout, LayoutError, Reference, StoredImage, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
+use crate::image::background::blocking;
 use crate::image::progress::Task;
 use crate::image::{DockerConfig, registry_client};
 use crate::stack::ServiceName;
@@ -22,7 +23,6 @@ use super::deliver::{DeliveredImage, Delivery, DeliveryContext, Pace, Source, ea
 use super::delivery_error::DeliveryError;
 use super::moved::{Bytes, Moved};
 use super::push::Push;
-use super::source::blocking;
 use super::zstd_support::node_without_zstd;
 
 /// The registry has something else under the tag.
@@ -129,8 +129,11 @@ async fn find(
         return Ok(None);
     };
     if found.digest == descriptor.digest {
-        let manifest = manifest(image, layout, descriptor).await?;
-        let blobs = manifest.layers.iter().chain([&manifest.config]);
+        let images = images(image, layout, descriptor).await?;
+        let blobs = images.iter().flat_map(|image| {
+            let manifest = &image.manifest;
+            manifest.layers.iter().chain([&manifest.config])
+        });
         let blobs: Vec<Digest> = blobs.map(|blob| blob.digest).collect();
         let seen = client.saw(&image.reference, &blobs);
         seen.map_err(fault(&image.service))?;
@@ -138,16 +141,15 @@ async fn find(
     Ok(Some((image.service.clone(), found.digest)))
 }
 
-/// Of the image for its platform.
-async fn manifest(
+/// Of all platforms: whatever they run on, a registry takes them.
+async fn images(
     image: &Delivery,
     layout: &Layout,
     descriptor: &Descriptor,
-) -> Result<Manifest, DeliveryError> {
+) -> Result<Vec<StoredImage>, DeliveryError> {
     let (layout, descriptor) = (layout.clone(), descriptor.clone());
-    let platform = image.platform.clone();
-    let opened = blocking(move || layout.image(&descriptor, &platform)).await;
-    Ok(opened.map_err(unreadable(&image.service))?.manifest)
+    let opened = blocking(move || layout.images(&descriptor)).await;
+    opened.map_err(unreadable(&image.service))
 }
 
 /// An image of the store on its way.
@@ -192,9 +194,10 @@ impl StorePush<'_> {
         let Some((node, runtime)) = node_without_zstd(self.context.cluster) else {
             return Ok(());
         };
-        let manifest = manifest(self.image, self.layout, self.descriptor).await?;
+        let images = images(self.image, self.layout, self.descriptor).await?;
         let is_zstd = |layer: &Descriptor| layer.media_type == media_type::LAYER_ZSTD;
-        if !manifest.layers.iter().any(is_zstd) {
+        let mut layers = images.iter().flat_map(|image| &image.manifest.layers);
+        if !layers.any(is_zstd) {
             return Ok(());
         }
         Err(DeliveryError::Zstd {

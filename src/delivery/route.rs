@@ -130,24 +130,6 @@ pub fn route(
     })
 }
 
-/// Refuses a destination that a user chose, but no pod of the cluster finds images at.
-pub fn check_visible(
-    route: &Route,
-    cluster: &ClusterFacts,
-    engine: &EngineFacts,
-) -> Result<(), DeliveryRefused> {
-    let reason = match route {
-        Route::OciLayout(_) => "nodes do not read image layouts in folders".to_owned(),
-        Route::Archive(_) => "nodes do not read archives".to_owned(),
-        Route::Engine if !is_shared(cluster, engine) => reason(cluster, engine),
-        _ => return Ok(()),
-    };
-    Err(DeliveryRefused {
-        context: cluster.context.clone(),
-        reason,
-    })
-}
-
 /// What `of` says of all nodes alike.
 fn shared(cluster: &ClusterFacts, of: impl Fn(&NodeFacts) -> Option<String>) -> Option<String> {
     let (first, others) = cluster.nodes.split_first()?;
@@ -344,36 +326,5 @@ mod tests {
             Ok(Route::Registry("r.example.com/team".into()))
         );
         assert!(route(&cluster, &EngineFacts::default(), None).is_err());
-    }
-
-    #[test]
-    fn what_pods_cannot_find_is_refused_before_anything_is_applied() {
-        let engine = EngineFacts {
-            boot_id: Some("here".into()),
-            name: None,
-        };
-        let check = |route: Route, node| {
-            let cluster = ClusterFacts {
-                context: "there".into(),
-                nodes: vec![node],
-            };
-            check_visible(&route, &cluster, &engine).map_err(|refused| refused.reason)
-        };
-        let here = || node("n", "docker://20.10.24", "here");
-        assert_eq!(check(Route::Engine, here()), Ok(()));
-        assert_eq!(check(Route::Registry("r".into()), here()), Ok(()));
-        let refused = |reason: &str| Err(reason.to_owned());
-        assert_eq!(
-            check(Route::Engine, node("n", "containerd://1.7", "here")),
-            refused("node `n` runs containers with containerd://1.7, not with this Docker engine")
-        );
-        assert_eq!(
-            check(Route::OciLayout("d".into()), here()),
-            refused("nodes do not read image layouts in folders")
-        );
-        assert_eq!(
-            check(Route::Archive("f".into()), here()),
-            refused("nodes do not read archives")
-        );
     }
 }

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use oci_image::{
-    Compression, ImageConfig, LayerSink, LayerWriter, Layout, Platform, RunConfig, StoredImage,
-    StoredLayer,
+    Compression, Descriptor, ImageConfig, Index, LayerSink, LayerWriter, Layout, Platform,
+    RunConfig, StoredImage, StoredLayer, media_type,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -60,9 +60,25 @@ impl TestStore {
     }
 
     pub(super) fn image(&self, service: &str, layers: &[&str]) -> StoredImage {
+        self.image_for("linux/amd64", service, layers)
+    }
+
+    /// The index of these images.
+    pub(super) fn index(&self, images: &[StoredImage]) -> Descriptor {
+        let entry = |image: &StoredImage| Descriptor {
+            platform: Some(image.config.platform.clone()),
+            ..image.descriptor.clone()
+        };
+        let index = Index::new(images.iter().map(entry).collect());
+        self.layout
+            .add(media_type::INDEX, &index.to_json())
+            .unwrap()
+    }
+
+    pub(super) fn image_for(&self, platform: &str, service: &str, layers: &[&str]) -> StoredImage {
         let layers: Vec<StoredLayer> = layers.iter().map(|text| self.layer(text)).collect();
         let config = ImageConfig {
-            platform: Platform::linux("amd64"),
+            platform: platform.parse().unwrap(),
             created: 0,
             run: RunConfig {
                 labels: [("service".to_owned(), service.to_owned())].into(),

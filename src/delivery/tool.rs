@@ -44,7 +44,7 @@ pub(super) async fn load(
     }
     let opened = open(image, context, task).await?;
     let name = familiar(&image.reference);
-    let (file, opened) = archive_file::temporary(opened, name, context.cancel).await?;
+    let file = archive_file::temporary(&opened, name, context.cancel).await?;
     let (tool, arguments) = command(route, &Cargo::File(&file));
     run(tool, &arguments, task, context.cancel).await?;
     Ok(DeliveredImage::moved(opened.all()))

@@ -1,22 +1,16 @@
 //! Layers, configuration and manifest of an image that is assembled here.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 use oci_image::{
-    Attributes, Compression, Descriptor, Digest, ImageConfig, LayerError, LayerSink, LayerWriter,
-    Manifest, Platform, RunConfig, StoredImage, media_type,
+    Compression, Descriptor, Digest, ImageConfig, LayerError, LayerSink, LayerWriter, Manifest,
+    Platform, RunConfig, StoredImage, media_type,
 };
 
 use crate::attest::Origin;
-use crate::stack::{Base, FilesBuild, NativeBuild};
+use crate::stack::{Base, NativeBuild};
 
 use super::build_error::BuildError;
-use super::files::Files;
-use super::rootfs::{self, Entries, Entry};
 use super::spec::ImageSpec;
 use super::store::{Store, StoredLayer};
 
@@ -112,36 +106,6 @@ pub(crate) struct Parts {
     pub options: LayerOptions,
 }
 
-/// The layer of files; made once for the same content.
-pub(crate) fn files(
-    store: &Store,
-    root: &Path,
-    build: &FilesBuild,
-    options: LayerOptions,
-) -> Result<Option<StoredLayer>, BuildError> {
-    if build.is_empty() {
-        return Ok(None);
-    }
-    let mut files = Files::new(root);
-    let entries = rootfs::entries(build, &files)?;
-    files.digest(entries.values().filter_map(|entry| match entry {
-        Entry::Copy { from } => Some(from),
-        _ => None,
-    }))?;
-    let key = key(&entries, &files, options);
-    if let Some(layer) = store.layer(&key) {
-        return Ok(Some(layer));
-    }
-    let layer = write_layer(store, "files", options, |writer| {
-        for (path, entry) in &entries {
-            write_entry(writer, &path.join("/"), entry, root)?;
-        }
-        Ok(())
-    })?;
-    store.keep_layer(&key, &layer);
-    Ok(Some(layer))
-}
-
 /// The image for one platform, complete in the store.
 pub(crate) fn image(store: &Store, parts: Parts) -> Result<Descriptor, BuildError> {
     let Parts {
@@ -220,62 +184,6 @@ fn run(spec: &ImageSpec, build: &NativeBuild, base: Option<&StoredImage>) -> Run
     run
 }
 
-/// Names the layer of these entries without making it.
-fn key(entries: &Entries, files: &Files, options: LayerOptions) -> String {
-    let mut hasher = blake3::Hasher::new();
-    let mut field = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
-    };
-    field(&format!("files 1 {options:?}"));
-    for (path, entry) in entries {
-        field(&path.join("/"));
-        match entry {
-            Entry::Copy { from } => field(files.fingerprint(from)),
-            Entry::Text(text) => field(text),
-            Entry::Link(target) => field(&format!("-> {target}")),
-            Entry::Folder { owner, mode } => field(&format!("{owner:?} {mode:o}")),
-        }
-    }
-    hasher.finalize().to_hex().to_string()
-}
-
-fn write_entry<W: Write>(
-    writer: &mut LayerWriter<W>,
-    path: &str,
-    entry: &Entry,
-    root: &Path,
-) -> Result<(), LayerError> {
-    match entry {
-        Entry::Folder { owner, mode } => {
-            let (uid, gid) = (u64::from(owner.0), u64::from(owner.1));
-            writer.directory(
-                path,
-                Attributes {
-                    mode: *mode,
-                    uid,
-                    gid,
-                },
-            )
-        }
-        Entry::Text(text) => writer.file(path, 0o644, text.len() as u64, text.as_bytes()),
-        Entry::Link(target) => writer.symlink(path, target),
-        Entry::Copy { from } => {
-            let failed = |source| LayerError::Io {
-                path: from.display().to_string(),
-                source,
-            };
-            let file = File::open(root.join(from)).map_err(failed)?;
-            let metadata = file.metadata().map_err(failed)?;
-            let mode = match metadata.permissions().mode() & 0o111 {
-                0 => 0o644,
-                _ => 0o755,
-            };
-            writer.file(path, mode, metadata.len(), file)
-        }
-    }
-}
-
 /// Writes a layer into the store.
 pub(crate) fn write_layer(
     store: &Store,
@@ -311,6 +219,57 @@ mod tests {
     use super::*;
     use crate::stack::Build;
 
+    /// The configuration of an image with these options on no base.
+    fn run_of(options: crate::stack::RunOptions) -> RunConfig {
+        let Build::Native(mut build) = cargo("a") else {
+            panic!("it is");
+        };
+        build.run = options;
+        run(&spec(&build, []), &build, None)
+    }
+
+    #[test]
+    fn the_written_options_are_in_the_configuration() {
+        let run = run_of(crate::stack::RunOptions {
+            user: "100:101".to_owned(),
+            variables: [("COLOUR".to_owned(), "red".to_owned())].into(),
+            entrypoint: ["/bin/tool", "--first"].map(str::to_owned).into(),
+            arguments: ["--then".to_owned()].into(),
+            working_dir: Some("/data".to_owned()),
+            stop_signal: Some("SIGQUIT".to_owned()),
+        });
+        let config = ImageConfig {
+            platform: Platform::linux("amd64"),
+            created: 0,
+            run,
+        };
+        let json: serde_json::Value = serde_json::from_slice(&config.to_json(&[])).unwrap();
+        let found = &json["config"];
+        assert_eq!(found["User"], "100:101");
+        assert_eq!(found["Env"], serde_json::json!(["COLOUR=red"]));
+        assert_eq!(
+            found["Entrypoint"],
+            serde_json::json!(["/bin/tool", "--first"])
+        );
+        assert_eq!(found["Cmd"], serde_json::json!(["--then"]));
+        assert_eq!(found["WorkingDir"], "/data");
+        assert_eq!(found["StopSignal"], "SIGQUIT");
+        let own = run_of(crate::stack::RunOptions::default());
+        assert_eq!(own.entrypoint, ["/a"]);
+        assert_eq!((own.user.as_str(), own.cmd.len()), ("65532:65532", 0));
+    }
+
+    fn spec<const N: usize>(build: &NativeBuild, labels: [(String, String); N]) -> ImageSpec {
+        ImageSpec {
+            service: "a".parse().unwrap(),
+            reference: "shop/a:1".to_owned(),
+            build: Build::Native(Box::new(build.clone())),
+            inputs: Inputs::default(),
+            selection: Vec::new(),
+            labels: labels.into(),
+        }
+    }
+
     #[test]
     fn an_image_says_what_it_is_from_when_and_on_what() {
         let Build::Native(mut build) = cargo("a") else {
@@ -323,14 +282,7 @@ mod tests {
             span: span(),
         });
         let source = "org.opencontainers.image.source".to_owned();
-        let spec = ImageSpec {
-            service: "a".parse().unwrap(),
-            reference: "shop/a:1".to_owned(),
-            build: Build::Native(build.clone()),
-            inputs: Inputs::default(),
-            selection: Vec::new(),
-            labels: [(source, "https://example.com/a".to_owned())].into(),
-        };
+        let spec = spec(&build, [(source, "https://example.com/a".to_owned())]);
         let digest = digest.to_string();
         let inputs = spec.inputs.digest().to_string();
         let found = annotations(&spec, &build, 1_714_564_800);

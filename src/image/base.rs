@@ -1,16 +1,18 @@
 //! The image below: pulled once into the store, inspected, and used from there.
 
 use oci_image::registry::{ErrorKind, TransferError};
-use oci_image::{InspectError, LayerLimits, LayoutError, Platform, StoredImage, inspect_image};
+use oci_image::{
+    Descriptor, InspectError, LayerLimits, LayoutError, Platform, StoredImage, inspect_image,
+};
 
 use crate::diagnostic::Diagnostic;
 use crate::stack::Base;
 
+use super::background::blocking;
 use super::build::Session;
 use super::build_error::BuildError;
 use super::docker::registry_client;
 use super::docker_config::{DockerConfig, DockerConfigError};
-use super::native::blocking;
 use super::progress::Task;
 
 /// Why an image cannot be the base of another.
@@ -28,6 +30,18 @@ pub enum BaseFailure {
     /// A layer of it is not to be trusted.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+}
+
+impl BaseFailure {
+    /// The blob that has to be fetched again, where that would help.
+    pub(crate) fn damaged(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Layout(error)
+            | Self::Transfer(TransferError::Layout(error))
+            | Self::Inspect(InspectError::Layout(error)) => error.damaged(),
+            _ => None,
+        }
+    }
 }
 
 /// The base for `platform`. What the store has is neither fetched nor inspected again.

@@ -8,7 +8,8 @@ use super::target::Target;
 
 /// Services of one stack that cargo resolves together. Cargo unites the features of everything it is asked for at
 /// once: a run therefore always names all packages of its batch, whichever binaries are wanted, so that a service's
-/// binary does not depend on what else happens to be built with it.
+/// binary does not depend on what else happens to be built with it. A binary that a run asks for by its name is one
+/// of one package only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Batch<'a> {
     /// In the order of their names.
@@ -26,8 +27,12 @@ pub(crate) struct Member<'a> {
     pub targets: Vec<Target>,
 }
 
-/// The batches of a stack: one, unless services want the same package with different features.
-pub(crate) fn batches(stack: &Stack) -> Vec<Batch<'_>> {
+/// The batches of a stack: one, unless services want the same package with different features, or binaries of the same
+/// name from different packages. `binaries` are those that a package has.
+pub(crate) fn batches(
+    stack: &Stack,
+    binaries: impl Fn(&str) -> BTreeSet<String>,
+) -> Vec<Batch<'_>> {
     let mut batches: Vec<Batch<'_>> = Vec::new();
     for service in stack.services.values() {
         let Build::Native(native) = &service.build else {
@@ -37,9 +42,12 @@ pub(crate) fn batches(stack: &Stack) -> Vec<Batch<'_>> {
         let member = Member {
             service: &service.name,
             build,
-            targets: Target::of_platforms(&native.platforms),
+            targets: Target::of_build(native),
         };
-        match batches.iter_mut().find(|batch| batch.takes(build)) {
+        match batches
+            .iter_mut()
+            .find(|batch| batch.takes(build, &binaries))
+        {
             Some(batch) => batch.members.push(member),
             None => batches.push(Batch {
                 members: vec![member],
@@ -50,16 +58,18 @@ pub(crate) fn batches(stack: &Stack) -> Vec<Batch<'_>> {
 }
 
 impl Batch<'_> {
-    fn takes(&self, build: &CargoBuild) -> bool {
-        let features =
-            |build: &CargoBuild| -> BTreeSet<String> { build.features.iter().cloned().collect() };
-        self.members
-            .iter()
-            .filter(|member| member.build.package == build.package)
-            .all(|member| {
-                member.build.default_features == build.default_features
-                    && features(member.build) == features(build)
-            })
+    fn takes(&self, build: &CargoBuild, binaries: &impl Fn(&str) -> BTreeSet<String>) -> bool {
+        let has_one_of = |package: &CargoBuild, other: &CargoBuild| {
+            let binaries = binaries(&package.package);
+            other.all_bins().any(|bin| binaries.contains(bin))
+        };
+        self.members.iter().all(|member| {
+            match member.build.package == build.package {
+                true => has_same_features(member.build, build),
+                // `--bin server` makes the `server` of every package that has one, all in one file.
+                false => !has_one_of(member.build, build) && !has_one_of(build, member.build),
+            }
+        })
     }
 
     /// Cargo's arguments that choose packages and features. `has_default` says whether a package has a feature
@@ -110,6 +120,12 @@ impl Batch<'_> {
     }
 }
 
+fn has_same_features(one: &CargoBuild, other: &CargoBuild) -> bool {
+    let features =
+        |build: &CargoBuild| -> BTreeSet<String> { build.features.iter().cloned().collect() };
+    one.default_features == other.default_features && features(one) == features(other)
+}
+
 /// A feature of a package, or of one of its dependencies as it is written.
 fn qualified(feature: &str, package: &str) -> String {
     match feature.contains('/') {
@@ -125,7 +141,12 @@ mod tests {
 
     fn selections(services: &[(&str, Build)]) -> Vec<String> {
         let stack = test_stack::stack(std::path::Path::new("."), services);
-        batches(&stack)
+        // Each package has its own binary, and `a` and `b` have one called `server`.
+        let binaries = |package: &str| match package {
+            "a" | "b" => BTreeSet::from([package.to_owned(), "server".to_owned()]),
+            _ => BTreeSet::from([package.to_owned()]),
+        };
+        batches(&stack, binaries)
             .iter()
             .map(|batch| batch.selection(|package| package == "a").join(" "))
             .collect()
@@ -154,6 +175,33 @@ mod tests {
         assert_eq!(
             selections(&services),
             ["--package a --features a/x", "--package a"]
+        );
+    }
+
+    #[test]
+    fn binaries_of_one_name_are_made_in_runs_of_their_own() {
+        let with_bin = |package: &str, bin: &str| {
+            let build = CargoBuild {
+                bin: bin.to_owned(),
+                ..CargoBuild::new(package, test_stack::span())
+            };
+            Build::Native(Box::new(build.into()))
+        };
+        let services = [
+            ("one", with_bin("a", "server")),
+            ("other", with_bin("b", "b")),
+            ("third", with_bin("c", "c")),
+        ];
+        assert_eq!(
+            selections(&services),
+            ["--package a --package c", "--package b"],
+            "the package of the second has a binary that the first asks for, too"
+        );
+        let services = [("other", with_bin("b", "b")), ("own", with_bin("a", "a"))];
+        assert_eq!(
+            selections(&services),
+            ["--package a --package b"],
+            "nobody asks for `server`"
         );
     }
 

@@ -1,6 +1,7 @@
 //! Building the images that are missing: one run of cargo for all cargo services, everything else beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{self, BoxFuture};
@@ -199,12 +200,10 @@ impl Session<'_> {
         let names: Vec<ServiceName> = built.iter().map(|spec| spec.service.clone()).collect();
         let now = specs(self.stack, Some(&names))?;
         for spec in built {
-            let changed = spec.inputs.changed(&now[&spec.service].inputs);
-            if !changed.is_empty() {
-                return Err(BuildError::SourcesChanged {
-                    service: spec.service.clone(),
-                    changed: changed.into_iter().map(str::to_owned).collect(),
-                });
+            let found = spec.inputs.changed(&now[&spec.service].inputs);
+            if !found.is_empty() {
+                let found = found.into_iter().map(str::to_owned);
+                return Err(changed(spec, found.collect()));
             }
         }
         Ok(())
@@ -263,5 +262,20 @@ impl Session<'_> {
                     .caused_by(&error);
             self.context.events.emit(Event::Warning(warning));
         }
+    }
+}
+
+/// These files of `spec` were written while it was made. What was edited and restored is the same as before, but what
+/// was made of it may not be.
+pub(crate) fn changed_meanwhile(spec: &ImageSpec, touched: &BTreeSet<PathBuf>) -> BuildError {
+    let named = |file: &PathBuf| format!("file {}", file.display());
+    changed(spec, touched.iter().map(named).collect())
+}
+
+fn changed(spec: &ImageSpec, changed: Vec<String>) -> BuildError {
+    BuildError::SourcesChanged {
+        service: spec.service.clone(),
+        changed,
+        by_command: matches!(spec.build, Build::Command(_)),
     }
 }

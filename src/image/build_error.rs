@@ -3,7 +3,7 @@
 use std::io;
 
 use bollard::errors::Error as DockerError;
-use oci_image::{LayerError, LayoutError};
+use oci_image::{Descriptor, LayerError, LayoutError, Platform};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, Span};
 use crate::stack::ServiceName;
@@ -13,6 +13,7 @@ use super::docker::{AssemblyError, DockerfileError};
 use super::elf::NotRunnable;
 use super::input_error::{ImageError, InputError};
 use super::packages_error::PackagesError;
+use super::sources::UndeclaredSources;
 use super::store::{NO_ROOM, is_out_of_room};
 
 /// cargo failed.
@@ -27,6 +28,8 @@ const CHANGED: Code = Code::new("S0413");
 const ENGINE: Code = Code::new("S0414");
 /// The image below cannot be pulled, or is not to be trusted.
 const BASE: Code = Code::new("S0423");
+/// The engine cannot assemble an image of other machines.
+const PLATFORM: Code = Code::new("S0471");
 /// Ctrl-C.
 const INTERRUPTED: Code = Code::new("S0415");
 /// The repository or a program could not be used.
@@ -49,7 +52,12 @@ pub enum BuildError {
         lock_is_stale: bool,
         /// The target that the toolchain lacks.
         missing_target: Option<&'static str>,
+        /// Variables that it wrote of, that are set here and that it was not given.
+        withheld: Vec<String>,
     },
+    /// A binary is made from files that its tag does not depend on.
+    #[error(transparent)]
+    Undeclared(#[from] UndeclaredSources),
     /// cargo succeeded, but named no such executable.
     #[error("cargo made no executable `{bin}` for {service}")]
     NoExecutable {
@@ -75,8 +83,10 @@ pub enum BuildError {
     SourcesChanged {
         /// Whose.
         service: ServiceName,
-        /// The inputs that changed.
+        /// The inputs that changed, or that were written and are the same again.
         changed: Vec<String>,
+        /// Whether a command of the user ran meanwhile, which may have done it.
+        by_command: bool,
     },
     /// The engine could not build a Dockerfile.
     #[error(transparent)]
@@ -150,6 +160,19 @@ pub enum BuildError {
     /// The engine could not assemble an image.
     #[error(transparent)]
     Assembly(#[from] AssemblyError),
+    /// The engine is to assemble what it could not run.
+    #[error(
+        "the image of {service} is for {}, but the Docker engine assembles images for {wanted}",
+        .available.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    OtherPlatform {
+        /// Whose.
+        service: ServiceName,
+        /// What the engine runs.
+        wanted: Box<Platform>,
+        /// What there is.
+        available: Vec<Platform>,
+    },
     /// A layer could not be written.
     #[error("failed to write the layer of {what}")]
     Layer {
@@ -177,6 +200,15 @@ impl From<PackagesError> for BuildError {
 }
 
 impl BuildError {
+    /// The damaged blob of an error that does not show among the causes of this one.
+    pub(crate) fn held_damage(&self) -> Option<&Descriptor> {
+        match self {
+            Self::Store(error) => error.damaged(),
+            Self::Base { source, .. } => source.damaged(),
+            _ => None,
+        }
+    }
+
     /// For `map_err` on calls of the engine.
     pub(crate) fn engine(action: impl Into<String>) -> impl FnOnce(DockerError) -> Self {
         let action = action.into();
@@ -192,6 +224,7 @@ impl Explain for BuildError {
             Self::Assembly(error) => error.exit(),
             Self::Dockerfile(error) => error.exit(),
             Self::Interrupted => Exit::Interrupted,
+            Self::OtherPlatform { .. } => Exit::Refused,
             _ => Exit::Failed,
         }
     }
@@ -215,13 +248,22 @@ impl Explain for BuildError {
                 }
             }
             Self::NoEngine => error(ENGINE),
+            Self::OtherPlatform { wanted, .. } => error(PLATFORM).hint(format!(
+                "add {wanted} to `platforms` in its service.yaml, or build it without `--builder docker`"
+            )),
             Self::Cargo {
                 tail,
                 lock_is_stale,
                 missing_target,
+                withheld,
                 ..
             } => {
                 let error = with_tail(error(CARGO), tail);
+                let error = withheld.iter().fold(error, |error, name| {
+                    error.hint(format!(
+                        "`{name}` is set here, but cargo sees only variables that a service declares: write `inputs: [${name}]` below `build` in its service.yaml"
+                    ))
+                });
                 match missing_target {
                     _ if *lock_is_stale => error.hint("Cargo.lock is out of date: run `cargo check` and commit it"),
                     Some(triple) => error.hint(format!(
@@ -230,6 +272,7 @@ impl Explain for BuildError {
                     None => error,
                 }
             }
+            Self::Undeclared(error) => return vec![error.diagnostic()],
             Self::NoExecutable { span, .. } => error(CARGO).at(span, "built here"),
             Self::NotRunnable { reason, span, .. } => {
                 let error = error(NOT_STATIC).at(span, "built here");
@@ -239,14 +282,24 @@ impl Explain for BuildError {
                     _ => error,
                 }
             }
-            Self::SourcesChanged { changed, .. } => {
+            Self::SourcesChanged {
+                changed,
+                by_command,
+                ..
+            } => {
                 let mut listed: Vec<&str> = changed.iter().take(3).map(String::as_str).collect();
                 if changed.len() > 3 {
                     listed.push("…");
                 }
-                error(CHANGED)
+                let found = error(CHANGED)
                     .note(format!("changed: {}", listed.join(", ")))
-                    .hint("run the command again; its image was not tagged")
+                    .hint("run the command again; its image was not tagged");
+                match by_command {
+                    true => found.hint(
+                        "if the build command wrote them: let `inputs` name only what it reads",
+                    ),
+                    false => found,
+                }
             }
             Self::Dockerfile(error) => return error.diagnostics(),
             Self::Command { tail, span, .. } => {

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Raised when the same inputs give another image than before: a new layout, new labels, new flags.
-const FORMAT: &str = "stackctl image inputs 2";
+const FORMAT: &str = "stackctl image inputs 3";
 
 /// Everything an image is made from: what it is (`file src/main.rs`, `lock serde 1.0.2`) and its fingerprint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,11 +1,8 @@
 //! Compiling: one run of cargo for all services that are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
@@ -13,27 +10,21 @@ use crate::stack::CargoBuild;
 use crate::timings::{CargoLog, Timings};
 
 use super::build_error::BuildError;
+use super::cargo_config::CargoConfig;
+use super::cargo_messages::{Heard, without_escapes};
+use super::dep_info;
+use super::environment::Environment;
 use super::process::{self, Pipe, ProcessError};
-use super::progress::{Tail, Task};
+use super::progress::Task;
 use super::rustflags::{self, Rustflags};
 use super::target::{STATIC_FLAGS, Target};
-
-/// Statuses of cargo that a progress bar says better.
-const STATUSES: [&str; 6] = [
-    "Compiling",
-    "Fresh",
-    "Downloaded",
-    "Downloading",
-    "Dirty",
-    "Finished",
-];
 
 /// A compiled service.
 #[derive(Debug)]
 pub(crate) struct Executable {
     /// The file.
     pub path: PathBuf,
-    /// Files of the repository it was compiled from, relative to its root.
+    /// Files it was compiled from, without those that the compilation made; absolute.
     pub sources: BTreeSet<PathBuf>,
 }
 
@@ -50,28 +41,28 @@ pub(crate) struct Compilation<'a> {
     pub target: &'a Target,
     /// Whose binaries are wanted.
     pub builds: Vec<&'a CargoBuild>,
+    /// The variables of the user.
+    pub environment: &'a Environment,
+    /// Those that a service of the batch declares.
+    pub declared: &'a BTreeSet<String>,
     /// Whether diagnostics are coloured.
     pub color: bool,
 }
 
-/// What a run left, by package and binary.
+/// What a run left.
 #[derive(Debug, Default)]
-pub(crate) struct Executables(BTreeMap<(String, String), Executable>);
-
-/// What cargo said in one run.
-#[derive(Default)]
-struct Heard {
-    executables: Vec<(String, String, PathBuf)>,
-    tail: Tail,
-    broken: BTreeSet<String>,
-    lock_is_stale: bool,
-    missing_target: bool,
+pub(crate) struct Compiled {
+    /// By package and binary.
+    executables: BTreeMap<(String, String), Executable>,
+    /// By package of the repository, variables that its code asks for, that the user has set and that cargo was not
+    /// given.
+    pub withheld: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Executables {
+impl Compiled {
     /// A binary of a package.
     pub(crate) fn get(&self, package: &str, bin: &str) -> Option<&Executable> {
-        self.0.get(&(package.to_owned(), bin.to_owned()))
+        self.executables.get(&(package.to_owned(), bin.to_owned()))
     }
 }
 
@@ -82,7 +73,7 @@ impl Compilation<'_> {
         tasks: &[&Task<'_>],
         timings: &Timings,
         cancel: &CancellationToken,
-    ) -> Result<Executables, BuildError> {
+    ) -> Result<Compiled, BuildError> {
         let mut heard = Heard::default();
         let begun = timings.now();
         let mut log = CargoLog::default();
@@ -108,9 +99,13 @@ impl Compilation<'_> {
             },
         })?;
         timings.add_units(begun, log.into_units());
-        if status.success() {
-            return Ok(self.executables(heard));
+        match status.success() {
+            true => Ok(self.compiled(heard)),
+            false => Err(self.failure(heard)),
         }
+    }
+
+    fn failure(&self, heard: Heard) -> BuildError {
         let packages: BTreeSet<&str> = match heard.broken.is_empty() {
             true => self
                 .builds
@@ -119,18 +114,25 @@ impl Compilation<'_> {
                 .collect(),
             false => heard.broken.iter().map(String::as_str).collect(),
         };
-        Err(BuildError::Cargo {
+        let named = heard.named.into_iter();
+        BuildError::Cargo {
             packages: packages.into_iter().collect::<Vec<_>>().join(", "),
             missing_target: heard.missing_target.then_some(self.target.triple),
             lock_is_stale: heard.lock_is_stale,
+            withheld: named
+                .filter(|name| self.environment.withholds(name, self.declared))
+                .collect(),
             tail: heard.tail.into_lines(),
-        })
+        }
     }
 
     fn command(&self) -> Result<Command, BuildError> {
         let mut command = Command::new("cargo");
+        let folder = self.target_folder();
         command
             .current_dir(self.root)
+            .env_clear()
+            .envs(self.environment.passed(self.declared))
             .args([
                 "build",
                 "--locked",
@@ -139,7 +141,10 @@ impl Compilation<'_> {
             .args(["--profile", self.profile, "--target", self.target.triple])
             .args(self.selection)
             .arg("--target-dir")
-            .arg(self.target_folder())
+            .arg(&folder)
+            // Whatever cargo's configuration says: what is made lies there, and all other sources are named in full.
+            .env("CARGO_BUILD_BUILD_DIR", &folder)
+            .env("CARGO_BUILD_DEP_INFO_BASEDIR", &folder)
             .env(
                 "CARGO_TERM_COLOR",
                 if self.color { "always" } else { "never" },
@@ -162,23 +167,25 @@ impl Compilation<'_> {
     }
 
     fn flags(&self) -> Result<Rustflags, BuildError> {
-        let cargo_home = env::var_os("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(env::home_dir()?.join(".cargo")));
+        let cargo_home = self.environment.cargo_home();
         let mut ours: Vec<String> = STATIC_FLAGS.map(str::to_owned).into();
-        // Two clones in different folders give the same binary.
-        ours.push(format!(
-            "--remap-path-prefix={}=/source",
-            self.root.display()
-        ));
-        if let Some(home) = &cargo_home {
-            ours.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+        let mut remap = |from: &Path, to: &str| {
+            ours.push(format!("--remap-path-prefix={}={to}", from.display()))
+        };
+        // Two clones in different folders give the same binary, with packages beside them. The last one that fits
+        // counts, so the widest comes first; the root of all is no prefix that tells anything.
+        let above: Vec<&Path> = self.root.ancestors().collect();
+        for (height, folder) in above.iter().enumerate().rev().skip(1) {
+            remap(folder, &format!("/source{}", "/..".repeat(height)));
         }
-        let configs = rustflags::configs(self.root, cargo_home)
+        if let Some(home) = &cargo_home {
+            remap(home, "/cargo");
+        }
+        let config = CargoConfig::load(self.root, cargo_home.as_deref())
             .map_err(|error| BuildError::Inputs(error.into()))?;
         Ok(rustflags::combine(
-            rustflags::of_environment(|name| env::var(name).ok()),
-            &configs,
+            self.environment,
+            &config,
             self.target.triple,
             &ours,
         ))
@@ -189,196 +196,39 @@ impl Compilation<'_> {
         self.root.join("target/stackctl")
     }
 
-    fn executables(&self, heard: Heard) -> Executables {
-        let found = heard.executables.into_iter().map(|(package, bin, path)| {
-            let sources = self.sources(&path);
+    fn compiled(&self, heard: Heard) -> Compiled {
+        let withheld = self.withheld(&heard);
+        let folder = self.target_folder();
+        let executables = heard.executables.into_iter().map(|(package, bin, path)| {
+            let mut sources = dep_info::sources_of(&path);
+            sources.retain(|source| source.is_absolute() && !source.starts_with(&folder));
             ((package, bin), Executable { path, sources })
         });
-        Executables(found.collect())
-    }
-
-    fn sources(&self, executable: &Path) -> BTreeSet<PathBuf> {
-        // Missing or odd, it only means that undeclared inputs go unnoticed.
-        let rules = fs::read_to_string(executable.with_extension("d")).unwrap_or_default();
-        let target = self.target_folder();
-        sources(&rules)
-            .into_iter()
-            .filter(|source| !source.starts_with(&target))
-            .filter_map(|source| Some(source.strip_prefix(self.root).ok()?.to_owned()))
-            .collect()
-    }
-}
-
-impl Heard {
-    /// A JSON message on standard output.
-    fn message(&mut self, line: &str) {
-        #[derive(Deserialize)]
-        struct Artifact {
-            package_id: String,
-            target: Named,
-            executable: Option<PathBuf>,
-        }
-        #[derive(Deserialize)]
-        struct Named {
-            name: String,
-        }
-        if let Ok(artifact) = serde_json::from_str::<Artifact>(line)
-            && let Some(executable) = artifact.executable
-        {
-            let package = package_name(&artifact.package_id).to_owned();
-            self.executables
-                .push((package, artifact.target.name, executable));
+        Compiled {
+            executables: executables.collect(),
+            withheld,
         }
     }
 
-    /// A line on standard error: a status, a state of the progress bar or part of a diagnostic.
-    fn status(&mut self, line: &str, tasks: &[&Task<'_>]) {
-        let plain = without_escapes(line);
-        let trimmed = plain.trim();
-        if let Some(progress) = progress(trimmed) {
-            for task in tasks {
-                task.progress(progress.clone());
-            }
-            return;
-        }
-        if trimmed.starts_with("Blocking") {
-            for task in tasks {
-                task.progress(trimmed);
+    fn withheld(&self, heard: &Heard) -> BTreeMap<String, BTreeSet<String>> {
+        let folders = heard.executables.iter();
+        let folders: BTreeSet<PathBuf> = folders
+            .filter_map(|(_, _, path)| Some(path.parent()?.join("deps")))
+            .collect();
+        let crates = heard.crates.iter().map(|(_, name)| name.as_str()).collect();
+        let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for folder in folders {
+            let missing = dep_info::missing_variables(&folder, &crates);
+            for (package, name) in &heard.crates {
+                let withheld = missing.get(name).into_iter().flatten();
+                let withheld =
+                    withheld.filter(|name| self.environment.withholds(name, self.declared));
+                found
+                    .entry(package.clone())
+                    .or_default()
+                    .extend(withheld.cloned());
             }
         }
-        let is_status = plain.starts_with(' ')
-            && STATUSES
-                .iter()
-                .any(|status| trimmed.starts_with(&format!("{status} ")));
-        if is_status {
-            return;
-        }
-        if let Some((_, rest)) = plain.split_once("error: could not compile `")
-            && let Some((package, _)) = rest.split_once('`')
-        {
-            self.broken.insert(package.to_owned());
-        }
-        self.lock_is_stale |= plain.contains("--locked was passed");
-        self.missing_target |= plain.contains("target may not be installed");
-        self.tail.push(line);
-        if let Some(task) = tasks.first() {
-            task.output_of("cargo", line);
-        }
-    }
-}
-
-/// `Building [===>   ] 12/130: tokio, hyper` → `12/130 tokio, hyper`
-fn progress(line: &str) -> Option<String> {
-    let (_, rest) = line.strip_prefix("Building [")?.split_once("] ")?;
-    Some(match rest.split_once(": ") {
-        Some((count, units)) => format!("{count} {units}"),
-        None => rest.to_owned(),
-    })
-}
-
-/// Without colour codes (ECMA-48, control sequences).
-fn without_escapes(line: &str) -> String {
-    let mut plain = String::with_capacity(line.len());
-    let mut rest = line.chars();
-    while let Some(char) = rest.next() {
-        if char != '\u{1b}' {
-            plain.push(char);
-        } else if rest.next() == Some('[') {
-            for parameter in rest.by_ref() {
-                if ('@'..='~').contains(&parameter) {
-                    break;
-                }
-            }
-        }
-    }
-    plain
-}
-
-/// The name in a package id: `path+file:///r/services/a#0.1.0` or `path+file:///r/services/x#a@0.1.0`.
-fn package_name(id: &str) -> &str {
-    let (url, fragment) = id.split_once('#').unwrap_or((id, ""));
-    match fragment.split_once('@') {
-        Some((name, _)) => name,
-        None => url.rsplit('/').next().unwrap_or(url),
-    }
-}
-
-/// The files behind the colon of a Makefile rule; a backslash keeps a space in a name.
-fn sources(rules: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for line in rules.lines() {
-        let Some((_, list)) = line.split_once(": ") else {
-            continue;
-        };
-        let list = list.replace("\\ ", "\0");
-        files.extend(
-            list.split(' ')
-                .filter(|file| !file.is_empty())
-                .map(|file| PathBuf::from(file.replace('\0', " "))),
-        );
-    }
-    files
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_cargo_writes_is_understood() {
-        assert_eq!(
-            progress("Building [=====>      ] 12/130: tokio, hyper(build)").unwrap(),
-            "12/130 tokio, hyper(build)"
-        );
-        assert_eq!(progress("Compiling tokio v1.54.1"), None);
-        assert_eq!(
-            without_escapes("\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m a v0.1.0"),
-            "   Compiling a v0.1.0"
-        );
-        for (id, name) in [
-            ("path+file:///r/services/birthday#0.1.0", "birthday"),
-            ("path+file:///r/services/x#birthday@0.1.0", "birthday"),
-            (
-                "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.2",
-                "serde",
-            ),
-        ] {
-            assert_eq!(package_name(id), name);
-        }
-        assert_eq!(
-            sources("/t/a: /r/a\\ b.rs /r/c.rs\n\n/r/c.rs:\n"),
-            [PathBuf::from("/r/a b.rs"), PathBuf::from("/r/c.rs")]
-        );
-    }
-
-    #[test]
-    fn diagnostics_are_passed_on_and_the_broken_package_is_named() {
-        let events = crate::event::Recorder::default();
-        let task = Task::start(&events, crate::event::Phase::Build, "a");
-        let tasks = [&task];
-        let mut heard = Heard::default();
-        for line in [
-            "   Compiling a v0.1.0 (/r/a)",
-            "    Building [====>  ] 3/9: a(bin)",
-            "error[E0425]: cannot find value `x`",
-            "error: could not compile `a` (bin \"a\") due to 1 previous error",
-        ] {
-            heard.status(line, &tasks);
-        }
-        assert_eq!(heard.broken, ["a".to_owned()].into());
-        assert_eq!(heard.tail.into_lines().len(), 2);
-        let progress = events.events().into_iter().any(|event| {
-            matches!(event, crate::event::Event::TaskProgress { message, .. } if message == "3/9 a(bin)")
-        });
-        assert!(progress);
-    }
-
-    #[test]
-    fn executables_are_told_apart_from_libraries() {
-        let mut heard = Heard::default();
-        heard.message(r#"{"reason":"compiler-artifact","package_id":"path+file:///r/kit#0.1.0","target":{"name":"kit"},"executable":null}"#);
-        heard.message(r#"{"reason":"compiler-artifact","package_id":"path+file:///r/a#0.1.0","target":{"name":"a"},"executable":"/t/a"}"#);
-        heard.message("not json");
-        assert_eq!(heard.executables, [("a".into(), "a".into(), "/t/a".into())]);
+        found
     }
 }

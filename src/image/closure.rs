@@ -1,36 +1,26 @@
 //! What a cargo service is compiled from, found without starting cargo.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::diagnostic::did_you_mean;
-use crate::stack::{CargoBuild, ServiceName, Stack};
+use crate::stack::{CargoBuild, CargoInput, ServiceName, Stack};
 
 use super::batch::{Batch, batches};
 use super::cache_key::Inputs;
+use super::cargo_config::CargoConfig;
+use super::environment::Environment;
 use super::features::Features;
 use super::files::{Files, read_error};
 use super::input_error::InputError;
-use super::lockfile::{Locked, Lockfile, plain};
-use super::manifests::{self, Workspace, canonical};
-use super::target::Target;
-
-/// Parts of `.cargo/config.toml` that change no binary.
-const CONFIG_WITHOUT_EFFECT: [&str; 9] = [
-    "alias",
-    "cache",
-    "cargo-new",
-    "credential-alias",
-    "doc",
-    "future-incompat-report",
-    "http",
-    "net",
-    "term",
-];
+use super::lexical::relative;
+use super::lockfile::{CARGO_LOCK, Key, Locked, Lockfile, plain};
+use super::target::{STATIC_FLAGS, Target};
+use super::walk::Links;
+use super::workspace::Workspace;
 
 /// What the cargo services of a stack have in common, read once.
 #[derive(Debug)]
@@ -38,7 +28,12 @@ pub(crate) struct CargoInputs {
     workspace: Workspace,
     lock: Lockfile,
     compiler: String,
-    config: String,
+    config: CargoConfig,
+    environment: Environment,
+    /// By triple, what the linker brings.
+    linkers: BTreeMap<&'static str, BTreeMap<String, String>>,
+    /// Folders of packages that cargo's configuration puts in the place of others.
+    overrides: BTreeMap<String, PathBuf>,
     batches: BTreeMap<ServiceName, Arc<Resolved>>,
 }
 
@@ -47,11 +42,22 @@ pub(crate) struct CargoInputs {
 struct Resolved {
     selection: Vec<String>,
     features: Features,
+    /// Variables that one of its services declares: all of them are compiled in one run, which sees them.
+    variables: BTreeSet<String>,
 }
 
 /// How the features of a batch are found: (repository, batch, cargo's arguments, what decides them).
 pub(crate) type Resolve<'a> =
     &'a dyn Fn(&Path, &Batch<'_>, &[String], &str) -> Result<Features, InputError>;
+
+/// What lies around a stack.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The variables of the user.
+    pub environment: &'a Environment,
+    /// How features are found.
+    pub resolve: Resolve<'a>,
+}
 
 /// What one cargo service is made from.
 #[derive(Debug)]
@@ -60,6 +66,8 @@ pub(crate) struct Closure {
     pub inputs: Inputs,
     /// Folders of the packages whose files count.
     pub folders: BTreeSet<PathBuf>,
+    /// Files beside them.
+    pub files: Vec<PathBuf>,
     /// Labels of the image, from the package's manifest.
     pub labels: BTreeMap<String, String>,
     /// Cargo's arguments that choose packages and features.
@@ -73,41 +81,64 @@ impl CargoInputs {
         files: &Files,
         stack: &Stack,
         build: &CargoBuild,
-        resolve: Resolve<'_>,
+        surroundings: Surroundings<'_>,
     ) -> Result<Self, InputError> {
-        let root = files.root();
-        let workspace = Workspace::load(root, &build.span)?;
-        let text = match fs::read_to_string(root.join("Cargo.lock")) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(InputError::NoLock {
-                    span: build.span.clone(),
-                });
-            }
-            text => text.map_err(|source| read_error(Path::new("Cargo.lock"), source))?,
-        };
-        let lock = Lockfile::parse(&text).map_err(|error| {
-            manifests::syntax_error(Path::new("Cargo.lock"), text.clone(), &error)
-        })?;
+        let Surroundings {
+            environment,
+            resolve,
+        } = surroundings;
+        // Folders above it count, too.
+        let root =
+            fs::canonicalize(files.root()).map_err(|source| read_error(files.root(), source))?;
+        let config = CargoConfig::load(&root, environment.cargo_home().as_deref())?;
+        let text = lock_text(&root, build)?;
         let mut inputs = Self {
-            workspace,
-            lock,
-            compiler: super::compiler::version(root)?,
-            config: config(root)?,
+            workspace: Workspace::load(&root, &config, &build.span)?,
+            lock: Lockfile::parse(&text)?,
+            compiler: super::compiler::version(&root, &config, environment)?,
+            config,
+            environment: environment.clone(),
+            linkers: BTreeMap::new(),
+            overrides: BTreeMap::new(),
             batches: BTreeMap::new(),
         };
-        for batch in batches(stack) {
+        inputs.add_overrides(&root)?;
+        let binaries = |package: &str| {
+            let manifest = inputs.workspace.package(package);
+            manifest.map_or_else(BTreeSet::new, |manifest| manifest.binaries(&root))
+        };
+        for batch in batches(stack, binaries) {
             for member in &batch.members {
-                inputs.check(member.build, root)?;
+                inputs.check(member.build, &root)?;
                 // What is wrong with the lock file is said better here than by cargo.
                 inputs.locked(member.build)?;
             }
-            let resolved = Arc::new(inputs.resolve(&batch, &text, root, resolve)?);
+            for triple in batch.triples() {
+                let found = super::linker::inputs(&root, triple, &inputs.config, environment);
+                inputs.linkers.insert(triple, found);
+            }
+            let resolved = Arc::new(inputs.resolve(&batch, &text, &root, resolve)?);
             let members = batch.members.iter();
             inputs
                 .batches
                 .extend(members.map(|member| (member.service.clone(), Arc::clone(&resolved))));
         }
         Ok(inputs)
+    }
+
+    /// `paths = ["../serde"]`: a package, or a folder of packages.
+    fn add_overrides(&mut self, root: &Path) -> Result<(), InputError> {
+        for folder in self.config.overrides() {
+            let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+            let below = below.map(|entry| entry.path()).filter(|path| path.is_dir());
+            for folder in below.chain([folder.clone()]).collect::<Vec<_>>() {
+                let folder = relative(root, &folder);
+                if let Some(manifest) = self.workspace.adopt(&folder)? {
+                    self.overrides.insert(manifest.name.clone(), folder);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn resolve(
@@ -117,7 +148,10 @@ impl CargoInputs {
         root: &Path,
         resolve: Resolve<'_>,
     ) -> Result<Resolved, InputError> {
-        let selection = batch.selection(|package| self.workspace.has_default_features(package));
+        let selection = batch.selection(|package| {
+            let manifest = self.workspace.package(package);
+            manifest.is_some_and(|manifest| manifest.has_default_features())
+        });
         let mut hasher = blake3::Hasher::new();
         for part in [
             lock,
@@ -131,18 +165,20 @@ impl CargoInputs {
         for triple in batch.triples() {
             hasher.update(triple.as_bytes());
         }
+        for (_, fingerprint) in self.config.fingerprints() {
+            hasher.update(fingerprint.as_bytes());
+        }
         let features = resolve(root, batch, &selection, &hasher.finalize().to_hex())?;
+        let builds = batch.members.iter().map(|member| member.build);
         Ok(Resolved {
             selection,
             features,
+            variables: builds.flat_map(CargoBuild::variables).collect(),
         })
     }
 
-    /// Everything a service is compiled from, by name and version, with the local packages made known.
-    fn locked(
-        &mut self,
-        build: &CargoBuild,
-    ) -> Result<BTreeMap<(&str, &str), &Locked>, InputError> {
+    /// Everything a service is compiled from, with the local packages made known.
+    fn locked(&mut self, build: &CargoBuild) -> Result<BTreeMap<Key<'_>, &Locked>, InputError> {
         let Some(start) = self.lock.local(&build.package) else {
             return Err(InputError::NotLocked {
                 package: build.package.clone(),
@@ -160,43 +196,52 @@ impl CargoInputs {
         service: &ServiceName,
         build: &CargoBuild,
         targets: &[Target],
+        files: &Files,
     ) -> Result<Closure, InputError> {
+        let batch = Arc::clone(&self.batches[service]);
         let mut closure = Closure {
             inputs: Inputs::default(),
             folders: BTreeSet::new(),
-            labels: BTreeMap::new(),
-            selection: Vec::new(),
+            files: Vec::new(),
+            labels: self.labels(build),
+            selection: batch.selection.clone(),
         };
-        let batch = Arc::clone(&self.batches[service]);
-        let found: Vec<(String, Locked)> = self
-            .locked(build)?
-            .into_values()
-            .map(|package| {
-                (
-                    format!("{} {}", package.name, package.version),
-                    package.clone(),
-                )
-            })
-            .collect();
-        for (name, package) in found {
-            if let Some(features) = batch.features.of(&name) {
-                closure.inputs.add("features", &name, features);
-            }
-            if !package.is_local() {
-                closure.inputs.add("lock", &name, package.fingerprint());
-            } else if let Some(manifest) = self.workspace.package(&package.name) {
-                closure.folders.insert(manifest.folder.clone());
-                let inherited = self.workspace.inherited(manifest);
-                closure
-                    .inputs
-                    .add("manifest", &package.name, manifest.fingerprint());
-                closure.inputs.add("workspace", &package.name, inherited);
-            }
+        let found: Vec<Locked> = self.locked(build)?.into_values().cloned().collect();
+        for package in found {
+            self.add_package(&mut closure, &package, &batch.features);
         }
         self.add_options(&mut closure.inputs, build, targets);
-        closure.labels = self.labels(build);
-        closure.selection.clone_from(&batch.selection);
+        self.add_machine(&mut closure.inputs, build, targets);
+        for variable in &batch.variables {
+            let digest = self.environment.declared(variable);
+            closure.inputs.add("env", variable, digest);
+        }
+        for input in &build.inputs {
+            if let CargoInput::Path { path, span } = input {
+                let found = files.named(path, Links::Followed, "the input", span)?;
+                closure
+                    .files
+                    .extend(found.into_iter().map(|found| found.path));
+            }
+        }
         Ok(closure)
+    }
+
+    fn add_package(&self, closure: &mut Closure, package: &Locked, features: &Features) {
+        let name = self.lock.name_of(package);
+        let inputs = &mut closure.inputs;
+        if let Some(features) = features.of(&format!("{} {}", package.name, package.version)) {
+            inputs.add("features", &name, features);
+        }
+        if !package.is_local() {
+            inputs.add("lock", &name, package.fingerprint());
+        }
+        let is_here = package.is_local() || self.overrides.contains_key(&package.name);
+        if is_here && let Some(manifest) = self.workspace.package(&package.name) {
+            closure.folders.insert(manifest.folder.clone());
+            inputs.add("manifest", &package.name, manifest.fingerprint());
+            inputs.add("workspace", &package.name, manifest.inherited());
+        }
     }
 
     /// Package, binary and profile exist.
@@ -244,12 +289,32 @@ impl CargoInputs {
         );
         let triples: Vec<&str> = targets.iter().map(|target| target.triple).collect();
         inputs.add("option", "targets", triples.join(" "));
-        inputs.add("option", "flags", super::target::STATIC_FLAGS.join(" "));
-        inputs.add("cargo", "compiler", self.compiler.as_str());
-        inputs.add("cargo", "config", self.config.as_str());
-        inputs.add("cargo", "environment", environment());
+        inputs.add("option", "flags", STATIC_FLAGS.join(" "));
         let settings = self.workspace.settings(&build.profile);
         inputs.add("cargo", "workspace", settings.unwrap_or_default());
+    }
+
+    /// Compiler, linker, C library, configuration and variables.
+    fn add_machine(&self, inputs: &mut Inputs, build: &CargoBuild, targets: &[Target]) {
+        inputs.add("cargo", "compiler", self.compiler.as_str());
+        for target in targets {
+            let triple = target.triple;
+            for (name, digest) in self.linkers.get(triple).into_iter().flatten() {
+                inputs.add("linker", &format!("{name} for {triple}"), digest.as_str());
+            }
+        }
+        for (file, digest) in self.config.fingerprints() {
+            inputs.add("config", file, digest);
+        }
+        for (name, digest) in self.environment.counted() {
+            inputs.add("env", name, digest);
+        }
+        // Unlike the others it is often set to what is so anyway.
+        let incremental = self.environment.get("CARGO_INCREMENTAL");
+        let is_default = self.workspace.is_incremental(&build.profile);
+        if let Some(set) = incremental.filter(|set| (*set != "0") != is_default) {
+            inputs.add("env", "CARGO_INCREMENTAL", set);
+        }
     }
 
     fn labels(&self, build: &CargoBuild) -> BTreeMap<String, String> {
@@ -264,7 +329,7 @@ impl CargoInputs {
         ]
         .into_iter()
         .filter_map(|(label, field)| {
-            let value = self.workspace.field(manifest, field)?;
+            let value = manifest.field(field)?;
             Some((
                 format!("org.opencontainers.image.{label}"),
                 value.to_owned(),
@@ -285,7 +350,7 @@ pub(super) fn compiled_with(
         span: build.span.clone(),
     };
     let manifest = workspace.package(&package.name).ok_or_else(not_locked)?;
-    let dependencies = workspace.dependencies(manifest);
+    let dependencies = manifest.dependencies();
     let locked: BTreeSet<String> = package.dependency_names().map(plain).collect();
     for dependency in &dependencies {
         if !locked.contains(&plain(&dependency.package)) {
@@ -296,7 +361,7 @@ pub(super) fn compiled_with(
             });
         }
         if let Some(folder) = &dependency.folder
-            && !workspace.adopt(folder)?
+            && workspace.adopt(folder)?.is_none()
         {
             return Err(InputError::MissingCrate {
                 path: folder.join("Cargo.toml"),
@@ -311,37 +376,11 @@ pub(super) fn compiled_with(
         .collect())
 }
 
-/// `.cargo/config.toml` of the repository; those of the user and of folders above differ between machines.
-fn config(root: &Path) -> Result<String, InputError> {
-    for file in [".cargo/config.toml", ".cargo/config"] {
-        if let Some(mut table) = manifests::read(root, Path::new(file))? {
-            for part in CONFIG_WITHOUT_EFFECT {
-                table.remove(part);
-            }
-            return Ok(canonical(&toml::Value::Table(table)));
-        }
+fn lock_text(root: &Path, build: &CargoBuild) -> Result<String, InputError> {
+    match fs::read_to_string(root.join(CARGO_LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(InputError::NoLock {
+            span: build.span.clone(),
+        }),
+        text => text.map_err(|source| read_error(Path::new(CARGO_LOCK), source)),
     }
-    Ok(String::new())
-}
-
-/// Variables that change what the compiler makes.
-fn environment() -> String {
-    let counts = |name: &str| {
-        matches!(
-            name,
-            "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "CARGO_BUILD_RUSTFLAGS"
-        ) || name.starts_with("CARGO_PROFILE_")
-            || (name.starts_with("CARGO_TARGET_")
-                && name != "CARGO_TARGET_DIR"
-                && !name.ends_with("_RUNNER"))
-    };
-    let variables: BTreeMap<String, String> = env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
-        .filter(|(name, _)| counts(name))
-        .map(|(name, value)| (name, value.to_string_lossy().into_owned()))
-        .collect();
-    variables
-        .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
-        .collect()
 }

@@ -12,15 +12,19 @@ use super::progress::Tail;
 /// The variable that names the image to leave in the engine.
 const IMAGE: &str = "STACKCTL_IMAGE";
 
-/// Runs the command in the repository and returns the id of the image it left.
-pub(crate) async fn build(job: &Job<'_>, build: &CommandBuild) -> Result<String, BuildError> {
+/// Runs the command in the repository and returns the id of the image that it left under the name `image`.
+pub(crate) async fn build(
+    job: &Job<'_>,
+    build: &CommandBuild,
+    image: &str,
+) -> Result<String, BuildError> {
     let service = || job.spec.service.clone();
     let program = build.command.first().map_or("", String::as_str);
     let mut command = Command::new(program);
     command
         .args(build.command.iter().skip(1))
         .current_dir(&job.stack.root)
-        .env(IMAGE, &job.spec.reference);
+        .env(IMAGE, image);
     let mut tail = Tail::default();
     let status = process::run(command, job.cancel, |_, line| {
         tail.push(line);
@@ -42,15 +46,12 @@ pub(crate) async fn build(job: &Job<'_>, build: &CommandBuild) -> Result<String,
             span: build.span.clone(),
         });
     }
-    let image = job.engine.image_id(&job.spec.reference).await;
-    image
-        .map_err(BuildError::engine(format!(
-            "look for {}",
-            job.spec.reference
-        )))?
+    let found = job.engine.image_id(image).await;
+    found
+        .map_err(BuildError::engine(format!("look for {image}")))?
         .ok_or_else(|| BuildError::NoImage {
             service: service(),
-            reference: job.spec.reference.clone(),
+            reference: image.to_owned(),
             span: build.span.clone(),
         })
 }

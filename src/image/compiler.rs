@@ -1,18 +1,21 @@
 //! Which Rust compiler builds here, without starting it each time.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::cargo_config::CargoConfig;
+use super::environment::Environment;
+use super::file_state::FileState;
 use super::input_error::InputError;
 use super::state_folder::StateFolder;
 
 const CACHE: &str = "rustc.json";
+/// The files that choose a toolchain, as rustup prefers them within one folder.
+const TOOLCHAIN_FILES: [&str; 2] = ["rust-toolchain", "rust-toolchain.toml"];
 
 /// What a compiler said about itself, and how to see that it would say so again.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,37 +31,26 @@ struct Known {
 struct Asked {
     program: FileState,
     toolchain: Option<String>,
-    toolchain_file: String,
+    toolchain_file: Option<(PathBuf, String)>,
     settings: Option<FileState>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileState {
-    path: PathBuf,
-    size: u64,
-    modified: u128,
-}
-
-impl FileState {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        let modified = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-        Some(Self {
-            path: path.to_owned(),
-            size: metadata.len(),
-            modified: modified.as_nanos(),
-        })
-    }
-}
-
 /// What `rustc -vV` says in the repository; asked once per compiler and kept in `.stackctl/cache`.
-pub(crate) fn version(root: &Path) -> Result<String, InputError> {
-    let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
+pub(crate) fn version(
+    root: &Path,
+    config: &CargoConfig,
+    environment: &Environment,
+) -> Result<String, InputError> {
+    let rustc = ["RUSTC", "CARGO_BUILD_RUSTC"]
+        .iter()
+        .find_map(|name| environment.get(name).map(str::to_owned))
+        .or_else(|| config.rustc())
+        .unwrap_or_else(|| "rustc".to_owned());
     let state = StateFolder::of(root);
-    let asked = asked(root, &rustc);
+    let asked = asked(root, &rustc, environment);
     if let Some(known) = state.cached::<Known>(CACHE)
         && Some(&known.asked) == asked.as_ref()
-        && FileState::of(&known.compiler.path).as_ref() == Some(&known.compiler)
+        && known.compiler.holds()
     {
         return Ok(known.version);
     }
@@ -77,29 +69,24 @@ pub(crate) fn version(root: &Path) -> Result<String, InputError> {
     Ok(version)
 }
 
-fn asked(root: &Path, rustc: &str) -> Option<Asked> {
-    let toolchain_file = ["rust-toolchain.toml", "rust-toolchain"]
-        .iter()
-        .find_map(|name| fs::read_to_string(root.join(name)).ok())
-        .unwrap_or_default();
-    let rustup_home = env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".rustup")));
+fn asked(root: &Path, rustc: &str, environment: &Environment) -> Option<Asked> {
+    let rustup_home = environment.rustup_home();
     Some(Asked {
-        program: FileState::of(&resolve(rustc)?)?,
-        toolchain: env::var("RUSTUP_TOOLCHAIN").ok(),
-        toolchain_file,
+        program: FileState::of(&environment.program(rustc)?)?,
+        toolchain: environment.get("RUSTUP_TOOLCHAIN").map(str::to_owned),
+        toolchain_file: toolchain_file(root),
         settings: rustup_home.and_then(|home| FileState::of(&home.join("settings.toml"))),
     })
 }
 
-fn resolve(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Some(program.into());
-    }
-    env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(program))
-        .find(|path| path.is_file())
+/// The nearest one: rustup walks up from the repository.
+fn toolchain_file(root: &Path) -> Option<(PathBuf, String)> {
+    let folders = root.ancestors();
+    let mut files = folders.flat_map(|folder| TOOLCHAIN_FILES.map(|name| folder.join(name)));
+    files.find_map(|file| {
+        let text = fs::read_to_string(&file).ok()?;
+        Some((file, text))
+    })
 }
 
 fn run(root: &Path, rustc: &str, arguments: &[&str]) -> Result<String, InputError> {
@@ -120,4 +107,27 @@ fn run(root: &Path, rustc: &str, arguments: &[&str]) -> Result<String, InputErro
         rustc: rustc.to_owned(),
         output: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_stack::write;
+    use super::*;
+
+    #[test]
+    fn the_nearest_toolchain_file_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("team/repo");
+        fs::create_dir_all(&root).unwrap();
+        let found = || toolchain_file(&root).map(|(_, text)| text);
+        for (file, text) in [
+            ("rust-toolchain.toml", "outermost"),
+            ("team/rust-toolchain", "above"),
+            ("team/repo/rust-toolchain.toml", "own"),
+            ("team/repo/rust-toolchain", "old name"),
+        ] {
+            write(folder.path(), &[(file, text)]);
+            assert_eq!(found().as_deref(), Some(text), "{file}");
+        }
+    }
 }

@@ -7,8 +7,7 @@ use std::path::Path;
 
 use debian_packages::{Lock, LockedPackage};
 use oci_image::{
-    Decompressor, Descriptor, Digest, DigestWriter, Index, LayerLimits, Layout, LayoutError,
-    Platform, StoredImage,
+    Decompressor, Descriptor, Digest, DigestWriter, LayerLimits, Layout, Platform, StoredImage,
 };
 
 use crate::attest::{
@@ -18,17 +17,18 @@ use crate::attest::{
 use crate::stack::{Build, CargoBuild, NativeBuild, PackagesBuild, Stack};
 
 use super::build_error::BuildError;
+use super::cargo_config::CargoConfig;
 use super::closure::compiled_with;
+use super::environment::Environment;
 use super::files::read_error;
 use super::input_error::InputError;
-use super::lockfile::{Locked, Lockfile, plain};
-use super::manifests::{self, Workspace};
+use super::lockfile::{CARGO_LOCK, Locked, Lockfile, plain};
 use super::packages;
 use super::spec::ImageSpec;
 use super::store::Store;
 use super::target::Target;
+use super::workspace::Workspace;
 
-const CARGO_LOCK: &str = "Cargo.lock";
 /// Scanners know releases of Debian by their number.
 const RELEASES: [(&str, &str); 6] = [
     ("buster", "debian-10"),
@@ -38,26 +38,6 @@ const RELEASES: [(&str, &str); 6] = [
     ("forky", "debian-14"),
     ("duke", "debian-15"),
 ];
-
-/// The images that `image` stands for: itself, or those of an index.
-pub fn platforms(store: &Store, image: &Descriptor) -> Result<Vec<StoredImage>, LayoutError> {
-    let layout = store.layout();
-    if !image.is_index() {
-        return Ok(vec![layout.manifest(image)?]);
-    }
-    let document = layout.read(image)?;
-    let index: Index =
-        serde_json::from_slice(&document).map_err(|source| LayoutError::Document {
-            blob: Box::new(image.clone()),
-            expected: "index",
-            source,
-        })?;
-    index
-        .manifests
-        .iter()
-        .map(|manifest| layout.manifest(manifest))
-        .collect()
-}
 
 /// What was put into `image`, which is that of `spec`; `None` where a Dockerfile or a program made it, since nobody
 /// here knows.
@@ -72,7 +52,7 @@ pub fn contents(
     };
     let mut contents = Contents {
         base: build.base.as_ref().map(base),
-        files: added_files(spec, build, store.layout(), image)?,
+        files: added_files(build, store.layout(), image)?,
         ..Contents::default()
     };
     if let Some(cargo) = &build.cargo {
@@ -122,7 +102,6 @@ pub fn provenance(
         base: native.and_then(|build| build.base.as_ref()).map(base),
         origin: origin.clone(),
         builder: LOCAL_BUILDER.to_owned(),
-        invocation: None,
     })
 }
 
@@ -188,25 +167,24 @@ fn add_cargo(
 ) -> Result<(), InputError> {
     let path = Path::new(CARGO_LOCK);
     let text = fs::read_to_string(root.join(path)).map_err(|source| read_error(path, source))?;
-    let lock = Lockfile::parse(&text)
-        .map_err(|error| manifests::syntax_error(path, text.clone(), &error))?;
+    let lock = Lockfile::parse(&text)?;
     let start = lock
         .local(&build.package)
         .ok_or_else(|| InputError::NotLocked {
             package: build.package.clone(),
             span: build.span.clone(),
         })?;
-    let mut workspace = Workspace::load(root, &build.span)?;
+    let absolute = fs::canonicalize(root).map_err(|source| read_error(root, source))?;
+    let cargo_home = Environment::of_process().cargo_home();
+    let config = CargoConfig::load(&absolute, cargo_home.as_deref())?;
+    let mut workspace = Workspace::load(&absolute, &config, &build.span)?;
     let mut followed = BTreeMap::new();
     let closure = lock.closure(start, |package| {
         let names = compiled_with(&mut workspace, package, build)?;
         followed.insert(package.name.clone(), names.clone());
         Ok::<_, InputError>(names)
     })?;
-    let is_compiled = |package: &&&Locked| {
-        let name = format!("{} {}", package.name, package.version);
-        spec.inputs.contains("features", &name)
-    };
+    let is_compiled = |package: &&&Locked| spec.inputs.contains("features", &lock.name_of(package));
     for package in closure.values().filter(is_compiled) {
         // The dependencies of tests are in the lock file, too.
         let names = followed.get(&package.name).filter(|_| package.is_local());
@@ -222,7 +200,7 @@ fn add_cargo(
             source: CargoSource::parse(package.source()),
             checksum: package.checksum().map(str::to_owned),
             license: manifest
-                .and_then(|manifest| workspace.field(manifest, "license"))
+                .and_then(|manifest| manifest.field("license"))
                 .map(str::to_owned),
             dependencies: dependencies
                 .map(|next| (next.name.clone(), next.version.clone()))
@@ -254,7 +232,6 @@ fn debian(lock: &Lock, package: &LockedPackage) -> DebianPackage {
 /// The files of the two upper layers, which hold what no package brings: read off the layers, so that it is what is
 /// really there.
 fn added_files(
-    spec: &ImageSpec,
     build: &NativeBuild,
     layout: &Layout,
     image: &StoredImage,
@@ -266,10 +243,7 @@ fn added_files(
     let kinds = kinds.iter().filter(|(is_there, _)| *is_there);
     let mut found = BTreeMap::new();
     for ((_, kind), layer) in kinds.zip(image.manifest.layers.iter().rev()) {
-        let files = read_layer(layout, layer).map_err(|source| BuildError::File {
-            action: format!("read the image of {}", spec.service),
-            source,
-        })?;
+        let files = read_layer(layout, layer).map_err(|error| layout.read_error(layer, error))?;
         for (path, digest) in files {
             // What lies above hides what has its path below.
             found.entry(path.clone()).or_insert(AddedFile {
@@ -309,8 +283,11 @@ mod tests {
 
     use super::super::assemble::{self, Below, Binary, LayerOptions, Parts};
     use super::super::cache_key::Inputs;
+    use super::super::files::Files;
+    use super::super::files_layer::{self, Copies};
     use super::super::target::host_platform;
     use super::super::test_stack::{cargo, dockerfile, span, stack, workspace, write};
+    use super::super::walk::{Found, Links};
     use super::*;
     use crate::attest::Revision;
     use crate::stack::Copied;
@@ -353,6 +330,14 @@ mod tests {
                 "compiler",
                 "rustc 1.95.0 (5980 2026-04-14)\nhost: x\n",
             );
+            let mut files = Files::new(root.path());
+            for (from, copied) in &build.files.copies {
+                let found = files.named(from, Links::Kept, "the file", &copied.span);
+                for Found { path, .. } in found.unwrap() {
+                    files.digest([&path]).unwrap();
+                    inputs.add("file", &path.to_string_lossy(), files.fingerprint(&path));
+                }
+            }
             let spec = ImageSpec {
                 service: "a".parse().unwrap(),
                 reference: "shop/a:1".to_owned(),
@@ -386,7 +371,13 @@ mod tests {
             created: 0,
             compression: Compression::Zstd,
         };
-        let files = assemble::files(store, root, &build.files, options).unwrap();
+        let copies = Copies {
+            root,
+            spec,
+            build: &build.files,
+            options,
+        };
+        let files = files_layer::layer(store, &copies).unwrap();
         let parts = Parts {
             spec: spec.clone(),
             build,
@@ -403,7 +394,7 @@ mod tests {
             options,
         };
         let image = assemble::image(store, parts).unwrap();
-        platforms(store, &image).unwrap().remove(0)
+        store.layout().images(&image).unwrap().remove(0)
     }
 
     #[test]

@@ -1,20 +1,17 @@
 //! Files that images are made from: which there are, and what is in them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::num::NonZero;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ignore::WalkBuilder;
-
 use crate::diagnostic::Span;
 
 use super::input_error::InputError;
+use super::walk::{self, Found, Links, NOT_COMPILED};
 
-/// Folders of a package that go into no binary; a file in them that does is found after the build.
-const NOT_COMPILED: [&str; 4] = ["tests", "benches", "examples", "target"];
 /// Files beside a package's manifest that belong to stackctl.
 const OF_THE_STACK: [&str; 2] = ["service.yaml", "smoke.yaml"];
 /// Fewer files than this are read faster by one thread.
@@ -42,69 +39,66 @@ impl Files {
     }
 
     /// The files of Cargo packages by the package's folder: what git ignores, other packages within and what is
-    /// never compiled do not count. A folder outside the repository is read on its own.
+    /// never compiled do not count. A folder outside the repository is read on its own, and so is one that git ignores
+    /// as a whole, as generated packages are.
     pub(crate) fn of_packages(
         &self,
         folders: &BTreeSet<PathBuf>,
     ) -> Result<BTreeMap<PathBuf, Vec<PathBuf>>, InputError> {
-        let (outside, inside): (Vec<PathBuf>, Vec<PathBuf>) = folders
-            .iter()
-            .cloned()
-            .partition(|folder| folder.starts_with(".."));
-        let mut files = walk(&self.root, Path::new(""), inside)?;
-        for folder in outside {
-            files.extend(walk(
-                &self.root.join(&folder),
-                &folder,
-                vec![PathBuf::new()],
-            )?);
+        let is_outside = |folder: &PathBuf| folder.is_absolute() || folder.starts_with("..");
+        let (outside, inside): (Vec<PathBuf>, Vec<PathBuf>) =
+            folders.iter().cloned().partition(is_outside);
+        let mut files = walk::sources(&self.root, Path::new(""), &inside)?;
+        for folder in &outside {
+            files.extend(self.on_its_own(folder)?);
         }
-        let packages: BTreeSet<PathBuf> = files
-            .iter()
-            .filter(|file| file.file_name().is_some_and(|name| name == "Cargo.toml"))
-            .filter_map(|file| Some(file.parent()?.to_owned()))
-            .collect();
-        let mut sorted: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
-        for file in files {
-            let owner = file
-                .ancestors()
-                .skip(1)
-                .find(|folder| packages.contains(*folder));
-            if let Some(owner) = owner.filter(|owner| folders.contains(*owner))
-                && is_compiled(owner, &file)
-            {
-                sorted.entry(owner.to_owned()).or_default().push(file);
+        let mut sorted = sort(folders, files);
+        for folder in inside {
+            if !sorted.contains_key(&folder) {
+                sorted.extend(sort(&[folder.clone()].into(), self.on_its_own(&folder)?));
             }
         }
         Ok(sorted)
     }
 
-    /// A file as it is, or the files of a folder that git does not ignore; empty if there is no such path.
-    pub(crate) fn below(&self, path: &Path) -> Result<Vec<PathBuf>, InputError> {
-        match fs::symlink_metadata(self.root.join(path)) {
-            Ok(found) if found.is_dir() => walk(&self.root, Path::new(""), vec![path.to_owned()]),
-            Ok(_) => Ok(vec![path.to_owned()]),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(source) => Err(read_error(path, source)),
-        }
+    fn on_its_own(&self, folder: &Path) -> Result<Vec<PathBuf>, InputError> {
+        walk::sources(&self.root.join(folder), folder, &[PathBuf::new()])
     }
 
-    /// What is [`below`](Self::below) a path that the user named; it must be there.
+    /// What the user named, whole: a file, or all that is in a folder, whether git ignores it or not. It must be there
+    /// and hold something. A link is what it leads to; `links` is about those below a folder.
     pub(crate) fn named(
         &self,
         path: &Path,
+        links: Links,
         what: &'static str,
         span: &Span,
-    ) -> Result<Vec<PathBuf>, InputError> {
-        let below = self.below(path)?;
-        if below.is_empty() && !self.root.join(path).exists() {
-            return Err(InputError::Missing {
+    ) -> Result<Vec<Found>, InputError> {
+        let metadata = match fs::metadata(self.root.join(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(InputError::Missing {
+                    what,
+                    path: path.to_owned(),
+                    span: span.clone(),
+                });
+            }
+            metadata => metadata.map_err(|source| read_error(path, source))?,
+        };
+        let found = match metadata.is_file() {
+            true => vec![Found {
+                path: path.to_owned(),
+                link: None,
+            }],
+            false => walk::whole(&self.root, path, links)?,
+        };
+        if found.is_empty() {
+            return Err(InputError::Empty {
                 what,
                 path: path.to_owned(),
                 span: span.clone(),
             });
         }
-        Ok(below)
+        Ok(found)
     }
 
     /// Reads what has not been read yet, with all processors where that pays.
@@ -143,6 +137,30 @@ impl Files {
     }
 }
 
+/// Gives each package among `folders` its own files.
+fn sort(folders: &BTreeSet<PathBuf>, files: Vec<PathBuf>) -> BTreeMap<PathBuf, Vec<PathBuf>> {
+    let mut packages = folders.clone();
+    packages.extend(
+        files
+            .iter()
+            .filter(|file| file.file_name().is_some_and(|name| name == "Cargo.toml"))
+            .filter_map(|file| Some(file.parent()?.to_owned())),
+    );
+    let mut sorted: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for file in files {
+        let owner = file
+            .ancestors()
+            .skip(1)
+            .find(|folder| packages.contains(*folder));
+        if let Some(owner) = owner.filter(|owner| folders.contains(*owner))
+            && is_compiled(owner, &file)
+        {
+            sorted.entry(owner.to_owned()).or_default().push(file);
+        }
+    }
+    sorted
+}
+
 fn is_compiled(package: &Path, file: &Path) -> bool {
     let Ok(within) = file.strip_prefix(package) else {
         return false;
@@ -162,59 +180,6 @@ fn is_compiled(package: &Path, file: &Path) -> bool {
     }
 }
 
-/// Files below the `wanted` folders of `base`, named with `prefix` before them, as the `.gitignore` files from `base`
-/// on allow. Those above `base`, of the user and of `.git/info` are left out: they differ between machines.
-fn walk(base: &Path, prefix: &Path, wanted: Vec<PathBuf>) -> Result<Vec<PathBuf>, InputError> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let base_owned = base.to_owned();
-    let walker = WalkBuilder::new(base)
-        .hidden(false)
-        .ignore(false)
-        .parents(false)
-        .git_global(false)
-        .git_exclude(false)
-        .require_git(false)
-        .sort_by_file_name(Ord::cmp)
-        .filter_entry(move |entry| {
-            let name = entry.file_name();
-            if name == ".git" || name == ".stackctl" {
-                return false;
-            }
-            let path = entry
-                .path()
-                .strip_prefix(&base_owned)
-                .unwrap_or(entry.path());
-            let is_folder = entry.file_type().is_some_and(|kind| kind.is_dir());
-            if is_folder && name == "target" && entry.path().with_file_name("Cargo.toml").exists() {
-                return false;
-            }
-            wanted
-                .iter()
-                .any(|folder| path.starts_with(folder) || (is_folder && folder.starts_with(path)))
-        })
-        .build();
-    let mut files = Vec::new();
-    for entry in walker {
-        let entry = entry.map_err(|error| {
-            let path = base.to_owned();
-            InputError::Read {
-                path,
-                source: error
-                    .into_io_error()
-                    .unwrap_or_else(|| io::Error::other("walking failed")),
-            }
-        })?;
-        if entry.file_type().is_some_and(|kind| !kind.is_dir())
-            && let Ok(path) = entry.path().strip_prefix(base)
-        {
-            files.push(prefix.join(path));
-        }
-    }
-    Ok(files)
-}
-
 fn read_all(root: &Path, files: &[&PathBuf]) -> Vec<Result<(PathBuf, String), InputError>> {
     let mut buffer = vec![0; 64 * 1024];
     files
@@ -227,21 +192,32 @@ fn read_all(root: &Path, files: &[&PathBuf]) -> Vec<Result<(PathBuf, String), In
         .collect()
 }
 
-/// Content, whether it may be executed, and where a link leads.
-fn fingerprint(path: &Path, buffer: &mut [u8]) -> io::Result<String> {
-    let link = match fs::read_link(path) {
-        Ok(target) => format!("-> {} ", target.display()),
-        Err(_) => String::new(),
+/// What is known of a file with this content: that, whether it may be executed, and where a link leads.
+pub(crate) fn described(path: &Path, metadata: &Metadata, content: blake3::Hash) -> String {
+    let executable = match metadata.permissions().mode() & 0o111 {
+        0 => "",
+        _ => "x ",
     };
+    format!("{}{executable}{}", link(path), content.to_hex())
+}
+
+fn link(path: &Path) -> String {
+    fs::read_link(path).map_or_else(
+        |_| String::new(),
+        |target| format!("-> {} ", target.display()),
+    )
+}
+
+fn fingerprint(path: &Path, buffer: &mut [u8]) -> io::Result<String> {
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !link.is_empty() => {
-            return Ok(link);
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            return Ok(link(path));
         }
         file => file?,
     };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Ok(link);
+        return Ok(link(path));
     }
     let mut hasher = blake3::Hasher::new();
     loop {
@@ -250,12 +226,7 @@ fn fingerprint(path: &Path, buffer: &mut [u8]) -> io::Result<String> {
             read => hasher.update(&buffer[..read]),
         };
     }
-    let executable = if metadata.permissions().mode() & 0o111 == 0 {
-        ""
-    } else {
-        "x "
-    };
-    Ok(format!("{link}{executable}{}", hasher.finalize().to_hex()))
+    Ok(described(path, &metadata, hasher.finalize()))
 }
 
 pub(crate) fn read_error(path: &Path, source: io::Error) -> InputError {
@@ -304,8 +275,9 @@ mod tests {
             write(root.path(), file, "");
         }
         write(root.path(), ".gitignore", "*.db\n");
-        let files = Files::new(root.path());
-        let found = files.of_packages(&["services/a".into()].into()).unwrap();
+        let found = Files::new(root.path())
+            .of_packages(&["services/a".into()].into())
+            .unwrap();
         assert_eq!(
             found,
             [(
@@ -320,13 +292,61 @@ mod tests {
             )]
             .into()
         );
-        assert_eq!(files.below(Path::new("services/b")).unwrap().len(), 2);
-        assert_eq!(
-            files.below(Path::new("services/a/local.db")).unwrap(),
-            paths(&["services/a/local.db"]),
-            "a file that is named counts even if git ignores it"
-        );
-        assert!(files.below(Path::new("nowhere")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn packages_outside_and_packages_that_git_ignores_count() {
+        let root = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        let absolute = elsewhere.path().join("kit");
+        write(root.path(), ".gitignore", "/generated\n");
+        write(root.path(), "generated/Cargo.toml", "");
+        write(root.path(), "generated/src/lib.rs", "");
+        write(root.path(), "generated/src/lib.rs.bak", "");
+        write(root.path(), "generated/.gitignore", "*.bak\n");
+        write(root.path(), "empty/Cargo.toml", "");
+        write(&absolute, "Cargo.toml", "");
+        write(&absolute, "src/lib.rs", "");
+        let folders = [absolute.clone(), "generated".into(), "empty".into()];
+        let found = Files::new(root.path())
+            .of_packages(&folders.into())
+            .unwrap();
+        let expected = [
+            (absolute.clone(), vec![absolute.join("src/lib.rs")]),
+            (
+                "generated".into(),
+                paths(&["generated/.gitignore", "generated/src/lib.rs"]),
+            ),
+        ];
+        assert_eq!(found, expected.into());
+    }
+
+    #[test]
+    fn what_is_named_must_be_there_and_hold_something() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), ".gitignore", "local.db\ndist\n");
+        write(root.path(), "local.db", "");
+        write(root.path(), "dist/v1/app.js", "");
+        fs::create_dir_all(root.path().join("empty/er")).unwrap();
+        std::os::unix::fs::symlink("v1", root.path().join("dist/now")).unwrap();
+        std::os::unix::fs::symlink("nowhere", root.path().join("dangling")).unwrap();
+        let files = Files::new(root.path());
+        let named = |path: &str| {
+            let span = super::super::test_stack::span();
+            files
+                .named(Path::new(path), Links::Kept, "the file", &span)
+                .map(|found| found.into_iter().map(|found| found.path).collect())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(named("local.db"), Ok(paths(&["local.db"])));
+        assert_eq!(named("dist/now"), Ok(paths(&["dist/now/app.js"])));
+        for (path, problem) in [
+            ("nowhere", "the file `nowhere` does not exist"),
+            ("dangling", "the file `dangling` does not exist"),
+            ("empty", "there is no file in `empty`"),
+        ] {
+            assert_eq!(named(path), Err(problem.to_owned()));
+        }
     }
 
     #[test]

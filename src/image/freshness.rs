@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,28 +42,43 @@ struct Given {
 
 impl Results<'_> {
     /// Makes cargo compile what changed since it last compiled it; to be called right before cargo runs, with the
-    /// inputs of all that it is to compile, by the holder of the build lock.
+    /// inputs of all that it is to compile, by the holder of the build lock. Until what it returns is kept, nobody
+    /// knows what became of the sources that changed.
     pub(crate) async fn refresh<'i>(
         &self,
         inputs: impl Iterator<Item = &'i Inputs>,
         cancel: &CancellationToken,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Compiled, BuildError> {
         let before = self.read();
         let now = files_of(inputs, SystemTime::now());
         let missed = self.missed(before.as_ref(), &now);
-        let packages: BTreeSet<String> = missed
-            .iter()
-            .filter_map(|file| package_of(self.root, file))
-            .collect();
-        if !packages.is_empty() {
-            self.forget(&packages, cancel).await?;
-        }
+        self.forget_packages_of(missed.iter(), cancel).await?;
         let mut record = before.unwrap_or_default();
+        let mut unsure = record.clone();
+        for (file, given) in &now {
+            if record.get(file).map(|before| &before.fingerprint) != Some(&given.fingerprint) {
+                unsure.insert(file.clone(), given.unknown());
+            }
+        }
         record.extend(now);
-        self.write(&record).map_err(|source| BuildError::File {
-            action: format!("write to {}", self.folder.display()),
-            source,
-        })
+        let compiled = Compiled {
+            file: self.file(),
+            record,
+        };
+        compiled.write(&unsure)?;
+        Ok(compiled)
+    }
+
+    /// Makes cargo compile again what was written while it ran, where it would not notice by the times.
+    pub(crate) async fn forget_unnoticed(
+        &self,
+        touched: &BTreeSet<PathBuf>,
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
+        let unnoticed = touched
+            .iter()
+            .filter(|file| !has_its_own_time(&self.root.join(file)));
+        self.forget_packages_of(unnoticed, cancel).await
     }
 
     /// Files of another content than cargo was last given, which cargo takes for old.
@@ -81,8 +97,23 @@ impl Results<'_> {
         missed.map(|(file, _)| PathBuf::from(file)).collect()
     }
 
+    /// Removes the results of the packages that these files are in.
+    async fn forget_packages_of<'f>(
+        &self,
+        files: impl Iterator<Item = &'f PathBuf>,
+        cancel: &CancellationToken,
+    ) -> Result<(), BuildError> {
+        let packages: BTreeSet<String> = files
+            .filter_map(|file| package_of(self.root, file))
+            .collect();
+        if packages.is_empty() {
+            return Ok(());
+        }
+        self.forget(&packages, cancel).await
+    }
+
     /// Removes the results of these packages. Where cargo cannot, all go: that only takes longer.
-    async fn forget(
+    pub(crate) async fn forget(
         &self,
         packages: &BTreeSet<String>,
         cancel: &CancellationToken,
@@ -92,7 +123,9 @@ impl Results<'_> {
             .current_dir(self.root)
             .args(["clean", "--locked", "--target", self.triple])
             .args(["--profile", self.profile, "--target-dir"])
-            .arg(self.folder);
+            .arg(self.folder)
+            // Where cargo compiles, whatever its configuration says.
+            .env("CARGO_BUILD_BUILD_DIR", self.folder);
         for package in packages {
             command.args(["--package", package]);
         }
@@ -113,18 +146,59 @@ impl Results<'_> {
         serde_json::from_slice(&fs::read(self.file()).ok()?).ok()
     }
 
-    /// Whole or not at all: half a record would be none.
-    fn write(&self, record: &Record) -> io::Result<()> {
-        fs::create_dir_all(self.folder)?;
-        let partial = self.file().with_extension("partial");
-        fs::write(&partial, serde_json::to_vec(record)?)?;
-        fs::rename(partial, self.file())
-    }
-
     fn file(&self) -> PathBuf {
         let name = format!("stackctl-{}-{}.json", self.triple, self.profile);
         self.folder.join(name)
     }
+}
+
+/// What cargo is given now.
+#[must_use = "until it is kept, what changed counts as unknown"]
+pub(crate) struct Compiled {
+    file: PathBuf,
+    record: Record,
+}
+
+impl Compiled {
+    /// To be called once it is known that cargo compiled it, and nothing else.
+    pub(crate) fn keep(&self) -> Result<(), BuildError> {
+        self.write(&self.record)
+    }
+
+    /// Whole or not at all: half a record would be none.
+    fn write(&self, record: &Record) -> Result<(), BuildError> {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        let partial = self.file.with_extension("partial");
+        serde_json::to_vec(record)
+            .map_err(io::Error::from)
+            .and_then(|text| {
+                fs::create_dir_all(folder)?;
+                fs::write(&partial, text)?;
+                fs::rename(&partial, &self.file)
+            })
+            .map_err(|source| BuildError::File {
+                action: format!("write to {}", folder.display()),
+                source,
+            })
+    }
+}
+
+impl Given {
+    /// The same, where cargo may have compiled something else.
+    fn unknown(&self) -> Self {
+        Self {
+            fingerprint: String::new(),
+            time: self.time,
+        }
+    }
+}
+
+/// Whether a file was written at the time that it shows, and not given that time later.
+fn has_its_own_time(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| {
+        found.is_file()
+            && (found.mtime(), found.mtime_nsec()) == (found.ctime(), found.ctime_nsec())
+    })
 }
 
 fn files_of<'i>(inputs: impl Iterator<Item = &'i Inputs>, time: SystemTime) -> Record {
@@ -232,12 +306,63 @@ mod tests {
         let folder = root.path().join("target/stackctl");
         let results = results(root.path(), &folder);
         assert!(results.read().is_none());
-        let record = files_of([inputs(&[("a", "1")])].iter(), SystemTime::now());
-        assert_eq!(record.len(), 1);
-        results.write(&record).unwrap();
-        assert_eq!(results.read().unwrap(), record);
+        let compiled = Compiled {
+            file: results.file(),
+            record: files_of([inputs(&[("a", "1")])].iter(), SystemTime::now()),
+        };
+        assert_eq!(compiled.record.len(), 1);
+        compiled.keep().unwrap();
+        assert_eq!(results.read().unwrap(), compiled.record);
         fs::write(results.file(), "{").unwrap();
         assert!(results.read().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_changed_is_unknown_until_it_was_compiled() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("target/stackctl");
+        let results = results(root.path(), &folder);
+        let cancel = CancellationToken::new();
+        let given = async |files: &[(&str, &str)]| {
+            let inputs = inputs(files);
+            results
+                .refresh([&inputs].into_iter(), &cancel)
+                .await
+                .unwrap()
+        };
+        let known = || -> Vec<(String, bool)> {
+            let record = results.read().unwrap().into_iter();
+            record
+                .map(|(file, given)| (file, !given.fingerprint.is_empty()))
+                .collect()
+        };
+        let compiled = given(&[("a", "1"), ("b", "1")]).await;
+        assert_eq!(known(), [("a".into(), false), ("b".into(), false)]);
+        compiled.keep().unwrap();
+        assert_eq!(known(), [("a".into(), true), ("b".into(), true)]);
+        let failed = given(&[("a", "2"), ("b", "1")]).await;
+        drop(failed);
+        assert_eq!(known(), [("a".into(), false), ("b".into(), true)]);
+        // Restored as cargo knew it before, or may have compiled it: with an old time, it cannot tell.
+        let old = SystemTime::now() - Duration::from_secs(1000);
+        write(&root.path().join("a"), old);
+        for content in ["1", "2", "3"] {
+            let now = files_of([inputs(&[("a", content)])].iter(), SystemTime::now());
+            let missed = results.missed(results.read().as_ref(), &now);
+            assert_eq!(missed, [PathBuf::from("a")], "{content}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_was_set_is_not_a_files_own() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a");
+        fs::write(&path, "").unwrap();
+        assert!(has_its_own_time(&path));
+        write(&path, SystemTime::now() - Duration::from_secs(1000));
+        assert!(!has_its_own_time(&path));
+        assert!(!has_its_own_time(root.path()), "a folder is no source");
+        assert!(!has_its_own_time(&root.path().join("gone")));
     }
 
     #[test]

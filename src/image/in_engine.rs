@@ -1,22 +1,30 @@
 //! Images that the Docker engine builds or a command leaves there.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::query_parameters::{
-    ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder,
+    ListImagesOptions, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
 };
+use uuid::Uuid;
 
-use crate::stack::Build;
+use crate::stack::{Build, CommandBuild};
 use crate::timings::Step;
 
 use super::assemble::{INPUTS_LABEL, TITLE_LABEL};
-use super::build::{Built, Job, Session};
+use super::build::{Built, Job, Session, changed_meanwhile};
 use super::build_error::BuildError;
 use super::docker::engine::Engine;
 use super::report::Held;
+use super::snapshot::{self, Snapshot};
 use super::spec::ImageSpec;
 use super::store::Store;
 use super::{command, dockerfile};
+
+/// Between the tag of an image and a run of the command that may make it.
+const UNFINISHED: &str = "-unfinished-";
+/// No command runs as long as this.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Where the image of `spec` is on this machine, if it is there.
 pub async fn find_built(
@@ -43,7 +51,8 @@ async fn find(engine: &Engine, spec: &ImageSpec) -> Result<Option<String>, Build
     }
 }
 
-/// The same image may be there for another registry: then it only needs another tag.
+/// The same image may be there for another registry: then it only needs another tag. Its labels alone prove nothing.
+/// They are given before a build ends, and whoever builds upon an image inherits them; its name is given last.
 async fn find_under_another_name(
     engine: &Engine,
     spec: &ImageSpec,
@@ -56,11 +65,16 @@ async fn find_under_another_name(
     let options = ListImagesOptionsBuilder::new().filters(&filters).build();
     let images = engine.docker().list_images(Some(options)).await;
     let images = images.map_err(BuildError::engine("list its images"))?;
-    let Some(found) = images.into_iter().next() else {
+    let name = format!("/{}:{}", spec.service, spec.inputs.digest());
+    let named = images.into_iter().flat_map(|image| {
+        let tags = image.repo_tags.into_iter();
+        tags.map(move |tag| (tag, image.id.clone()))
+    });
+    let Some((_, id)) = named.filter(|(tag, _)| tag.ends_with(&name)).min() else {
         return Ok(None);
     };
-    tag(engine, &found.id, spec).await?;
-    Ok(Some(found.id))
+    tag(engine, &id, spec).await?;
+    Ok(Some(id))
 }
 
 /// Builds a Dockerfile or runs a command.
@@ -79,24 +93,49 @@ pub(crate) async fn build(session: &Session<'_>, spec: &ImageSpec) -> Result<Bui
         task: &task,
         cancel: session.context.cancel,
     };
+    let snapshot = Snapshot::of(&session.stack.root, snapshot::files(&spec.inputs));
     let id = match &spec.build {
         Build::Dockerfile(build) => {
             let id = dockerfile::build(&job, build).await?;
-            session.check_unchanged(&[spec])?;
-            tag(engine, &id, spec).await?;
+            accept(session, &job, &snapshot, &id).await?;
             id
         }
-        Build::Command(build) => {
-            let id = command::build(&job, build).await?;
-            if let Err(changed) = session.check_unchanged(&[spec]) {
-                untag(engine, spec).await?;
-                return Err(changed);
-            }
-            id
-        }
+        Build::Command(build) => run(session, &job, &snapshot, build).await?,
         Build::Native(_) | Build::Image { .. } => return Ok(Vec::new()),
     };
     Ok(vec![session.done(spec, Held::Engine(id), reason, task)])
+}
+
+/// Runs a command under a name of its own: what a failed one left must not be found.
+async fn run(
+    session: &Session<'_>,
+    job: &Job<'_>,
+    snapshot: &Snapshot,
+    build: &CommandBuild,
+) -> Result<String, BuildError> {
+    untag_leftovers(job.engine, job.spec).await;
+    let name = unfinished(job.spec);
+    let ended = match command::build(job, build, &name).await {
+        Ok(id) => accept(session, job, snapshot, &id).await.map(|()| id),
+        Err(error) => Err(error),
+    };
+    untag(job.engine, &name).await;
+    ended
+}
+
+/// Gives an image its name, if it is made of what that name says.
+async fn accept(
+    session: &Session<'_>,
+    job: &Job<'_>,
+    snapshot: &Snapshot,
+    id: &str,
+) -> Result<(), BuildError> {
+    session.check_unchanged(&[job.spec])?;
+    let touched = snapshot.touched();
+    if !touched.is_empty() {
+        return Err(changed_meanwhile(job.spec, &touched));
+    }
+    tag(job.engine, id, job.spec).await
 }
 
 fn engine<'a>(session: &Session<'a>) -> Result<&'a Engine, BuildError> {
@@ -104,28 +143,48 @@ fn engine<'a>(session: &Session<'a>) -> Result<&'a Engine, BuildError> {
 }
 
 async fn tag(engine: &Engine, id: &str, spec: &ImageSpec) -> Result<(), BuildError> {
-    let (repository, tag) = spec
-        .reference
-        .rsplit_once(':')
-        .expect("`specs` ends every reference that is built with a tag");
-    let options = TagImageOptionsBuilder::new()
-        .repo(repository)
-        .tag(tag)
-        .build();
-    let tagged = engine.docker().tag_image(id, Some(options));
+    let tagged = engine.tag(id, &spec.reference);
     tagged.await.map_err(BuildError::engine(format!(
         "tag the image of {}",
         spec.service
     )))
 }
 
-async fn untag(engine: &Engine, spec: &ImageSpec) -> Result<(), BuildError> {
+/// The name under which a command leaves its image: the real one is given to what is known to be good.
+fn unfinished(spec: &ImageSpec) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = now.unwrap_or_default().as_secs();
+    let run = Uuid::new_v4().simple();
+    format!("{}{UNFINISHED}{seconds}-{run}", spec.reference)
+}
+
+/// When a name of [`unfinished`] for the same repository was given, in seconds since 1970.
+fn begun(name: &str, spec: &ImageSpec) -> Option<u64> {
+    let (repository, _) = spec.reference.rsplit_once(':')?;
+    let tag = name.strip_prefix(repository)?.strip_prefix(':')?;
+    let (_, run) = tag.split_once(UNFINISHED)?;
+    run.split_once('-')?.0.parse().ok()
+}
+
+/// Takes names away that killed commands left, as far as that is possible.
+async fn untag_leftovers(engine: &Engine, spec: &ImageSpec) {
+    let images = match engine.docker().list_images(None::<ListImagesOptions>).await {
+        Ok(images) => images,
+        Err(error) => return tracing::debug!(%error, "leftovers of commands stay"),
+    };
+    let abandoned = (SystemTime::now() - ABANDONED).duration_since(UNIX_EPOCH);
+    let abandoned = abandoned.unwrap_or_default().as_secs();
+    let names = images.into_iter().flat_map(|image| image.repo_tags);
+    for name in names.filter(|name| begun(name, spec).is_some_and(|begun| begun < abandoned)) {
+        untag(engine, &name).await;
+    }
+}
+
+/// A name that stays harms nobody: it is not that of an image.
+async fn untag(engine: &Engine, name: &str) {
     let options = RemoveImageOptionsBuilder::new().noprune(true).build();
-    let removed = engine
-        .docker()
-        .remove_image(&spec.reference, Some(options), None);
-    removed
-        .await
-        .map(|_| ())
-        .map_err(BuildError::engine(format!("remove {}", spec.reference)))
+    let removed = engine.docker().remove_image(name, Some(options), None);
+    if let Err(error) = removed.await {
+        tracing::debug!(%error, name, "not removed");
+    }
 }

@@ -24,6 +24,15 @@ const PLATFORM: Code = Code::new("S0418");
 /// The lock file of Debian packages is missing, old or damaged.
 const PACKAGES_LOCK: Code = Code::new("S0419");
 
+/// A folder or a package without any file.
+const EMPTY: Code = Code::new("S0450");
+/// A link that leads in circles.
+const LOOP: Code = Code::new("S0451");
+/// A name that is no text.
+const NOT_UTF8: Code = Code::new("S0452");
+/// A place in an image that two want, or that is none.
+const PLACE: Code = Code::new("S0453");
+
 /// Why the tags of images cannot be computed: every reason at once.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -120,6 +129,56 @@ pub enum InputError {
         /// Where it is named.
         span: Span,
     },
+    /// A folder that was named, with nothing in it.
+    #[error("there is no file in `{}`", path.display())]
+    Empty {
+        /// `the file`, `the input`.
+        what: &'static str,
+        /// Relative to the repository.
+        path: PathBuf,
+        /// Where it is named.
+        span: Span,
+    },
+    /// A package whose sources are not in its folder.
+    #[error("the package in `{}` has no sources there", folder.display())]
+    NoSources {
+        /// Relative to the repository.
+        folder: PathBuf,
+        /// The build of a service that is compiled from it.
+        span: Span,
+    },
+    /// A folder that would be walked for ever.
+    #[error("the link `{}` leads back to a folder above it", path.display())]
+    Loop {
+        /// The link.
+        path: PathBuf,
+    },
+    /// Inputs are text, and so are paths in an image.
+    #[error("the name of `{}` is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The file, or a link that leads to such a name.
+        path: PathBuf,
+    },
+    /// Only one thing can be at a path of an image.
+    #[error("{one} and {other} are both to be at `{place}`")]
+    Collision {
+        /// The path in the image.
+        place: String,
+        /// Such as `web/index.html`, in backticks, or `users`.
+        one: String,
+        /// The other one.
+        other: String,
+        /// Where they are written.
+        spans: Vec<Span>,
+    },
+    /// A file cannot be the root of an image.
+    #[error("`{}` is a file: it cannot be `/` itself", path.display())]
+    AtRoot {
+        /// The file.
+        path: PathBuf,
+        /// Where it is named.
+        span: Span,
+    },
     /// A file that cannot be read.
     #[error("failed to read `{}`", path.display())]
     Read {
@@ -164,12 +223,20 @@ pub enum InputError {
         /// A service's build.
         span: Span,
     },
-    /// Nothing is compiled for this platform.
+    /// Nothing is made for this platform.
     #[error("binaries are not built for `{platform}`")]
     UnknownPlatform {
         /// As written.
         platform: String,
-        /// The service's build.
+        /// Where.
+        span: Span,
+    },
+    /// No packages are taken for this platform.
+    #[error("images of Debian packages are not built for `{platform}`")]
+    UnpackagedPlatform {
+        /// As written.
+        platform: String,
+        /// Where.
         span: Span,
     },
     /// There is no lock file of the Debian packages, or it is one of other packages.
@@ -230,6 +297,22 @@ impl InputError {
             Self::Missing { what, span, .. } => error(MISSING)
                 .at(span, format!("names {what}"))
                 .hint("paths are relative to the folder of stack.yaml"),
+            Self::Empty { what, span, .. } => error(EMPTY)
+                .at(span, format!("names {what}"))
+                .hint("what makes it must run before: stackctl only copies"),
+            Self::NoSources { span, .. } => error(EMPTY).at(span, "compiled from it").hint(
+                "keep its sources in its folder, outside tests/, benches/ and examples/, and out of its .gitignore",
+            ),
+            Self::Loop { .. } => {
+                error(LOOP).hint("remove the link: what is below it would have no end")
+            }
+            Self::NotUtf8 { .. } => error(NOT_UTF8).hint("rename it"),
+            Self::Collision { spans, .. } => spans
+                .iter()
+                .fold(error(PLACE), |found, span| found.at(span, "to be there")),
+            Self::AtRoot { span, .. } => error(PLACE)
+                .at(span, "its place")
+                .hint("write the whole path, such as `/etc/app.toml`"),
             Self::IgnorePattern { place, .. } => error(MISSING).at(place, ""),
             Self::Read { source, .. } => error(READ).caused_by(source),
             Self::Compiler { source, .. } => error(COMPILER)
@@ -240,8 +323,11 @@ impl InputError {
                 .at(span, "built by cargo")
                 .note(output.trim_end()),
             Self::UnknownPlatform { span, .. } => error(PLATFORM)
-                .at(span, "built for it")
+                .at(span, "named here")
                 .hint("linux/amd64, linux/arm64, linux/riscv64 and linux/ppc64le are known"),
+            Self::UnpackagedPlatform { span, .. } => error(PLATFORM).at(span, "named here").hint(
+                "linux/amd64, linux/arm64, linux/arm/v7, linux/386, linux/ppc64le, linux/riscv64 and linux/s390x are known",
+            ),
             Self::PackagesLock { span, .. } => error(PACKAGES_LOCK)
                 .at(span, "the packages are named here")
                 .hint("run `stackctl build --update-packages` and commit the lock file"),

@@ -1,18 +1,20 @@
-//! The manifests of a Cargo workspace, read without cargo.
+//! The manifests of Cargo packages, read without cargo.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::{Table, Value};
 
 use crate::diagnostic::{SourceFile, Span};
 
 use super::input_error::InputError;
+use super::lexical::normal;
 
 /// Parts of a manifest that no binary is made from.
-const NOT_COMPILED: [&str; 6] = [
+pub(super) const NOT_COMPILED: [&str; 6] = [
     "dev-dependencies",
     "lints",
     "test",
@@ -30,7 +32,18 @@ pub(crate) struct Manifest {
     pub name: String,
     /// Its folder, relative to the repository; empty for the repository itself.
     pub folder: PathBuf,
-    table: Table,
+    /// What it inherits from.
+    pub(super) root: Arc<Root>,
+    pub(super) table: Table,
+}
+
+/// The root manifest of a workspace, or one of a package that is in none.
+#[derive(Debug, Default)]
+pub(crate) struct Root {
+    /// Relative to the repository.
+    pub folder: PathBuf,
+    /// As it is written.
+    pub table: Table,
 }
 
 /// A dependency of a manifest, with what the workspace says about it.
@@ -41,45 +54,53 @@ pub(crate) struct Dependency {
     /// Its folder, relative to the repository, for a path dependency.
     pub folder: Option<PathBuf>,
     /// The key in `[workspace.dependencies]`, if it is inherited.
-    inherited: Option<String>,
-}
-
-/// The root manifest and every package below it.
-#[derive(Debug)]
-pub(crate) struct Workspace {
-    root: PathBuf,
-    table: Table,
-    packages: BTreeMap<String, Manifest>,
+    pub(super) inherited: Option<String>,
 }
 
 impl Manifest {
-    /// The binaries of the package.
+    /// The binaries of the package: those it declares, and those that cargo finds beside them.
     pub(crate) fn binaries(&self, root: &Path) -> BTreeSet<String> {
-        let folder = root.join(&self.folder);
-        let mut names: BTreeSet<String> = self
-            .table
-            .get("bin")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|bin| bin.get("name")?.as_str().map(str::to_owned))
+        let declared = self.table.get("bin").and_then(Value::as_array);
+        let declared = || declared.into_iter().flatten();
+        let text = |bin: &Value, key: &str| bin.get(key)?.as_str().map(str::to_owned);
+        let mut names: BTreeSet<String> = declared().filter_map(|bin| text(bin, "name")).collect();
+        let paths: BTreeSet<PathBuf> = declared()
+            .filter_map(|bin| Some(normal(Path::new(&text(bin, "path")?))))
             .collect();
-        if folder.join("src/main.rs").is_file() && names.is_empty() {
-            names.insert(self.name.clone());
-        }
-        for entry in fs::read_dir(folder.join("src/bin"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let path = entry.path();
-            let is_binary = path.extension().is_some_and(|extension| extension == "rs")
-                || path.join("main.rs").is_file();
-            if let Some(stem) = path.file_stem().filter(|_| is_binary) {
-                names.insert(stem.to_string_lossy().into_owned());
-            }
+        let finds_others = match self.package("autobins").and_then(Value::as_bool) {
+            Some(finds) => finds,
+            None => names.is_empty() || self.field("edition").is_some_and(|year| year != "2015"),
+        };
+        if finds_others {
+            let found = self.found_binaries(&root.join(&self.folder)).into_iter();
+            // A file that is declared under another name makes one binary.
+            names.extend(found.filter_map(|(name, path)| (!paths.contains(&path)).then_some(name)));
         }
         names
+    }
+
+    /// Names and paths of binaries that lie where cargo looks for them.
+    fn found_binaries(&self, folder: &Path) -> Vec<(String, PathBuf)> {
+        let main = PathBuf::from("src/main.rs");
+        let mut found = Vec::new();
+        if folder.join(&main).is_file() {
+            found.push((self.name.clone(), main));
+        }
+        let entries = fs::read_dir(folder.join("src/bin"));
+        for entry in entries.into_iter().flatten().flatten() {
+            let mut path = Path::new("src/bin").join(entry.file_name());
+            let stem = path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned());
+            if folder.join(&path).is_dir() {
+                path.push("main.rs");
+            }
+            let is_binary = path.extension().is_some_and(|extension| extension == "rs");
+            if is_binary && folder.join(&path).is_file() {
+                found.extend(stem.map(|stem| (stem, path)));
+            }
+        }
+        found
     }
 
     /// What a binary is made from, in an order that does not depend on the file's.
@@ -93,6 +114,74 @@ impl Manifest {
             table.remove(part);
         }
         canonical(&Value::Table(table))
+    }
+
+    /// What it is compiled with, without what only its tests need.
+    pub(crate) fn dependencies(&self) -> Vec<Dependency> {
+        self.dependency_tables()
+            .flatten()
+            .map(|(key, value)| self.dependency(key, value))
+            .collect()
+    }
+
+    /// What its workspace says that concerns it: inherited fields and dependencies.
+    pub(crate) fn inherited(&self) -> String {
+        let entries = |table: &str, keys: BTreeSet<String>| {
+            let entries = self.root.shared(table);
+            keys.into_iter()
+                .filter_map(|key| {
+                    let value = entries?.get(&key)?;
+                    Some(format!("{table}.{key}={}\n", canonical(value)))
+                })
+                .collect::<String>()
+        };
+        let package = self.table.get("package").and_then(Value::as_table);
+        let fields = package.into_iter().flatten();
+        let fields = fields
+            .filter(|(_, value)| inherits(value))
+            .map(|(key, _)| key.clone());
+        let dependencies = self.dependencies().into_iter();
+        entries("package", fields.collect())
+            + &entries(
+                "dependencies",
+                dependencies.filter_map(|found| found.inherited).collect(),
+            )
+    }
+
+    /// A field of `[package]`, inherited or not.
+    pub(crate) fn field(&self, key: &str) -> Option<&str> {
+        let value = self.package(key)?;
+        match inherits(value) {
+            true => self.root.shared("package")?.get(key)?.as_str(),
+            false => value.as_str(),
+        }
+    }
+
+    /// Whether it has features that are on unless they are switched off.
+    pub(crate) fn has_default_features(&self) -> bool {
+        let features = self.table.get("features").and_then(Value::as_table);
+        features.is_some_and(|features| features.contains_key("default"))
+    }
+
+    fn package(&self, key: &str) -> Option<&Value> {
+        self.table.get("package")?.get(key)
+    }
+
+    fn dependency(&self, key: &str, value: &Value) -> Dependency {
+        let shared = self.root.shared("dependencies");
+        let shared = shared
+            .and_then(|shared| shared.get(key))
+            .filter(|_| inherits(value));
+        let (declared, base) = match shared {
+            Some(shared) => (shared, self.root.folder.as_path()),
+            None => (value, self.folder.as_path()),
+        };
+        let text = |field: &str| declared.get(field).and_then(Value::as_str);
+        Dependency {
+            package: text("package").unwrap_or(key).to_owned(),
+            folder: text("path").map(|path| normal(&base.join(path))),
+            inherited: shared.map(|_| key.to_owned()),
+        }
     }
 
     fn dependency_tables(&self) -> impl Iterator<Item = &Table> {
@@ -111,295 +200,17 @@ impl Manifest {
                     .filter_map(|name| table.get(*name).and_then(Value::as_table))
             })
     }
+}
 
-    fn inherits(value: &Value) -> bool {
-        value.get("workspace").and_then(Value::as_bool) == Some(true)
+impl Root {
+    /// A table of `[workspace]`.
+    fn shared(&self, table: &str) -> Option<&Table> {
+        self.table.get("workspace")?.get(table)?.as_table()
     }
 }
 
-impl Workspace {
-    /// Reads `root/Cargo.toml` and the manifests of all members. `build` is named where there is no workspace.
-    pub(crate) fn load(root: &Path, build: &Span) -> Result<Self, InputError> {
-        let Some(table) = read(root, Path::new("Cargo.toml"))? else {
-            return Err(InputError::NoWorkspace {
-                span: build.clone(),
-            });
-        };
-        let mut workspace = Self {
-            root: root.to_owned(),
-            packages: BTreeMap::new(),
-            table,
-        };
-        workspace.add(PathBuf::new(), workspace.table.clone());
-        for folder in workspace.member_folders()? {
-            if let Some(table) = read(root, &folder.join("Cargo.toml"))? {
-                workspace.add(folder, table);
-            }
-        }
-        for folder in workspace.patched_folders() {
-            workspace.adopt(&folder)?;
-        }
-        Ok(workspace)
-    }
-
-    /// The package of that name.
-    pub(crate) fn package(&self, name: &str) -> Option<&Manifest> {
-        self.packages.get(name)
-    }
-
-    /// The names of all packages.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.packages.keys().map(String::as_str)
-    }
-
-    /// Makes the package in `folder` known; `false` if there is none.
-    pub(crate) fn adopt(&mut self, folder: &Path) -> Result<bool, InputError> {
-        if self.packages.values().any(|known| known.folder == folder) {
-            return Ok(true);
-        }
-        let table = read(&self.root, &folder.join("Cargo.toml"))?;
-        Ok(table.is_some_and(|table| self.add(folder.to_owned(), table)))
-    }
-
-    /// What `manifest` is compiled with, without what only its tests need.
-    pub(crate) fn dependencies(&self, manifest: &Manifest) -> Vec<Dependency> {
-        manifest
-            .dependency_tables()
-            .flatten()
-            .map(|(key, value)| self.dependency(manifest, key, value))
-            .collect()
-    }
-
-    /// What the root manifest says that concerns `manifest`: inherited fields and dependencies.
-    pub(crate) fn inherited(&self, manifest: &Manifest) -> String {
-        let shared = self.table.get("workspace").and_then(Value::as_table);
-        let entries = |table: &str, keys: BTreeSet<String>| {
-            let entries = shared.and_then(|shared| shared.get(table)?.as_table());
-            keys.into_iter()
-                .filter_map(|key| {
-                    let value = entries?.get(&key)?;
-                    Some(format!("{table}.{key}={}\n", canonical(value)))
-                })
-                .collect::<String>()
-        };
-        let fields = manifest
-            .table
-            .get("package")
-            .and_then(Value::as_table)
-            .into_iter()
-            .flatten()
-            .filter(|(_, value)| Manifest::inherits(value))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let dependencies = self
-            .dependencies(manifest)
-            .into_iter()
-            .filter_map(|dependency| dependency.inherited)
-            .collect();
-        entries("package", fields) + &entries("dependencies", dependencies)
-    }
-
-    /// What the root manifest says that concerns every build with `profile`; `None` if nobody declares it.
-    pub(crate) fn settings(&self, profile: &str) -> Option<String> {
-        let profiles = self.table.get("profile").and_then(Value::as_table);
-        let mut text = String::new();
-        let mut name = profile.to_owned();
-        for _ in 0..8 {
-            let declared = profiles.and_then(|profiles| profiles.get(&name));
-            if let Some(declared) = declared {
-                text += &format!("profile.{name}={}\n", canonical(declared));
-            }
-            match declared.and_then(|declared| declared.get("inherits")?.as_str()) {
-                Some(parent) => name = parent.to_owned(),
-                None if ["dev", "release", "test", "bench"].contains(&name.as_str()) => break,
-                None => return None,
-            }
-        }
-        for (table, key) in [
-            ("", "patch"),
-            ("", "replace"),
-            ("workspace", "resolver"),
-            ("package", "resolver"),
-        ] {
-            let value = match table {
-                "" => self.table.get(key),
-                _ => self.table.get(table).and_then(|table| table.get(key)),
-            };
-            if let Some(value) = value {
-                text += &format!("{key}={}\n", canonical(value));
-            }
-        }
-        Some(text)
-    }
-
-    /// Everything in all manifests that decides which features of which packages are compiled, and more.
-    pub(crate) fn resolution(&self) -> String {
-        let mut shared = self.table.clone();
-        for part in NOT_COMPILED.into_iter().chain(["profile"]) {
-            shared.remove(part);
-        }
-        let packages = self.packages.values().map(Manifest::fingerprint);
-        std::iter::once(canonical(&Value::Table(shared)))
-            .chain(packages)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-
-    /// Whether a package has features that are on unless they are switched off.
-    pub(crate) fn has_default_features(&self, package: &str) -> bool {
-        self.package(package).is_some_and(|manifest| {
-            let features = manifest.table.get("features").and_then(Value::as_table);
-            features.is_some_and(|features| features.contains_key("default"))
-        })
-    }
-
-    /// A field of `[package]`, inherited or not.
-    pub(crate) fn field<'a>(&'a self, manifest: &'a Manifest, key: &str) -> Option<&'a str> {
-        let value = manifest.table.get("package")?.get(key)?;
-        if Manifest::inherits(value) {
-            self.table
-                .get("workspace")?
-                .get("package")?
-                .get(key)?
-                .as_str()
-        } else {
-            value.as_str()
-        }
-    }
-
-    fn add(&mut self, folder: PathBuf, table: Table) -> bool {
-        let name = table
-            .get("package")
-            .and_then(|package| package.get("name")?.as_str());
-        let Some(name) = name.map(str::to_owned) else {
-            return false;
-        };
-        self.packages.entry(name.clone()).or_insert(Manifest {
-            name,
-            folder,
-            table,
-        });
-        true
-    }
-
-    fn dependency(&self, manifest: &Manifest, key: &str, value: &Value) -> Dependency {
-        let shared = self
-            .table
-            .get("workspace")
-            .and_then(|workspace| workspace.get("dependencies")?.get(key))
-            .filter(|_| Manifest::inherits(value));
-        let (declared, base) = match shared {
-            Some(shared) => (shared, Path::new("")),
-            None => (value, manifest.folder.as_path()),
-        };
-        let text = |field: &str| declared.get(field).and_then(Value::as_str);
-        Dependency {
-            package: text("package").unwrap_or(key).to_owned(),
-            folder: text("path").map(|path| normal(&base.join(path))),
-            inherited: shared.map(|_| key.to_owned()),
-        }
-    }
-
-    fn patched_folders(&self) -> Vec<PathBuf> {
-        let registries = self.table.get("patch").and_then(Value::as_table);
-        registries
-            .into_iter()
-            .flat_map(Table::values)
-            .filter_map(Value::as_table)
-            .flat_map(Table::values)
-            .filter_map(|patch| patch.get("path")?.as_str())
-            .map(|path| normal(Path::new(path)))
-            .collect()
-    }
-
-    fn member_folders(&self) -> Result<Vec<PathBuf>, InputError> {
-        let list = |key: &str| -> Vec<&str> {
-            self.table
-                .get("workspace")
-                .and_then(|workspace| workspace.get(key)?.as_array())
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect()
-        };
-        let excluded: Vec<PathBuf> = list("exclude")
-            .into_iter()
-            .map(|path| normal(Path::new(path)))
-            .collect();
-        let mut folders = Vec::new();
-        for pattern in list("members") {
-            folders.extend(expand(&self.root, pattern)?);
-        }
-        folders.retain(|folder| !excluded.iter().any(|path| folder.starts_with(path)));
-        Ok(folders)
-    }
-}
-
-/// Folders below `root` that `pattern` names; `*`, `?` and `[…]` stand for names within one folder.
-fn expand(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, InputError> {
-    let mut folders = vec![PathBuf::new()];
-    for part in pattern
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
-        if !part.contains(['*', '?', '[']) {
-            for folder in &mut folders {
-                folder.push(part);
-            }
-            continue;
-        }
-        let Ok(glob) = globset::Glob::new(part) else {
-            return Ok(Vec::new());
-        };
-        let glob = glob.compile_matcher();
-        let mut next = Vec::new();
-        for folder in &folders {
-            for name in subfolders(&root.join(folder))? {
-                if glob.is_match(&name) {
-                    next.push(folder.join(name));
-                }
-            }
-        }
-        folders = next;
-    }
-    Ok(folders.iter().map(|folder| normal(folder)).collect())
-}
-
-fn subfolders(folder: &Path) -> Result<Vec<String>, InputError> {
-    let failed = |source| InputError::Read {
-        path: folder.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        if entry.path().is_dir()
-            && let Ok(name) = entry.file_name().into_string()
-        {
-            names.push(name);
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// `path` without `.` and with `..` taken away where it is a step back from a named folder.
-fn normal(path: &Path) -> PathBuf {
-    let mut parts: Vec<Component<'_>> = Vec::new();
-    for part in path.components() {
-        match (part, parts.last()) {
-            (Component::CurDir, _) => {}
-            (Component::ParentDir, Some(Component::Normal(_))) => {
-                parts.pop();
-            }
-            _ => parts.push(part),
-        }
-    }
-    parts.into_iter().collect()
+fn inherits(value: &Value) -> bool {
+    value.get("workspace").and_then(Value::as_bool) == Some(true)
 }
 
 /// The table of a TOML file, `None` if there is no such file.
@@ -438,17 +249,50 @@ pub(crate) fn canonical(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_stack::write;
     use super::*;
 
-    #[test]
-    fn paths_are_made_normal() {
-        for (path, expected) in [
-            ("services/../crates/./a", "crates/a"),
-            ("../shared/a", "../shared/a"),
-            ("a/../../b", "../b"),
-            ("./", ""),
-        ] {
-            assert_eq!(normal(Path::new(path)), Path::new(expected), "{path}");
+    const EDITION: &str = "package.edition = '2024'\n";
+
+    fn binaries(manifest: &str, files: &[&str]) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        for file in files {
+            write(root.path(), &[(file, "")]);
         }
+        let manifest = Manifest {
+            name: "app".to_owned(),
+            folder: PathBuf::new(),
+            root: Arc::default(),
+            table: format!("{EDITION}{manifest}").parse().unwrap(),
+        };
+        manifest.binaries(root.path()).into_iter().collect()
+    }
+
+    #[test]
+    fn binaries_are_those_that_cargo_finds() {
+        let all = [
+            "src/main.rs",
+            "src/other.rs",
+            "src/bin/third.rs",
+            "src/bin/fourth/main.rs",
+        ];
+        let other = "[[bin]]\nname = 'other'\npath = 'src/other.rs'\n";
+        assert_eq!(binaries("", &["src/main.rs"]), ["app"]);
+        assert_eq!(binaries("", &["src/lib.rs"]), [""; 0]);
+        assert_eq!(
+            binaries(other, &all),
+            ["app", "fourth", "other", "third"],
+            "a [[bin]] hides none of the others"
+        );
+        assert_eq!(
+            binaries(&format!("package.autobins = false\n{other}"), &all),
+            ["other"]
+        );
+        let renamed = "[[bin]]\nname = 'server'\npath = 'src/main.rs'\n";
+        assert_eq!(
+            binaries(renamed, &all),
+            ["fourth", "server", "third"],
+            "a file makes one binary"
+        );
     }
 }

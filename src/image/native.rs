@@ -1,11 +1,11 @@
 //! Images that are assembled here: what lies below the binaries is made ready while cargo compiles them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::time::Duration;
+use std::fs;
+use std::path::Path;
 
 use futures_util::future;
-use oci_image::{Descriptor, Index, Platform, media_type};
+use oci_image::{Descriptor, Index, Platform, StoredImage, media_type};
 
 use crate::diagnostic::{Code, Diagnostic};
 use crate::event::Event;
@@ -13,25 +13,25 @@ use crate::stack::{Build, CargoBuild, NativeBuild, ServiceName};
 use crate::timings::Step;
 
 use super::assemble::{self, Below, Binary, LayerOptions, Parts};
+use super::background::blocking;
 use super::build::{Built, Session};
 use super::build_error::BuildError;
-use super::cargo::{Compilation, Executable, Executables};
+use super::cargo::{Compilation, Compiled, Executable};
 use super::elf;
+use super::environment::Environment;
 use super::explain::Reason;
+use super::files_layer::{self, Copies};
 use super::freshness::Results;
 use super::progress::Task;
 use super::report::{BuildReport, BuiltImage};
+use super::sources::{self, UndeclaredSources};
 use super::spec::ImageSpec;
-use super::state_folder::StateFolder;
+use super::store::StoredLayer;
 use super::target::Target;
-use super::{base, packages};
+use super::{base, build_lock, packages, target, unseen, watched};
 
-/// A file that a binary is compiled from, but that its tag does not depend on.
-const UNDECLARED: Code = Code::new("S0412");
-/// Held from before cargo starts until its binaries are in the store.
-const LOCK: &str = "build.lock";
-/// How often a lock is tried that another process holds.
-const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+/// A variable that code reads and that cargo does not see.
+const WITHHELD: Code = Code::new("S0447");
 
 /// One image on its way.
 struct Making<'a> {
@@ -40,6 +40,9 @@ struct Making<'a> {
     reason: Reason,
     task: Task<'a>,
 }
+
+/// What lies at the bottom of an image for one platform.
+type Lower = (Platform, Option<StoredImage>, Option<StoredLayer>);
 
 /// An image without binaries.
 pub(crate) async fn build(
@@ -58,7 +61,7 @@ pub(crate) async fn build_with_cargo(
     session: &Session<'_>,
     missing: Vec<&ImageSpec>,
 ) -> Result<Built, BuildError> {
-    let lock = lock(session).await?;
+    let lock = build_lock::lock(session).await?;
     // Another process may have built them while it held the lock.
     let mut report = BuildReport::default();
     let missing = match lock.waited {
@@ -73,12 +76,15 @@ pub(crate) async fn build_with_cargo(
             _ => None,
         })
         .collect();
-    let (binaries, below) = future::try_join(
+    let ((binaries, given), below) = future::try_join(
         compile_all(session, &making),
         future::try_join_all(making.iter().map(|making| making.below(session))),
     )
     .await?;
     session.check_unchanged(&missing)?;
+    for given in given {
+        given.keep()?;
+    }
     let parts = making.into_iter().zip(below).zip(binaries);
     built.extend(
         future::try_join_all(
@@ -98,47 +104,132 @@ type Binaries = BTreeMap<Platform, Vec<Binary>>;
 async fn compile_all(
     session: &Session<'_>,
     making: &[Making<'_>],
-) -> Result<Vec<Binaries>, BuildError> {
+) -> Result<(Vec<Binaries>, Vec<unseen::Pending>), BuildError> {
     let root = fs::canonicalize(&session.stack.root).map_err(|source| BuildError::File {
         action: format!("find {}", session.stack.root.display()),
         source,
     })?;
+    let environment = Environment::of_process();
     let mut binaries: Vec<Binaries> = making.iter().map(|_| Binaries::new()).collect();
+    let mut given = Vec::new();
     for (run, members) in runs(making) {
-        let tasks: Vec<&Task<'_>> = members.iter().map(|&index| &making[index].task).collect();
-        let compilation = Compilation {
+        let members: Vec<(usize, &Making<'_>)> = members
+            .iter()
+            .map(|&index| (index, &making[index]))
+            .collect();
+        let compiler = Compiler {
+            session,
             root: &root,
+            environment: &environment,
+        };
+        let services: Vec<&Making<'_>> = members.iter().map(|(_, making)| *making).collect();
+        let (compiled, pending) = compiler.compile(&run, &services).await?;
+        given.push(pending);
+        // The next run may write files of the same names.
+        for (index, making) in members {
+            let read = compiler.read(making, &compiled, &run.target)?;
+            binaries[index].insert(run.target.platform.clone(), read);
+        }
+        warn_of_withheld(session, &services, &compiled);
+    }
+    Ok((binaries, given))
+}
+
+/// What runs of cargo have in common.
+struct Compiler<'a> {
+    session: &'a Session<'a>,
+    /// The repository, without links.
+    root: &'a Path,
+    environment: &'a Environment,
+}
+
+impl Compiler<'_> {
+    async fn compile(
+        &self,
+        run: &Run,
+        services: &[&Making<'_>],
+    ) -> Result<(Compiled, unseen::Pending), BuildError> {
+        let context = &self.session.context;
+        let specs: Vec<&ImageSpec> = services.iter().map(|making| making.spec).collect();
+        let declared = specs.iter().flat_map(|spec| spec.inputs.iter());
+        let declared = declared
+            .filter_map(|(input, _)| input.strip_prefix("env "))
+            .map(str::to_owned)
+            .collect();
+        let builds = services.iter().copied();
+        let compilation = Compilation {
+            root: self.root,
             selection: &run.selection,
             profile: &run.profile,
             target: &run.target,
-            builds: members
-                .iter()
-                .filter_map(|&index| making[index].build.cargo.as_ref())
+            builds: builds
+                .filter_map(|making| making.build.cargo.as_ref())
                 .collect(),
-            color: session.context.options.color,
+            environment: self.environment,
+            declared: &declared,
+            color: context.options.color,
         };
-        let inputs = members.iter().map(|&index| &making[index].spec.inputs);
         let results = Results {
-            root: &root,
+            root: self.root,
             folder: &compilation.target_folder(),
             triple: run.target.triple,
             profile: &run.profile,
         };
-        results.refresh(inputs, session.context.cancel).await?;
-        let timings = session.context.timings;
-        let _compiling: Vec<_> = members
+        let inputs = specs.iter().map(|spec| &spec.inputs);
+        let sources = results.refresh(inputs, context.cancel).await?;
+        let given = unseen::refresh(&results, &specs, context.cancel).await?;
+        let timings = context.timings;
+        let _compiling: Vec<_> = specs
             .iter()
-            .map(|&index| timings.span(making[index].spec.service.as_str(), Step::Compile))
+            .map(|spec| timings.span(spec.service.as_str(), Step::Compile))
             .collect();
-        let executables = compilation
-            .run(&tasks, timings, session.context.cancel)
-            .await?;
-        for index in members {
-            let read = read(session, &making[index], &executables, &run.target)?;
-            binaries[index].insert(run.target.platform.clone(), read);
+        let compiling: Vec<(&ImageSpec, &Task<'_>)> = services
+            .iter()
+            .map(|making| (making.spec, &making.task))
+            .collect();
+        let compiled = watched::compile(self.session, &compilation, &results, &compiling).await?;
+        sources.keep()?;
+        Ok((compiled, given))
+    }
+
+    fn read(
+        &self,
+        making: &Making<'_>,
+        compiled: &Compiled,
+        target: &Target,
+    ) -> Result<Vec<Binary>, BuildError> {
+        let Some(cargo) = &making.build.cargo else {
+            return Ok(Vec::new());
+        };
+        let mut binaries = Vec::new();
+        let mut all_sources = BTreeSet::new();
+        for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
+            let executable =
+                compiled
+                    .get(&cargo.package, bin)
+                    .ok_or_else(|| BuildError::NoExecutable {
+                        service: making.spec.service.clone(),
+                        bin: bin.to_owned(),
+                        span: cargo.span.clone(),
+                    })?;
+            binaries.push(binary(making, cargo, bin, executable, target)?);
+            all_sources.extend(executable.sources.iter().cloned());
+        }
+        let home = self.environment.cargo_home();
+        let inputs = &making.spec.inputs;
+        let found = sources::undeclared(self.root, home.as_deref(), inputs, &all_sources)?;
+        if let Some(warning) = sources::warning(&making.spec.service, &found.of_the_system) {
+            self.session.context.events.emit(Event::Warning(warning));
+        }
+        match found.sources.is_empty() {
+            true => Ok(binaries),
+            false => Err(BuildError::Undeclared(UndeclaredSources {
+                service: making.spec.service.clone(),
+                sources: found.sources,
+                span: cargo.span.clone(),
+            })),
         }
     }
-    Ok(binaries)
 }
 
 /// What services have in common that one run of cargo compiles.
@@ -155,7 +246,7 @@ fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
         let Some(cargo) = &making.build.cargo else {
             continue;
         };
-        for target in Target::of_platforms(&making.build.platforms) {
+        for target in Target::of_build(making.build) {
             let run = Run {
                 selection: making.spec.selection.clone(),
                 profile: cargo.profile.clone(),
@@ -165,31 +256,6 @@ fn runs(making: &[Making<'_>]) -> BTreeMap<Run, Vec<usize>> {
         }
     }
     runs
-}
-
-fn read(
-    session: &Session<'_>,
-    making: &Making<'_>,
-    executables: &Executables,
-    target: &Target,
-) -> Result<Vec<Binary>, BuildError> {
-    let Some(cargo) = &making.build.cargo else {
-        return Ok(Vec::new());
-    };
-    let mut binaries = Vec::new();
-    for bin in cargo.all_bins().collect::<BTreeSet<_>>() {
-        let executable =
-            executables
-                .get(&cargo.package, bin)
-                .ok_or_else(|| BuildError::NoExecutable {
-                    service: making.spec.service.clone(),
-                    bin: bin.to_owned(),
-                    span: cargo.span.clone(),
-                })?;
-        binaries.push(binary(making, cargo, bin, executable, target)?);
-        warn_of_undeclared(session, making.spec, executable);
-    }
-    Ok(binaries)
 }
 
 fn binary(
@@ -219,18 +285,25 @@ fn binary(
     })
 }
 
-fn warn_of_undeclared(session: &Session<'_>, spec: &ImageSpec, executable: &Executable) {
-    for source in &executable.sources {
-        let name = source.to_string_lossy();
-        if spec.inputs.contains("file", &name) || source.ends_with("Cargo.toml") {
-            continue;
+fn warn_of_withheld(session: &Session<'_>, services: &[&Making<'_>], compiled: &Compiled) {
+    for (package, variables) in &compiled.withheld {
+        let users = services
+            .iter()
+            .filter(|making| making.spec.inputs.contains("manifest", package));
+        let files: Vec<String> = users
+            .map(|making| format!("services/{}/service.yaml", making.spec.service))
+            .collect();
+        for name in variables {
+            let warning = Diagnostic::warning(
+                WITHHELD,
+                format!("the code of {package} asks for `{name}`, which is set here, but cargo does not see it"),
+            )
+            .hint(format!(
+                "write `inputs: [${name}]` below `build` in {}, or unset it",
+                files.join(", ")
+            ));
+            session.context.events.emit(Event::Warning(warning));
         }
-        let warning = Diagnostic::warning(
-            UNDECLARED,
-            format!("`{name}` is compiled into {}, but its tag does not depend on it", spec.service),
-        )
-        .hint("keep it in the package's folder, outside tests/, benches/ and examples/, and out of .gitignore");
-        session.context.events.emit(Event::Warning(warning));
     }
 }
 
@@ -246,13 +319,28 @@ impl<'a> Making<'a> {
 
     /// What lies below the binaries, for each platform.
     async fn below(&self, session: &Session<'_>) -> Result<Vec<(Platform, Below)>, BuildError> {
+        let files = self.files(session);
+        let (files, lower) = future::try_join(files, self.lower(session)).await?;
+        let below = lower.into_iter().map(|(platform, base, packages)| {
+            let below = Below {
+                base,
+                packages,
+                files: files.clone(),
+            };
+            (platform, below)
+        });
+        Ok(below.collect())
+    }
+
+    /// Base and packages of each platform.
+    async fn lower(&self, session: &Session<'_>) -> Result<Vec<Lower>, BuildError> {
         let mut found = Vec::new();
-        for target in Target::of_platforms(&self.build.platforms) {
+        for platform in target::platforms(self.build) {
             let base = match &self.build.base {
                 Some(base) => {
                     let timings = session.context.timings;
                     let _pulling = timings.span(self.spec.service.as_str(), Step::Download);
-                    Some(base::pull(session, base, &target.platform, &self.task).await?)
+                    Some(base::pull(session, base, &platform, &self.task).await?)
                 }
                 None => None,
             };
@@ -262,29 +350,35 @@ impl<'a> Making<'a> {
                         service: &self.spec.service,
                         packages: wanted,
                         files: &self.build.files,
-                        platform: &target.platform,
+                        platform: &platform,
                         options: self.options(session),
                     };
                     Some(packages::layer(session, &wanted, &self.task).await?)
                 }
                 None => None,
             };
-            let files = assemble::files(
-                session.context.store,
-                &session.stack.root,
-                &self.build.beside_packages(),
-                self.options(session),
-            )?;
-            found.push((
-                target.platform,
-                Below {
-                    base,
-                    packages,
-                    files,
-                },
-            ));
+            found.push((platform, base, packages));
         }
         Ok(found)
+    }
+
+    /// The files of the repository. There may be much of them.
+    async fn files(&self, session: &Session<'_>) -> Result<Option<StoredLayer>, BuildError> {
+        let root = session.stack.root.clone();
+        let store = session.context.store.clone();
+        let spec = self.spec.clone();
+        let build = self.build.beside_packages();
+        let options = self.options(session);
+        blocking(move || {
+            let copies = Copies {
+                root: &root,
+                spec: &spec,
+                build: &build,
+                options,
+            };
+            files_layer::layer(&store, &copies)
+        })
+        .await
     }
 
     /// Puts the parts together; several platforms become one index.
@@ -346,44 +440,4 @@ impl<'a> Making<'a> {
             .layout()
             .add(media_type::INDEX, &index.to_json())?)
     }
-}
-
-/// Runs on a thread of its own: layers are compressed at the same time, and nobody waits for them to answer.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
-}
-
-/// Cargo's own lock ends with cargo: until its binaries are read, no other build may write them.
-async fn lock(session: &Session<'_>) -> Result<Lock, BuildError> {
-    let state = StateFolder::of(&session.stack.root);
-    let mut waited = false;
-    loop {
-        let lock = state.try_lock(LOCK).map_err(|source| BuildError::File {
-            action: "lock .stackctl/build.lock".to_owned(),
-            source,
-        })?;
-        if let Some(file) = lock {
-            return Ok(Lock {
-                _file: file,
-                waited,
-            });
-        }
-        if !waited {
-            let note = "waiting for another build of this repository";
-            session.context.events.emit(Event::Note(note.to_owned()));
-            waited = true;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOCK_INTERVAL) => {}
-            () = session.context.cancel.cancelled() => return Err(BuildError::Interrupted),
-        }
-    }
-}
-
-/// The lock of a build; the operating system frees it with the process.
-struct Lock {
-    _file: File,
-    waited: bool,
 }

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use debian_packages::{
-    Account, Accounts, Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Mirrors, Request,
-    Source, Tree, TreeOptions,
+    Activity, Cache, DebFile, Fetcher, Folder, Lock, LockFile, Mirrors, Request, Source, Tree,
+    TreeOptions,
 };
 use oci_image::Platform;
 use tokio_util::sync::CancellationToken;
@@ -20,16 +20,17 @@ use crate::stack::{Build, FilesBuild, PackagesBuild, ServiceName, Stack};
 use crate::timings::Step;
 
 use super::assemble::{LayerOptions, write_layer};
+use super::background::blocking;
 use super::build::Session;
 use super::build_error::BuildError;
 use super::cache_key::Inputs;
 use super::files::{Files, read_error};
 use super::input_error::InputError;
-use super::native::blocking;
 use super::packages_error::{PackagesError, PackagesFailure};
 use super::progress::Task;
+use super::rootfs;
 use super::store::{Store, StoredLayer};
-use super::target::Target;
+use super::target;
 
 /// Where packages come from instead of `http://deb.debian.org`: a mirror with `debian/` and `debian-security/`.
 const MIRROR: &str = "STACKCTL_DEBIAN_MIRROR";
@@ -46,8 +47,8 @@ pub(crate) fn add_inputs(
     files: &Files,
 ) -> Result<(), InputError> {
     let locks = read_lock(files.root(), wanted)?;
-    for target in Target::of_platforms(platforms) {
-        let lock = lock_for(&locks, wanted, &target.platform)?;
+    for platform in platforms {
+        let lock = lock_for(&locks, wanted, platform)?;
         inputs.add(
             "packages",
             &lock.architecture,
@@ -94,7 +95,7 @@ pub(crate) async fn layer(
     let lock = lock_for(&locks, packages, wanted.platform)?;
     let options = tree_options(packages, wanted.files, lock);
     let store = session.context.store;
-    let key = format!("packages 1 {:?}\n{lock}\n{options:?}", wanted.options);
+    let key = format!("packages 2 {:?}\n{lock}\n{options:?}", wanted.options);
     let key = blake3::hash(key.as_bytes()).to_hex();
     if let Some(layer) = store.layer(&key) {
         return Ok(layer);
@@ -141,9 +142,11 @@ pub async fn update_packages(
         if only.is_some_and(|only| !only.contains(&service.name)) {
             continue;
         }
+        target::check(build)?;
+        let platforms = target::platforms(build);
         let task = Task::start(events, Phase::Build, service.name.as_str());
         let updated = tokio::select! {
-            updated = resolve(wanted, &build.platforms, store, &task) => updated?,
+            updated = resolve(wanted, &platforms, store, &task) => updated?,
             () = cancel.cancelled() => return Err(BuildError::Interrupted),
         };
         let before = read_lock(&stack.root, wanted).unwrap_or_default();
@@ -166,8 +169,8 @@ async fn resolve(
     let failed = |failure: PackagesFailure| BuildError::from(PackagesError::new(wanted, failure));
     let fetcher = fetcher(store).map_err(failed)?;
     let mut file = LockFile::default();
-    for target in Target::of_platforms(platforms) {
-        let request = request(wanted, &target.platform)?;
+    for platform in platforms {
+        let request = request(wanted, platform)?;
         let lock = debian_packages::resolve(&request, &fetcher, &reporter(task)).await;
         let lock = lock.map_err(|error| failed(error.into()))?;
         file.locks.insert(lock.architecture.clone(), lock);
@@ -175,22 +178,28 @@ async fn resolve(
     Ok(file)
 }
 
-/// Debian's name of a processor.
-fn architecture(wanted: &PackagesBuild, platform: &Platform) -> Result<&'static str, InputError> {
-    match platform.architecture.as_str() {
-        "amd64" => Ok("amd64"),
-        "arm64" => Ok("arm64"),
-        "ppc64le" => Ok("ppc64el"),
-        "riscv64" => Ok("riscv64"),
-        _ => Err(InputError::UnknownPlatform {
-            platform: platform.to_string(),
-            span: wanted.span.clone(),
-        }),
-    }
+/// Debian's name of a platform; none where its packages would not run.
+pub(super) fn architecture(platform: &Platform) -> Option<&'static str> {
+    let variant = platform.variant.as_deref();
+    Some(match (platform.architecture.as_str(), variant) {
+        _ if platform.os != "linux" => return None,
+        ("amd64", _) => "amd64",
+        ("arm64", _) => "arm64",
+        ("arm", None | Some("v7")) => "armhf",
+        ("386", _) => "i386",
+        ("ppc64le", _) => "ppc64el",
+        ("riscv64", _) => "riscv64",
+        ("s390x", _) => "s390x",
+        _ => return None,
+    })
 }
 
 /// `bookworm`, or `bookworm@20260711T000000Z` as it was then.
 fn request(wanted: &PackagesBuild, platform: &Platform) -> Result<Request, InputError> {
+    let architecture = architecture(platform).ok_or_else(|| InputError::UnpackagedPlatform {
+        platform: platform.to_string(),
+        span: wanted.span.clone(),
+    })?;
     let mut sources = match wanted.suite.split_once('@') {
         Some((release, time)) => Source::debian_snapshot(release, time),
         None => Source::debian(&wanted.suite),
@@ -202,7 +211,7 @@ fn request(wanted: &PackagesBuild, platform: &Platform) -> Result<Request, Input
     }
     Ok(Request {
         sources,
-        architecture: architecture(wanted, platform)?.to_owned(),
+        architecture: architecture.to_owned(),
         packages: wanted.names.clone(),
         exclude: wanted.without.iter().cloned().collect(),
         without_dependencies: wanted.only.keys().cloned().collect(),
@@ -304,12 +313,6 @@ fn tree_options(wanted: &PackagesBuild, files: &FilesBuild, lock: &Lock) -> Tree
         let user = owner.as_ref().and_then(|name| files.users.get(name));
         user.map_or(0, |user| u64::from(user.uid))
     };
-    let account = |(name, user): (&String, &crate::stack::User)| Account {
-        name: name.clone(),
-        id: user.uid,
-        home: user.home.clone(),
-        shell: "/usr/sbin/nologin".to_owned(),
-    };
     let folder = |(path, folder): (&String, &crate::stack::Folder)| Folder {
         path: path.clone(),
         mode: folder.mode,
@@ -319,9 +322,7 @@ fn tree_options(wanted: &PackagesBuild, files: &FilesBuild, lock: &Lock) -> Tree
     TreeOptions {
         drop: wanted.drop.clone(),
         only: wanted.only.clone(),
-        accounts: Accounts {
-            users: files.users.iter().map(account).collect(),
-        },
+        accounts: rootfs::accounts(files),
         folders: files.folders.iter().map(folder).collect(),
         links: files.links.clone(),
         applets: wanted.applets.clone(),
@@ -393,4 +394,19 @@ impl Unpacking {
             tree.write_layer(writer)
         })
     }
+}
+
+/// A lock file without packages that answers what is wanted of this machine's.
+#[cfg(test)]
+pub(super) fn empty_lock(wanted: &PackagesBuild) -> String {
+    let request = request(wanted, &super::target::host_platform()).expect("it is known");
+    let lock = Lock {
+        request: request.digest(),
+        architecture: request.architecture.clone(),
+        suites: Vec::new(),
+        left_out: Vec::new(),
+        packages: Vec::new(),
+    };
+    let locks = [(request.architecture, lock)].into();
+    LockFile { locks }.to_string()
 }

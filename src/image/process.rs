@@ -15,6 +15,11 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long the pipes of an ended program are read: a daemon it started may hold them for ever.
 const DRAIN: Duration = Duration::from_millis(500);
 
+/// A longer line comes in pieces: not every program ends its lines.
+const LONGEST_LINE: usize = 64 * 1024;
+/// As much as a pipe holds.
+const CHUNK: usize = 64 * 1024;
+
 /// Which pipe a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pipe {
@@ -121,7 +126,10 @@ impl Drop for Group {
 struct Lines<R> {
     pipe: Pipe,
     reader: Option<R>,
+    /// The beginning of a line, without an end of one.
     buffer: Vec<u8>,
+    /// How much of it came before and was looked at.
+    seen: usize,
     /// A line feed right after a carriage return ends no line of its own.
     after_return: bool,
 }
@@ -132,6 +140,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             pipe,
             reader,
             buffer: Vec::new(),
+            seen: 0,
             after_return: false,
         }
     }
@@ -143,7 +152,10 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     /// The number of bytes that came, 0 at the end; never returns once the end was given.
     async fn read(&mut self) -> io::Result<usize> {
         match &mut self.reader {
-            Some(reader) => reader.read_buf(&mut self.buffer).await,
+            Some(reader) => {
+                self.buffer.reserve(CHUNK);
+                reader.read_buf(&mut self.buffer).await
+            }
             None => std::future::pending().await,
         }
     }
@@ -153,7 +165,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             self.reader = None;
         }
         let mut start = 0;
-        for at in 0..self.buffer.len() {
+        for at in self.seen..self.buffer.len() {
             let byte = self.buffer[at];
             if matches!(byte, b'\n' | b'\r') {
                 if byte == b'\r' || at > start || !self.after_return {
@@ -163,15 +175,22 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 start = at + 1;
             } else {
                 self.after_return = false;
+                if at + 1 - start > LONGEST_LINE {
+                    let end = start + whole(&self.buffer[start..at]);
+                    self.line(start, end, on_line);
+                    start = end;
+                }
             }
         }
         self.buffer.drain(..start);
+        self.seen = self.buffer.len();
     }
 
     fn finish(&mut self, on_line: &mut impl FnMut(Pipe, &str)) {
         if !self.buffer.is_empty() {
             self.line(0, self.buffer.len(), on_line);
             self.buffer.clear();
+            self.seen = 0;
         }
     }
 
@@ -181,6 +200,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             &String::from_utf8_lossy(&self.buffer[start..end]),
         );
     }
+}
+
+/// How much of a piece of text holds only whole characters.
+fn whole(piece: &[u8]) -> usize {
+    let last = piece.utf8_chunks().last();
+    piece.len() - last.map_or(0, |chunk| chunk.invalid().len())
 }
 
 #[cfg(test)]
@@ -214,6 +239,33 @@ mod tests {
         };
         assert_eq!(of(Pipe::Out), ["a", "", "b", "c", "d"]);
         assert_eq!(of(Pipe::Err), ["e"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_comes_in_pieces() {
+        const BYTES: usize = 30 * 1024 * 1024;
+        let script = format!("head -c {BYTES} /dev/zero | tr '\\0' 'x'; printf 'äöü\\nend'");
+        let started = Instant::now();
+        let (mut longest, mut all, mut last) = (0, 0, String::new());
+        run(shell(&script), &CancellationToken::new(), |_, line| {
+            longest = longest.max(line.len());
+            all += line.len();
+            last = line.to_owned();
+        })
+        .await
+        .unwrap();
+        assert!(longest <= LONGEST_LINE, "{longest}");
+        assert_eq!(all, BYTES + "äöüend".len());
+        assert_eq!(last, "end");
+        assert!(started.elapsed() < Duration::from_secs(20), "it is linear");
+    }
+
+    #[test]
+    fn pieces_hold_whole_characters() {
+        let text = "aä€";
+        for (length, expected) in [(6, 6), (5, 3), (4, 3), (3, 3), (2, 1), (1, 1)] {
+            assert_eq!(whole(&text.as_bytes()[..length]), expected, "{length}");
+        }
     }
 
     #[tokio::test]

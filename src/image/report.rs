@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use oci_image::Descriptor;
+use oci_image::{Descriptor, InvalidReference, Reference};
 use serde::{Deserialize, Serialize};
 
 use super::explain::Reason;
@@ -83,6 +83,9 @@ pub enum ReportError {
     /// It names what cannot be a service.
     #[error(transparent)]
     Name(#[from] InvalidName),
+    /// It names what cannot be an image.
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -167,11 +170,11 @@ impl BuildReport {
             return Err(ReportError::Version(version));
         }
         let file: File = serde_json::from_str(text).map_err(ReportError::Format)?;
-        let images = file
-            .images
-            .into_iter()
-            .map(|(service, entry)| Ok((service.parse()?, entry.into())))
-            .collect::<Result<_, InvalidName>>()?;
+        let mut images = BTreeMap::new();
+        for (service, entry) in file.images {
+            let _: Reference = entry.reference.parse()?;
+            images.insert(service.parse()?, entry.into());
+        }
         Ok(Self { images })
     }
 
@@ -284,6 +287,10 @@ mod tests {
             (
                 r#"{"version": 1, "images": {"A": {"reference": "a", "outcome": "built", "milliseconds": 1}}}"#,
                 "`A` is not a valid service name: only a-z, 0-9 and - may stand in it",
+            ),
+            (
+                r#"{"version": 2, "images": {"a": {"reference": "r.io/a:b/c:1", "outcome": "built", "milliseconds": 1}}}"#,
+                "`r.io/a:b/c:1` is no reference of an image: a path is made of a-z, 0-9 and single separators . _ - between them",
             ),
         ] {
             assert_eq!(

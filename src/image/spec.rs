@@ -1,21 +1,19 @@
 //! What image each service runs: its reference holds the digest of everything it is made from.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
-use crate::stack::{
-    Build, CargoBuild, CommandBuild, DockerfileBuild, FilesBuild, NativeBuild, RunOptions, Service,
-    ServiceName, Stack,
-};
+use crate::diagnostic::Span;
+use crate::stack::{Build, CargoBuild, NativeBuild, Service, ServiceName, Stack};
 
 use super::cache_key::Inputs;
-use super::closure::{CargoInputs, Resolve};
-use super::context::Context;
+use super::closure::{CargoInputs, Surroundings};
+use super::environment::Environment;
 use super::features;
 use super::files::Files;
 use super::input_error::{ImageError, InputError};
+use super::options::{self, Gathered};
 use super::packages;
-use super::target::Target;
+use super::target::{self, Target};
 
 /// The image of one service.
 #[derive(Clone, Debug)]
@@ -35,36 +33,31 @@ pub struct ImageSpec {
     pub labels: BTreeMap<String, String>,
 }
 
-/// Inputs of one service, before files are digested.
-#[derive(Default)]
-struct Gathered {
-    inputs: Inputs,
-    selection: Vec<String>,
-    labels: BTreeMap<String, String>,
-    folders: BTreeSet<PathBuf>,
-    files: Vec<PathBuf>,
-}
-
 /// The images of all services, or of those in `only`. Reads manifests, lock files and sources, starts nothing but
-/// `rustc -vV` once per compiler and `cargo tree` once per state of manifests and lock file.
+/// `rustc -vV` once per compiler, the linker once per linker and `cargo tree` once per state of manifests and lock file.
 pub fn specs(
     stack: &Stack,
     only: Option<&[ServiceName]>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-    specs_with(stack, only, &features::unified)
+    let surroundings = Surroundings {
+        environment: &Environment::of_process(),
+        resolve: &features::unified,
+    };
+    specs_with(stack, only, surroundings)
 }
 
-fn specs_with(
+/// As [`specs`], in other surroundings.
+pub(super) fn specs_with(
     stack: &Stack,
     only: Option<&[ServiceName]>,
-    resolve: Resolve<'_>,
+    surroundings: Surroundings<'_>,
 ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
     let mut errors = Vec::new();
     let mut files = Files::new(&stack.root);
     let mut gathered = BTreeMap::new();
     let mut cargo = CargoWorkspace {
         stack,
-        resolve,
+        surroundings,
         inputs: None,
     };
     for service in stack.services.values() {
@@ -82,7 +75,7 @@ fn specs_with(
     if !errors.is_empty() {
         return Err(ImageError(errors));
     }
-    digest_files(&mut files, &mut gathered)?;
+    digest_files(stack, &mut files, &mut gathered)?;
     Ok(gathered
         .into_iter()
         .map(|(name, found)| (name.clone(), spec(stack, &stack.services[name], found)))
@@ -92,7 +85,7 @@ fn specs_with(
 /// What cargo services share, read when the first of them needs it.
 struct CargoWorkspace<'a> {
     stack: &'a Stack,
-    resolve: Resolve<'a>,
+    surroundings: Surroundings<'a>,
     /// The inner one is missing where the workspace itself is broken: that is reported once.
     inputs: Option<Option<CargoInputs>>,
 }
@@ -109,7 +102,7 @@ impl CargoWorkspace<'_> {
                 files,
                 self.stack,
                 build,
-                self.resolve,
+                self.surroundings,
             )?));
         }
         Ok(self.inputs.as_mut().and_then(Option::as_mut))
@@ -124,8 +117,8 @@ fn gather(
 ) -> Result<Option<Gathered>, InputError> {
     match &service.build {
         Build::Native(build) => of_native(&service.name, build, files, cargo),
-        Build::Dockerfile(build) => of_dockerfile(build, files).map(Some),
-        Build::Command(build) => of_command(build, files).map(Some),
+        Build::Dockerfile(build) => options::of_dockerfile(build, files).map(Some),
+        Build::Command(build) => options::of_command(build, files).map(Some),
         Build::Image { .. } => Ok(Some(Gathered::default())),
     }
 }
@@ -137,159 +130,60 @@ fn of_native(
     cargo: &mut CargoWorkspace<'_>,
 ) -> Result<Option<Gathered>, InputError> {
     let mut found = Gathered::default();
+    target::check(build)?;
     if let Some(package) = &build.cargo {
-        check_platforms(build, package)?;
         let Some(inputs) = cargo.inputs(files, package)? else {
             return Ok(None);
         };
-        let closure = inputs.closure(service, package, &Target::of_platforms(&build.platforms))?;
+        let closure = inputs.closure(service, package, &Target::of_build(build), files)?;
         found.inputs = closure.inputs;
         found.labels = closure.labels;
         found.selection = closure.selection;
         found.folders = closure.folders;
-    }
-    if let Some(base) = &build.base {
-        found.inputs.add("option", "base", base.digest.to_string());
+        found.files = closure.files;
     }
     if let Some(wanted) = &build.packages {
-        packages::add_inputs(&mut found.inputs, wanted, &build.platforms, files)?;
+        let platforms = target::platforms(build);
+        packages::add_inputs(&mut found.inputs, wanted, &platforms, files)?;
     }
-    let compression = format!("{:?}", build.compression);
-    found.inputs.add("option", "compression", compression);
-    for platform in &build.platforms {
-        found.inputs.add("platform", &platform.to_string(), "");
-    }
-    add_run(&mut found.inputs, &build.run);
-    add_files(&mut found, &build.files, files)?;
+    options::add_native(&mut found, build, files)?;
     Ok(Some(found))
 }
 
-fn check_platforms(build: &NativeBuild, package: &CargoBuild) -> Result<(), InputError> {
-    match build
-        .platforms
-        .iter()
-        .find(|platform| Target::of(platform).is_none())
-    {
-        None => Ok(()),
-        Some(platform) => Err(InputError::UnknownPlatform {
-            platform: platform.to_string(),
-            span: package.span.clone(),
-        }),
-    }
-}
-
-fn add_run(inputs: &mut Inputs, run: &RunOptions) {
-    let mut option = |name: &str, value: &str| inputs.add("run", name, value);
-    option("user", &run.user);
-    option(
-        "working dir",
-        run.working_dir.as_deref().unwrap_or_default(),
-    );
-    option(
-        "stop signal",
-        run.stop_signal.as_deref().unwrap_or_default(),
-    );
-    for (name, list) in [
-        ("entrypoint", &run.entrypoint),
-        ("arguments", &run.arguments),
-    ] {
-        for (place, text) in list.iter().enumerate() {
-            inputs.add(name, &place.to_string(), text.as_str());
-        }
-    }
-    for (name, value) in &run.variables {
-        inputs.add("variable", name, value.as_str());
-    }
-}
-
-fn add_files(found: &mut Gathered, build: &FilesBuild, files: &Files) -> Result<(), InputError> {
-    for (from, copied) in &build.copies {
-        found
-            .inputs
-            .add("copy", &from.to_string_lossy(), copied.to.as_str());
-        found
-            .files
-            .extend(files.named(from, "the file", &copied.span)?);
-    }
-    for (name, user) in &build.users {
-        let line = format!("{}:{}", user.uid, user.home);
-        found.inputs.add("user", name, line);
-    }
-    for (path, folder) in &build.folders {
-        let owner = folder.owner.as_deref().unwrap_or("root");
-        found
-            .inputs
-            .add("folder", path, format!("{owner} {:o}", folder.mode));
-    }
-    for (path, target) in &build.links {
-        found.inputs.add("link", path, target.as_str());
-    }
-    Ok(())
-}
-
-fn of_dockerfile(build: &DockerfileBuild, files: &Files) -> Result<Gathered, InputError> {
-    let context = Context::read(files.root(), build)?;
-    let mut inputs = Inputs::default();
-    for (path, kind) in context.others()? {
-        inputs.add("context", path, kind);
-    }
-    inputs.add("option", "dockerfile", build.dockerfile.to_string_lossy());
-    inputs.add("option", "context", build.context.to_string_lossy());
-    inputs.add(
-        "option",
-        "target",
-        build.target.as_deref().unwrap_or_default(),
-    );
-    for (name, value) in &build.args {
-        inputs.add("arg", name, value.as_str());
-    }
-    // That a secret is there counts, its value does not.
-    for id in build.secrets.keys() {
-        inputs.add("secret", id, "");
-    }
-    if build.ssh.is_some() {
-        inputs.add("option", "ssh", "");
-    }
-    if let Some(platform) = &build.platform {
-        inputs.add("option", "platform", platform.to_string());
-    }
-    Ok(Gathered {
-        inputs,
-        files: context.files(build),
-        ..Gathered::default()
-    })
-}
-
-fn of_command(build: &CommandBuild, files: &Files) -> Result<Gathered, InputError> {
-    let mut inputs = Inputs::default();
-    for (place, argument) in build.command.iter().enumerate() {
-        inputs.add("argument", &place.to_string(), argument.as_str());
-    }
-    let mut found = Vec::new();
-    for input in &build.inputs {
-        found.extend(files.named(input, "the input", &build.span)?);
-    }
-    Ok(Gathered {
-        inputs,
-        files: found,
-        ..Gathered::default()
-    })
+/// Where it is written that a service is compiled.
+fn span(build: &NativeBuild) -> &Span {
+    build
+        .cargo
+        .as_ref()
+        .map_or(&build.span, |cargo| &cargo.span)
 }
 
 fn digest_files(
+    stack: &Stack,
     files: &mut Files,
     gathered: &mut BTreeMap<&ServiceName, Gathered>,
-) -> Result<(), InputError> {
+) -> Result<(), ImageError> {
     let folders = gathered
         .values()
         .flat_map(|found| found.folders.iter().cloned())
         .collect();
     let of_packages = files.of_packages(&folders)?;
-    for found in gathered.values_mut() {
+    let mut errors = Vec::new();
+    for (name, found) in gathered.iter_mut() {
         for folder in &found.folders {
-            let files = of_packages.get(folder).into_iter().flatten();
-            found.files.extend(files.cloned());
+            match (of_packages.get(folder), &stack.services[*name].build) {
+                (Some(files), _) => found.files.extend(files.iter().cloned()),
+                // Whatever it is compiled from, its tag would not depend on it.
+                (None, Build::Native(build)) => errors.push(InputError::NoSources {
+                    folder: folder.clone(),
+                    span: span(build).clone(),
+                }),
+                (None, _) => {}
+            }
         }
+    }
+    if !errors.is_empty() {
+        return Err(ImageError(errors));
     }
     files.digest(gathered.values().flat_map(|found| &found.files))?;
     for found in gathered.values_mut() {
@@ -339,7 +233,11 @@ mod tests {
         stack: &Stack,
         only: Option<&[ServiceName]>,
     ) -> Result<BTreeMap<ServiceName, ImageSpec>, ImageError> {
-        specs_with(stack, only, &|_, _, _, _| Ok(Features::default()))
+        let surroundings = Surroundings {
+            environment: &Environment::of_process(),
+            resolve: &|_, _, _, _| Ok(Features::default()),
+        };
+        specs_with(stack, only, surroundings)
     }
 
     fn references(stack: &Stack) -> BTreeMap<String, String> {

@@ -7,13 +7,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use debian_packages::Cache;
 use oci_image::{
-    Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform, StoredImage,
+    ArchiveError, Descriptor, Digest, GarbagePolicy, GarbageReport, Layout, LayoutError, Platform,
+    StoredImage,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 
+use super::build_error::BuildError;
 use super::leftovers;
 use super::spec::ImageSpec;
 
@@ -144,6 +147,7 @@ impl Store {
         };
         let report = self.layout.collect_garbage(&policy)?;
         self.forget_layers();
+        self.forget_packages();
         Ok(Some(report))
     }
 
@@ -166,6 +170,21 @@ impl Store {
         }
     }
 
+    /// Packages whose layers are in images are downloaded again should those be gone.
+    fn forget_packages(&self) {
+        let folder = self.debian();
+        if !folder.is_dir() {
+            return;
+        }
+        match Cache::open(folder) {
+            Ok(cache) => {
+                let freed = cache.prune(KEPT_FOR);
+                tracing::debug!(freed, "packages that nobody used were removed");
+            }
+            Err(error) => tracing::debug!(%error, "old packages stay"),
+        }
+    }
+
     fn layer_file(&self, key: &str) -> PathBuf {
         self.folder.join("layers").join(key)
     }
@@ -182,8 +201,8 @@ impl Explain for LayoutError {
             problem = problem.caused_by(cause);
         }
         vec![match self {
-            _ if self.damaged().is_some() => {
-                problem.hint("run the command again: what is damaged is made anew")
+            Self::Platform { .. } => {
+                problem.hint("`platforms` in service.yaml says what an image is for")
             }
             Self::Foreign(_) => problem.hint("set STACKCTL_CACHE to another folder"),
             Self::Io { .. } if is_out_of_room(self) => problem.hint(NO_ROOM),
@@ -191,6 +210,32 @@ impl Explain for LayoutError {
             _ => problem,
         }]
     }
+}
+
+/// The blob of a store that an error is about, somewhere among its causes.
+#[must_use]
+pub fn damaged_blob<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Descriptor> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let found = error
+            .downcast_ref::<LayoutError>()
+            .and_then(LayoutError::damaged)
+            .or_else(|| error.downcast_ref::<ArchiveError>()?.damaged())
+            // Transparent errors pass over what they hold.
+            .or_else(|| error.downcast_ref::<BuildError>()?.held_damage());
+        if found.is_some() {
+            return found;
+        }
+        // An I/O error passes over the error it wraps.
+        let wrapped = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        cause = match wrapped {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    None
 }
 
 /// Whether a disk, a quota or a limit of the process is the cause.
@@ -223,4 +268,85 @@ fn folder() -> PathBuf {
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("stackctl")))
         .or_else(|| Some(env::home_dir()?.join(".cache/stackctl")))
         .unwrap_or_else(|| env::temp_dir().join("stackctl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use super::super::base::BaseFailure;
+    use super::super::test_stack::span;
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    #[test]
+    fn packages_that_nobody_used_for_two_weeks_go_once_a_day() {
+        let (folder, store) = store();
+        let cache = Cache::open(store.debian()).unwrap();
+        drop(cache);
+        let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 3600);
+        let put = |name: &str, used: SystemTime| {
+            let path = store.debian().join(name);
+            fs::write(&path, "12345").unwrap();
+            let file = File::options().append(true).open(&path).unwrap();
+            file.set_modified(used).unwrap();
+            path
+        };
+        let [old, new] =
+            [("pool/old.deb", 15), ("pool/new.deb", 13)].map(|(name, age)| put(name, days(age)));
+        store.collect_garbage().unwrap().expect("the first time");
+        assert!(!old.exists() && new.exists());
+        put("pool/old.deb", days(15));
+        assert_eq!(store.collect_garbage().unwrap(), None);
+        assert!(old.exists(), "it was looked for today");
+        let stamp = File::options()
+            .append(true)
+            .open(folder.path().join("collected"))
+            .unwrap();
+        stamp.set_modified(days(2)).unwrap();
+        store.collect_garbage().unwrap().expect("a day later");
+        assert!(!old.exists());
+    }
+
+    #[test]
+    fn a_store_without_packages_gets_no_folder_for_them() {
+        let (_folder, store) = store();
+        store.collect_garbage().unwrap();
+        assert!(!store.debian().exists());
+    }
+
+    #[test]
+    fn damage_is_found_whatever_it_was_wrapped_in() {
+        let (_folder, store) = store();
+        let missing = Descriptor::of("x/layer", b"never written");
+        let damage = || store.layout().read(&missing).unwrap_err();
+        let wrapped = || io::Error::other(damage());
+        let archived = io::Error::other(ArchiveError::from(damage()));
+        let errors: [Box<dyn Error>; 6] = [
+            Box::new(damage()),
+            Box::new(wrapped()),
+            Box::new(archived),
+            Box::new(BuildError::Store(damage())),
+            Box::new(BuildError::File {
+                action: "read".to_owned(),
+                source: wrapped(),
+            }),
+            Box::new(BuildError::Base {
+                reference: "base".to_owned(),
+                source: Box::new(BaseFailure::Layout(damage())),
+                span: span(),
+            }),
+        ];
+        for error in &errors {
+            assert_eq!(damaged_blob(error.as_ref()), Some(&missing), "{error:?}");
+        }
+        let harmless = io::Error::other("no room");
+        assert_eq!(damaged_blob(&harmless), None);
+    }
 }

@@ -1,6 +1,11 @@
-//! What is compiled for: Linux on this machine's processor, statically linked.
+//! What images are for, and what their binaries are compiled for: Linux, statically linked.
 
 use oci_image::Platform;
+
+use crate::stack::NativeBuild;
+
+use super::input_error::InputError;
+use super::packages;
 
 /// Flags that make a binary which needs nothing else in its image. Without the `cfg` a static binary opens
 /// `/dev/urandom`, since getrandom's symbol lookup finds nothing in it.
@@ -46,13 +51,34 @@ impl Target {
         })
     }
 
-    /// Those of `platforms`, or this machine's where there are none.
-    pub(crate) fn of_platforms(platforms: &[Platform]) -> Vec<Self> {
-        match platforms {
-            [] => vec![Self::host()],
-            platforms => platforms.iter().filter_map(Self::of).collect(),
+    /// Those that the binaries of an image are compiled for: all of them, see [`check`].
+    pub(crate) fn of_build(build: &NativeBuild) -> Vec<Self> {
+        platforms(build).iter().filter_map(Self::of).collect()
+    }
+}
+
+/// What an image is for: this machine's platform where none is named.
+pub(crate) fn platforms(build: &NativeBuild) -> Vec<Platform> {
+    let named = build.platforms.iter();
+    let named: Vec<Platform> = named.map(|wanted| wanted.platform.clone()).collect();
+    match named.is_empty() {
+        true => vec![host_platform()],
+        false => named,
+    }
+}
+
+/// Refuses platforms that binaries or packages of an image cannot be had for. Files are the same everywhere.
+pub(crate) fn check(build: &NativeBuild) -> Result<(), InputError> {
+    for wanted in &build.platforms {
+        let (platform, span) = (wanted.platform.to_string(), wanted.span.clone());
+        if build.cargo.is_some() && Target::of(&wanted.platform).is_none() {
+            return Err(InputError::UnknownPlatform { platform, span });
+        }
+        if build.packages.is_some() && packages::architecture(&wanted.platform).is_none() {
+            return Err(InputError::UnpackagedPlatform { platform, span });
         }
     }
+    Ok(())
 }
 
 /// What containers on this machine run on.

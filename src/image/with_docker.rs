@@ -1,19 +1,18 @@
 //! `--builder docker`: layers are made here, and the Docker engine puts them together.
 
 use std::collections::BTreeMap;
-use std::io;
 
-use oci_image::{Decompressor, Descriptor, Layout, StoredImage};
+use oci_image::{Decompressor, Descriptor, Layout, LayoutError, StoredImage};
 
 use crate::event::{Phase, TaskOutcome};
 use crate::stack::ServiceName;
 use crate::timings::Step;
 
+use super::background::blocking;
 use super::build::Session;
 use super::build_error::BuildError;
 use super::docker::engine::Engine;
-use super::docker::{Assembly, AssemblyError, LayerSource, assemble_with_engine};
-use super::native::blocking;
+use super::docker::{Assembly, LayerSource, assemble_with_engine};
 use super::progress::Task;
 use super::report::{BuildReport, Held};
 use super::spec::ImageSpec;
@@ -58,7 +57,17 @@ async fn with_engine(
     let _assembling = session.context.timings.span(service.as_str(), Step::Build);
     let task = Task::start(session.context.events, Phase::Build, service.as_str());
     let layout = session.context.store.layout().clone();
-    let stored = layout.image(descriptor, &host_platform())?;
+    let stored = layout.image(descriptor, &host_platform());
+    let stored = stored.map_err(|error| match error {
+        LayoutError::Platform {
+            wanted, available, ..
+        } => BuildError::OtherPlatform {
+            service: service.clone(),
+            wanted,
+            available,
+        },
+        error => error.into(),
+    })?;
     let assembly = blocking(move || assembly(&layout, stored)).await?;
     let id = assemble_with_engine(engine, assembly, reference, &|step| task.progress(step)).await?;
     task.finish(TaskOutcome::Done, "assembled by the engine");
@@ -68,6 +77,7 @@ async fn with_engine(
 fn assembly(layout: &Layout, image: StoredImage) -> Result<Assembly, BuildError> {
     let mut layers = Vec::new();
     for layer in &image.manifest.layers {
+        let unreadable = |error| layout.read_error(layer, error);
         let open = || -> Result<_, BuildError> {
             let blob = layout.reader(layer)?;
             Ok(Decompressor::new(blob, LONGEST_LAYER).map_err(unreadable)?)
@@ -83,8 +93,4 @@ fn assembly(layout: &Layout, image: StoredImage) -> Result<Assembly, BuildError>
         layers,
         run: image.config.run,
     })
-}
-
-fn unreadable(error: io::Error) -> AssemblyError {
-    AssemblyError::Layer(error)
 }

@@ -1,5 +1,7 @@
 //! The shape of an environment's file, after `extends` is followed.
 
+use oci_image::{InvalidReference, Reference};
+
 use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::yaml::{Decoder, Node, Value};
 
@@ -203,10 +205,23 @@ fn registry(node: &Node, decoder: &mut Decoder) -> Option<Registry> {
         );
         return None;
     }
+    if let Err(InvalidReference { reason, .. }) = image_below(prefix) {
+        decoder.bad_value(
+            &node.span,
+            format!("`{text}` is no registry, which is written HOST[:PORT][/PATH]: {reason}"),
+        );
+        return None;
+    }
     Some(Registry {
         prefix: prefix.to_owned(),
         span: node.span.clone(),
     })
+}
+
+/// The reference of an image with the longest name that a service may have: where there is this one, there are all.
+fn image_below(prefix: &str) -> Result<Reference, InvalidReference> {
+    let service = "x".repeat(63);
+    format!("{prefix}/{service}:tag").parse()
 }
 
 fn secret(decoder: &mut Decoder, node: &Node) -> Option<Secret> {

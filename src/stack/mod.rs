@@ -1,6 +1,7 @@
 //! The model: what a stack consists of in one environment.
 
 mod environment;
+mod layers;
 mod load;
 mod model;
 mod native;

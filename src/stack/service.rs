@@ -8,11 +8,11 @@ use oci_image::Reference;
 use crate::diagnostic::{Code, Diagnostic};
 use crate::yaml::{Decoder, Node};
 
+use super::layers;
 use super::model::{
     Build, BuildSecret, BuildSecretSource, CommandBuild, DockerfileBuild, EnvTemplate, Probes,
     Service, Volume, WorkloadKind,
 };
-use super::native;
 use crate::name::ServiceName;
 
 /// `build` names no builder, or more than one.
@@ -206,10 +206,10 @@ fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Bu
         .iter()
         .filter(|(key, _)| node.get(key).is_some())
         .collect();
-    let is_native = native::LAYERS.iter().any(|key| node.get(key).is_some());
+    let is_native = layers::LAYERS.iter().any(|key| node.get(key).is_some());
     match (is_native, &others[..]) {
         (true, []) => {
-            native::decode(service, node, decoder).map(|build| Build::Native(Box::new(build)))
+            layers::decode(service, node, decoder).map(|build| Build::Native(Box::new(build)))
         }
         (false, [(builder, further)]) => {
             let known: Vec<&str> = [&[*builder], *further].concat();
@@ -228,7 +228,7 @@ fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Bu
 }
 
 fn no_builder(service: &ServiceName, node: &Node, any: bool, decoder: &mut Decoder) {
-    let names: Vec<&str> = native::LAYERS
+    let names: Vec<&str> = layers::LAYERS
         .iter()
         .copied()
         .chain(BUILDERS.iter().map(|(key, _)| *key))

@@ -18,11 +18,7 @@ fn command_table() -> String {
             .get_opts()
             .filter_map(|option| {
                 let long = option.get_long()?;
-                let value = if option.get_action().takes_values() {
-                    format!(" {}", value_name(option))
-                } else {
-                    String::new()
-                };
+                let value = value(option);
                 Some(format!("`--{long}{value}`"))
             })
             .filter(|option| option != "`--service NAME`")
@@ -43,6 +39,20 @@ fn command_table() -> String {
         ));
     }
     table
+}
+
+/// What follows the name of an option: ` FILE`, `=FILE`, or `[=FILE]` where it may be left out.
+fn value(option: &clap::Arg) -> String {
+    let name = value_name(option);
+    let values = option.get_num_args();
+    let is_optional = values.is_some_and(|values| values.min_values() == 0);
+    match (option.is_require_equals_set(), is_optional) {
+        _ if !option.get_action().takes_values() => String::new(),
+        (true, true) => format!("[={name}]"),
+        (true, false) => format!("={name}"),
+        (false, true) => format!(" [{name}]"),
+        (false, false) => format!(" {name}"),
+    }
 }
 
 fn value_name(argument: &clap::Arg) -> String {
@@ -68,6 +78,35 @@ fn the_readme_lists_the_commands() {
             "the table is out of date: run `UPDATE=1 cargo test --test cli`"
         );
     }
+}
+
+#[test]
+fn the_table_shows_how_values_are_written() {
+    let table = command_table();
+    for words in ["`--sbom[=DIR]`", "`--sign KEY`", "`--explain`"] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+}
+
+#[test]
+fn help_and_readme_tell_the_same_exit_codes() {
+    let is_number = |word: &&str| word.parse::<u8>().is_ok();
+    let help = Workspace::empty().run(&["--help"]).stdout;
+    let (_, help) = help.split_once("Exit codes:").expect("the exit codes");
+    let mut told: Vec<&str> = help.split_whitespace().filter(is_number).collect();
+    told.sort_by_key(|code| code.parse::<u8>().ok());
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).expect("the README");
+    let (_, rows) = readme.split_once("| exit code |").expect("the table");
+    let written: Vec<&str> = rows
+        .lines()
+        .skip(1)
+        .take_while(|row| row.starts_with('|'))
+        .filter_map(|row| row.split('|').nth(1).map(str::trim).filter(is_number))
+        .collect();
+    assert_eq!(told, written);
+    // 3 is for `plan`, 8 for load tests: no command ends with them yet.
+    assert_eq!(written, ["0", "1", "2", "4", "5", "6", "7", "9", "130"]);
 }
 
 #[test]

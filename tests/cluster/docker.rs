@@ -1,25 +1,23 @@
-//! The Docker engine itself: both builders, TLS, loading and assembling, on a real engine without a registry.
+//! The Docker engine itself: both builders, TLS and loading, on a real engine without a registry.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use oci_image::{Digest, RunConfig};
+use oci_image::Digest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use stackctl::image::{
-    Assembly, Engine, LayerSource, assemble_with_engine, layers_present, load_archive, load_image,
-};
+use stackctl::image::{Engine, Loadable, layers_present, load_archive, load_image};
 use tokio::net::{TcpListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::cluster::{Deployed, Run, finish};
 
-const SERVICE: &str = "services/subject/service.yaml";
+pub(crate) const SERVICE: &str = "services/subject/service.yaml";
 
 /// What steps run: an image from nothing has no shell.
 const TOOL: &str = r#"
@@ -71,7 +69,7 @@ fn build(deployed: &Deployed, buildkit: bool) -> Run {
     finish(command)
 }
 
-fn docker(arguments: &[&str]) -> String {
+pub(crate) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker")
         .args(arguments)
         .output()
@@ -81,7 +79,7 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn reference(deployed: &Deployed) -> String {
+pub(crate) fn reference(deployed: &Deployed) -> String {
     let text = std::fs::read_to_string(deployed.path().join("images.json")).expect("the file");
     let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let reference = file["images"]["subject"]["reference"].as_str();
@@ -296,7 +294,7 @@ async fn an_engine_behind_tls_builds() {
 }
 
 /// A layer of one file: (tar archive, digest).
-fn layer(path: &str, content: &str) -> (Vec<u8>, Digest) {
+pub(crate) fn layer(path: &str, content: &str) -> (Vec<u8>, Digest) {
     let mut layer = oci_image::LayerWriter::new(Vec::new(), 0);
     layer
         .file(path, 0o644, content.len() as u64, content.as_bytes())
@@ -357,14 +355,20 @@ async fn layers_that_the_engine_has_are_not_sent_again() {
 
     let layers = [below.clone(), second];
     let digests: Vec<Digest> = layers.iter().map(|(_, digest)| *digest).collect();
-    let present = layers_present(&engine, &digests).await.expect("an answer");
+    let name = tag("two");
+    let loadable = Loadable {
+        name: &name,
+        diff_ids: &digests,
+    };
+    let present = layers_present(&engine, loadable).await;
+    let present = present.expect("an answer");
     assert_eq!(present, BTreeSet::from([below.1]));
     let sent = std::sync::Mutex::new(Vec::new());
     let make = |left_out: &BTreeSet<Digest>| {
         sent.lock().expect("no panic").push(left_out.len());
         stream(archive(&layers, &tag("two"), left_out))
     };
-    load_image(&engine, &digests, make, &|_| {})
+    load_image(&engine, loadable, make, &|_| {})
         .await
         .expect("it is loaded");
     assert_eq!(
@@ -382,73 +386,4 @@ async fn layers_that_the_engine_has_are_not_sent_again() {
     let expected: Vec<String> = digests.iter().map(ToString::to_string).collect();
     assert_eq!(found, serde_json::json!(expected).to_string());
     docker(&["image", "rm", &tag("one"), &tag("two")]);
-}
-
-#[tokio::test]
-#[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
-async fn the_engine_assembles_layers_that_were_made_here() {
-    let engine = Engine::connect().await.expect("an engine");
-    let unique = format!("{}", std::process::id());
-    let source = |(tar, _): (Vec<u8>, Digest)| LayerSource {
-        size: tar.len() as u64,
-        tar: Box::new(std::io::Cursor::new(tar)),
-    };
-    let assembly = Assembly {
-        layers: vec![source(layer("a", &unique)), source(layer("b/c", "2"))],
-        run: RunConfig {
-            user: "65532:65532".to_owned(),
-            entrypoint: vec!["/a b".to_owned()],
-            env: [("A".to_owned(), "1 \"$B\" \\".to_owned())].into(),
-            labels: [("stackctl.dev/inputs".to_owned(), unique.clone())].into(),
-            ..RunConfig::default()
-        },
-    };
-    let reference = format!("stackctl-test-{unique}/assembled:1");
-    let id = assemble_with_engine(&engine, assembly, &reference, &|_| {})
-        .await
-        .expect("an image");
-    let config = docker(&[
-        "image",
-        "inspect",
-        "--format",
-        "{{.Id}} {{json .Config}}",
-        &reference,
-    ]);
-    let (found, config) = config.split_once(' ').expect("two parts");
-    assert_eq!(found, id);
-    let config: serde_json::Value = serde_json::from_str(config).expect("JSON");
-    assert_eq!(config["User"], "65532:65532");
-    assert_eq!(config["Entrypoint"], serde_json::json!(["/a b"]));
-    assert_eq!(config["Labels"]["stackctl.dev/inputs"], unique);
-    let env = config["Env"].as_array().expect("a list");
-    assert!(env.contains(&"A=1 \"$B\" \\".into()), "{env:?}");
-    assert_eq!(files(&reference), ["a", "b/c"]);
-    docker(&["image", "rm", &reference]);
-}
-
-/// The files of an image: an exported container has what the engine adds, too.
-fn files(reference: &str) -> Vec<String> {
-    let container = docker(&["create", reference]);
-    let output = Command::new("docker")
-        .args(["export", &container])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("docker runs");
-    docker(&["rm", &container]);
-    let mut archive = tar::Archive::new(&output.stdout[..]);
-    let mut files: Vec<String> = archive
-        .entries()
-        .expect("an archive")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .path()
-                .expect("a path")
-                .display()
-                .to_string()
-        })
-        .filter(|path| path == "a" || path == "b/c")
-        .collect();
-    files.sort();
-    files
 }

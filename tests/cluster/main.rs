@@ -2,6 +2,7 @@
 //! is ignored by `cargo test` and run by `cargo xtask test`, which counts what it cannot run.
 
 mod accepted;
+mod assembled;
 mod attest;
 mod builders;
 mod cluster;

@@ -18,7 +18,8 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test [--install] [STEP…]     everything this machine can run: workspace, images, cluster
+  test [--install] [STEP…]     everything this machine can run: workspace, registry, engine,
+                               debian, images, cluster
   tidy                         rules of the code that a compiler does not check
   bench [--runs=N] [--json]    how long commands take, against limits
 ";

@@ -1,12 +1,19 @@
 //! What steps need of the machine, whether it is here, and how to get it.
 
 use std::fs;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
 use crate::process;
+
+const DEBIAN: &str = "deb.debian.org:80";
+const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+/// Who does not answer by then is not there.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Something that a step needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +36,12 @@ pub(crate) enum Need {
     Umoci,
     /// Another engine.
     Podman,
+    /// The runtime of nodes, and its command line.
+    Containerd,
+    /// The second witness of signatures.
+    OpenSsl,
+    /// Debian's archive, and the keys that it is signed with.
+    DebianArchive,
 }
 
 impl Need {
@@ -43,6 +56,9 @@ impl Need {
             Self::Skopeo => "skopeo",
             Self::Umoci => "umoci",
             Self::Podman => "podman",
+            Self::Containerd => "containerd",
+            Self::OpenSsl => "openssl",
+            Self::DebianArchive => "Debian's archive",
         }
     }
 
@@ -61,6 +77,9 @@ impl Need {
                 engine pushes to without a login and the cluster pulls from"
                     .to_owned()
             }
+            (Self::DebianArchive, _) => format!(
+                "reach http://{DEBIAN} from here, and have {DEBIAN_KEYRING} (the package debian-archive-keyring)"
+            ),
             _ => {
                 "export KUBECONFIG of a cluster for tests, as minikube and kind make one".to_owned()
             }
@@ -76,7 +95,9 @@ impl Need {
             Self::Skopeo => Some("skopeo"),
             Self::Umoci => Some("umoci"),
             Self::Podman => Some("podman"),
-            Self::Docker | Self::Cluster | Self::Registry => None,
+            Self::Containerd => Some("containerd"),
+            Self::OpenSsl => Some("openssl"),
+            Self::Docker | Self::Cluster | Self::Registry | Self::DebianArchive => None,
         }
     }
 
@@ -91,6 +112,9 @@ impl Need {
             Self::Skopeo => process::exists("skopeo"),
             Self::Umoci => process::exists("umoci"),
             Self::Podman => process::exists("podman"),
+            Self::Containerd => process::exists("containerd") && process::exists("ctr"),
+            Self::OpenSsl => process::exists("openssl"),
+            Self::DebianArchive => Path::new(DEBIAN_KEYRING).exists() && reaches(DEBIAN),
         }
     }
 }
@@ -131,6 +155,14 @@ fn has_postgresql(folder: &Path) -> bool {
     versions
         .flatten()
         .any(|version| version.path().join("bin/initdb").is_file())
+}
+
+/// Whether anything listens there.
+fn reaches(address: &str) -> bool {
+    let addresses = address.to_socket_addrs().into_iter().flatten();
+    addresses
+        .into_iter()
+        .any(|address| TcpStream::connect_timeout(&address, CONNECT_LIMIT).is_ok())
 }
 
 fn is_set(variable: &str) -> bool {

@@ -51,13 +51,34 @@ struct Step {
     run: fn(bool) -> Result<()>,
 }
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 6] = [
     Step {
         name: "workspace",
         about: "every crate: unit tests, the command line, the services with their stores",
         needs: &[],
         part: Some(("stores", &[Need::PostgreSql, Need::Redis])),
         run: workspace_tests,
+    },
+    Step {
+        name: "registry",
+        about: "the client and deliveries against a real registry",
+        needs: &[Need::Registry],
+        part: Some(("registry and engine", &[Need::Docker])),
+        run: registry_tests,
+    },
+    Step {
+        name: "engine",
+        about: "deliveries to a real engine, and to nodes with a containerd of their own",
+        needs: &[Need::Docker],
+        part: Some(("nodes", &[Need::Containerd])),
+        run: engine_tests,
+    },
+    Step {
+        name: "debian",
+        about: "packages from Debian's own archive, resolved, verified and unpacked",
+        needs: &[Need::DebianArchive],
+        part: None,
+        run: debian_tests,
     },
     Step {
         name: "images",
@@ -72,7 +93,13 @@ const STEPS: [Step; 3] = [
         needs: &[Need::Docker, Need::Cluster, Need::Kubectl],
         part: Some((
             "registry and tools",
-            &[Need::Registry, Need::Skopeo, Need::Umoci, Need::Podman],
+            &[
+                Need::Registry,
+                Need::Skopeo,
+                Need::Umoci,
+                Need::Podman,
+                Need::OpenSsl,
+            ],
         )),
         run: cluster_tests,
     },
@@ -192,6 +219,33 @@ fn workspace_tests(without_stores: bool) -> Result<()> {
     process::run(&mut cargo)
 }
 
+fn registry_tests(without_engine: bool) -> Result<()> {
+    let client = ["test", "--workspace", "--test", "registry"];
+    process::run(cargo(&client).args(["--", "--ignored"]))?;
+    match without_engine {
+        true => Ok(()),
+        false => deliveries("real_registries"),
+    }
+}
+
+fn engine_tests(without_containerd: bool) -> Result<()> {
+    deliveries("real_engines")?;
+    match without_containerd {
+        true => Ok(()),
+        false => deliveries("real_nodes"),
+    }
+}
+
+/// Tests of the library that need more than the machine has by itself.
+fn deliveries(name: &str) -> Result<()> {
+    process::run(cargo(&["test", "--workspace", "--lib", name]).args(["--", "--ignored"]))
+}
+
+fn debian_tests(_: bool) -> Result<()> {
+    let tests = ["test", "--workspace", "--test", "debian"];
+    process::run(cargo(&tests).args(["--", "--ignored", "--nocapture"]))
+}
+
 fn cluster_tests(without_tools: bool) -> Result<()> {
     let mut cargo = cargo(&[
         "test",
@@ -204,6 +258,7 @@ fn cluster_tests(without_tools: bool) -> Result<()> {
     if without_tools {
         let tests = [
             "accepted::",
+            "attest::",
             "builders::a_registry_is_used",
             "cut::",
             "killed::",
@@ -233,7 +288,15 @@ mod tests {
 
     #[test]
     fn filters_select_steps_and_must_fit_one() {
-        assert_eq!(names(&[]), Some(vec!["workspace", "images", "cluster"]));
+        let all = [
+            "workspace",
+            "registry",
+            "engine",
+            "debian",
+            "images",
+            "cluster",
+        ];
+        assert_eq!(names(&[]), Some(all.to_vec()));
         assert_eq!(
             names(&["--install", "clus", "images"]),
             Some(vec!["images", "cluster"])

@@ -53,6 +53,6 @@ pub use signature::SignatureError;
 pub use source::{DEBIAN_KEYRING, Mirrors, Source};
 pub use tree::{
     Account, Accounts, DEFAULT_DROP, EntryPath, Folder, InvalidPattern, MissingLibrary, Node,
-    NodeKind, Overlay, Tree, TreeError, TreeOptions,
+    NodeKind, Tree, TreeError, TreeOptions,
 };
 pub use version::{InvalidVersion, Version};

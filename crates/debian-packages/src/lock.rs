@@ -105,44 +105,12 @@ impl Lock {
         &self.packages
     }
 
-    /// The sum of the sizes of the `.deb` files.
-    #[must_use]
-    pub fn download_size(&self) -> u64 {
-        self.packages.iter().map(|package| package.size).sum()
-    }
-
     /// The distribution's code name, as in `distro=bookworm` of a package URL.
     #[must_use]
     pub fn distribution(&self) -> Option<&str> {
         let name = &self.suites.first()?.name;
         name.split(['-', '/']).next()
     }
-}
-
-impl LockedPackage {
-    /// The package URL, e.g. `pkg:deb/debian/zlib1g@1%3A1.2.13?arch=amd64&distro=bookworm`.
-    #[must_use]
-    pub fn purl(&self, distribution: Option<&str>) -> String {
-        let (name, version) = (percent(&self.name), percent(self.version.as_str()));
-        let distro =
-            distribution.map_or_else(String::new, |name| format!("&distro={}", percent(name)));
-        format!(
-            "pkg:deb/debian/{name}@{version}?arch={}{distro}",
-            percent(&self.architecture)
-        )
-    }
-}
-
-/// As the purl specification has it: the colon may stay in a value, but not in a version.
-fn percent(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte.is_ascii_alphanumeric() || b".-_~".contains(&byte) {
-            true => escaped.push(char::from(byte)),
-            false => escaped.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    escaped
 }
 
 impl fmt::Display for LockFile {
@@ -450,12 +418,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn package_urls_escape_versions() {
+    fn the_first_suite_names_the_distribution() {
         let lock = lock("http://d", vec![locked("libstdc++6", b"")]);
         assert_eq!(lock.distribution(), Some("bookworm"));
-        assert_eq!(
-            lock.packages()[0].purl(lock.distribution()),
-            "pkg:deb/debian/libstdc%2B%2B6@1%3A1.0%2Bb1?arch=amd64&distro=bookworm"
-        );
     }
 }

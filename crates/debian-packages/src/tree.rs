@@ -25,7 +25,7 @@ use crate::download::DebFile;
 
 pub use accounts::{Account, Accounts};
 pub use libraries::MissingLibrary;
-pub use options::{DEFAULT_DROP, Folder, Overlay, TreeOptions};
+pub use options::{DEFAULT_DROP, Folder, TreeOptions};
 pub use path::EntryPath;
 pub use rules::InvalidPattern;
 

@@ -133,7 +133,6 @@ fn options(image: &Image) -> TreeOptions {
                 name: "app".to_owned(),
                 id: 998,
                 home: "/data".to_owned(),
-                shell: "/bin/sh".to_owned(),
             }],
         },
         applets: owned(&["sh", "cat", "sed", "sleep", "mkdir", "id"]),
@@ -222,7 +221,11 @@ async fn build_twice(image: &Image, lock: &Lock, (fetcher, cache): (&Fetcher, &C
     eprintln!(
         "  {:.1} MB of .deb, {} entries, {:.1} MB; fetched in {downloaded:.0?}, then in {checked:.0?}; \
          built in {built:.0?}, written in {:.0?}",
-        lock.download_size() as f64 / 1e6,
+        lock.packages()
+            .iter()
+            .map(|package| package.size)
+            .sum::<u64>() as f64
+            / 1e6,
         tree.entries().count(),
         tree.size() as f64 / 1e6,
         start.elapsed(),

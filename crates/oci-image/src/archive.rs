@@ -5,7 +5,7 @@
 
 mod docker;
 mod import;
-mod oci;
+mod several;
 
 use std::io::{self, Write};
 
@@ -13,9 +13,9 @@ use tar::{Builder, EntryType, Header};
 
 use crate::{Descriptor, Digest, LayoutError};
 
-pub use docker::{DockerImage, docker_manifest, write_docker_archive, write_docker_archives};
+pub use docker::write_docker_archive;
 pub use import::read_docker_archive;
-pub use oci::write_oci_archive;
+pub use several::{ArchivedImage, archive_head, write_archive};
 
 /// No layer of an image anyone runs is longer, decompressed.
 const LAYER_LIMIT: u64 = 64 << 30;

@@ -141,16 +141,17 @@ impl Layout {
         }
     }
 
-    /// Stores a small document.
+    /// Stores a small document, also over one that is damaged.
     pub fn add(&self, media_type: &str, content: &[u8]) -> Result<Descriptor, LayoutError> {
         let blob = Descriptor::of(media_type, content);
-        if !self.has(&blob) {
-            let mut writer = self.writer()?;
-            writer
-                .write_all(content)
-                .map_err(LayoutError::io("write", &self.blob_path(&blob.digest)))?;
-            writer.commit_expected(&blob)?;
+        if self.has(&blob) && self.read(&blob).is_ok() {
+            return Ok(blob);
         }
+        let mut writer = self.writer()?;
+        writer
+            .write_all(content)
+            .map_err(LayoutError::io("write", &self.blob_path(&blob.digest)))?;
+        writer.commit_expected(&blob)?;
         Ok(blob)
     }
 
@@ -183,11 +184,17 @@ impl Layout {
         }
     }
 
-    /// Of reading a blob through a [`BlobReader`], which may have found that it is corrupt.
-    pub(crate) fn read_error(&self, blob: &Descriptor, error: io::Error) -> LayoutError {
-        match error.downcast::<LayoutError>() {
-            Ok(error) => error,
-            Err(error) => LayoutError::io("read", &self.blob_path(&blob.digest))(error),
+    /// Why reading a blob through a [`BlobReader`] failed. Whoever decompresses it may have stumbled over damage
+    /// before the reader saw it, at its end.
+    #[must_use]
+    pub fn read_error(&self, blob: &Descriptor, error: io::Error) -> LayoutError {
+        let error = match error.downcast::<LayoutError>() {
+            Ok(error) => return error,
+            Err(error) => error,
+        };
+        match self.verify_blob(blob) {
+            Err(damage) if damage.damaged().is_some() => damage,
+            _ => LayoutError::io("read", &self.blob_path(&blob.digest))(error),
         }
     }
 

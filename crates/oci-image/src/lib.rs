@@ -16,8 +16,8 @@ mod reference;
 pub mod registry;
 
 pub use archive::{
-    ArchiveError, DockerImage, docker_manifest, read_docker_archive, write_docker_archive,
-    write_docker_archives, write_oci_archive,
+    ArchiveError, ArchivedImage, archive_head, read_docker_archive, write_archive,
+    write_docker_archive,
 };
 pub use compress::{Compression, Compressor, Decompressor, TooLong};
 pub use config::{ConfigFile, History, ImageConfig, InvalidConfig, RunConfig};
@@ -31,5 +31,5 @@ pub use layout::{
     copy_image,
 };
 pub use manifest::{Descriptor, Index, Manifest, media_type};
-pub use platform::{InvalidPlatform, Platform};
+pub use platform::{InvalidPlatform, Platform, select_platform};
 pub use reference::{InvalidReference, Reference};

@@ -1,9 +1,13 @@
 //! What an image runs on.
 
+mod select;
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use select::select_platform;
 
 /// As Go names operating systems and processors: `linux/amd64`, `linux/arm/v7`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -151,8 +151,31 @@ fn parse(text: &str) -> Result<Reference, &'static str> {
 
 /// Docker's rule: a first part with a dot or a port, or `localhost`, is a host.
 fn is_host(part: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
-    (part.contains(['.', ':']) || part == "localhost") && part.chars().all(legal)
+    if !part.contains(['.', ':']) {
+        return part == "localhost";
+    }
+    let (name, port) = match part.rsplit_once(':') {
+        // The colons of an address stand in brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (part, None),
+    };
+    let is_port = |port: &str| {
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse().is_ok_and(|port: u16| port > 0)
+    };
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'));
+    let is_name = match address {
+        Some(address) => address
+            .chars()
+            .all(|c| c.is_ascii_hexdigit() || ".:".contains(c)),
+        None => {
+            let ends = |c: char| c.is_ascii_alphanumeric();
+            let legal = |c: char| ends(c) || ".-".contains(c);
+            name.starts_with(ends) && name.ends_with(ends) && name.chars().all(legal)
+        }
+    };
+    is_name && port.is_none_or(is_port)
 }
 
 fn check_tag(tag: &str) -> Result<(), &'static str> {
@@ -197,6 +220,7 @@ mod tests {
             ("localhost/a", "localhost", "a", "latest"),
             ("127.0.0.1:5000/a/b:x", "127.0.0.1:5000", "a/b", "x"),
             ("[::1]:5000/a", "[::1]:5000", "a", "latest"),
+            ("[::1]/a", "[::1]", "a", "latest"),
             (
                 "r.example.com/a__b/c-d--e:T.1",
                 "r.example.com",
@@ -244,6 +268,13 @@ mod tests {
             "a_-b",
             "r.io/A",
             "http://r.io/a",
+            ":5000/a",
+            "r.io:/a",
+            "r.io:0/a",
+            "r.io:65536/a",
+            "r.io:http/a",
+            ".io/a",
+            "[x]/a",
             &long,
             &format!("a:{}", "t".repeat(129)),
         ] {

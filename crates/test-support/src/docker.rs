@@ -15,16 +15,15 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bollard::errors::Error as DockerError;
-use bollard::moby::buildkit::secrets::v1::GetSecretRequest;
-use bollard::moby::buildkit::secrets::v1::secrets_client::SecretsClient;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+
+use crate::session;
 
 /// Carries requests to the engine.
 pub type Carrier = Arc<
@@ -59,6 +58,8 @@ struct Inner {
     offered: Vec<String>,
     wanted_secrets: Vec<String>,
     secrets: Vec<Result<Vec<u8>, String>>,
+    to_agent: Vec<u8>,
+    from_agent: Vec<Result<Vec<u8>, String>>,
     requests: Vec<String>,
     contexts: Vec<Vec<String>>,
     logins: Vec<String>,
@@ -123,6 +124,17 @@ impl FakeDocker {
     #[must_use]
     pub fn secrets(&self) -> Vec<Result<Vec<u8>, String>> {
         self.inner().secrets.clone()
+    }
+
+    /// Makes its builds write this to the ssh agent of their session, and wait for as much.
+    pub fn write_to_agents(&self, words: &[u8]) {
+        self.inner().to_agent = words.to_owned();
+    }
+
+    /// What agents answered.
+    #[must_use]
+    pub fn from_agents(&self) -> Vec<Result<Vec<u8>, String>> {
+        self.inner().from_agent.clone()
     }
 
     /// Makes it an engine that keeps images as containerd does: an archive must be complete.
@@ -267,7 +279,7 @@ async fn session(
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         if let Ok(connection) = upgrade.await
-            && let Some(channel) = channel(connection).await
+            && let Some(channel) = session::channel(connection).await
         {
             docker.inner().sessions.insert(id, channel);
         }
@@ -276,30 +288,46 @@ async fn session(
     (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
-async fn channel(connection: Upgraded) -> Option<Channel> {
-    let once = Arc::new(Mutex::new(Some(connection)));
-    let connector = tower::service_fn(move |_: Uri| {
-        let connection = once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { connection.ok_or_else(|| std::io::Error::other("the session is over")) }
-    });
-    Endpoint::from_static("http://session")
-        .connect_with_connector(connector)
-        .await
-        .ok()
-}
-
-async fn list(State(docker): State<FakeDocker>) -> Json<Value> {
-    let images: Vec<Value> = docker
-        .images()
+/// One entry an image, with or without names; `filters` as the engine has them, of labels only.
+async fn list(
+    State(docker): State<FakeDocker>,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Json<Value> {
+    docker.note("GET /images/json");
+    let filters: Value = query
+        .get("filters")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    let labels: Vec<&str> = filters["label"]
+        .as_array()
         .into_iter()
-        .map(|(reference, image)| {
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let has = |image: &FakeImage, label: &str| match label.split_once('=') {
+        Some((name, value)) => image.labels.get(name).is_some_and(|found| found == value),
+        None => image.labels.contains_key(label),
+    };
+    let mut listed: BTreeMap<String, (FakeImage, Vec<String>)> = BTreeMap::new();
+    for (reference, image) in docker.images() {
+        // Some tests give their images no id.
+        let id = Some(image.id.clone()).filter(|id| !id.is_empty());
+        let id = id.unwrap_or_else(|| reference.clone());
+        let (_, tags) = listed.entry(id).or_insert((image.clone(), Vec::new()));
+        if reference != image.id {
+            tags.push(reference);
+        }
+    }
+    let images = listed
+        .into_values()
+        .filter(|(image, _)| labels.iter().all(|label| has(image, label)))
+        .map(|(image, tags)| {
             json!({
-                "Id": image.id, "ParentId": "", "RepoTags": [reference], "RepoDigests": [],
+                "Id": image.id, "ParentId": "", "RepoTags": tags, "RepoDigests": [],
                 "Created": 0, "Size": 1, "SharedSize": -1, "Labels": image.labels, "Containers": -1,
             })
         })
         .collect();
-    docker.note("GET /images/json");
     Json(Value::Array(images))
 }
 
@@ -386,9 +414,15 @@ async fn build(
         .iter()
         .filter_map(|answer| answer["aux"]["ID"].as_str());
     let images: Vec<String> = built.map(str::to_owned).collect();
+    let labels: BTreeMap<String, String> = query
+        .get("labels")
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
+    // Under its id: an image without a name.
     for id in images {
         let image = FakeImage {
             id: id.clone(),
+            labels: labels.clone(),
             ..FakeImage::default()
         };
         inner.images.insert(id, image);
@@ -446,18 +480,19 @@ impl FakeDocker {
     }
 
     async fn ask_session(&self, id: &str) {
+        let words = self.inner().to_agent.clone();
+        if !words.is_empty() {
+            let answer = match self.session(id).await {
+                None => Err("no session".to_owned()),
+                Some(channel) => session::ask_agent(channel, words).await,
+            };
+            self.inner().from_agent.push(answer);
+        }
         let wanted = self.inner().wanted_secrets.clone();
         for secret in wanted {
             let answer = match self.session(id).await {
                 None => Err("no session".to_owned()),
-                Some(channel) => SecretsClient::new(channel)
-                    .get_secret(GetSecretRequest {
-                        id: secret,
-                        ..GetSecretRequest::default()
-                    })
-                    .await
-                    .map(|answer| answer.into_inner().data)
-                    .map_err(|status| status.code().to_string()),
+                Some(channel) => session::ask_secret(channel, secret).await,
             };
             self.inner().secrets.push(answer);
         }

@@ -3,3 +3,5 @@
 pub mod docker;
 pub mod kubernetes;
 pub mod nodes;
+pub mod registry;
+mod session;

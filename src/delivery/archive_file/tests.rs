@@ -133,8 +133,68 @@ async fn a_damaged_layer_makes_no_archive() {
 fn one_process_writes_a_file_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("images.tar.partial");
-    let first = locked(file.clone()).unwrap();
-    assert!(is_locked(&locked(file.clone()).unwrap_err()));
+    let first = locked(&file).unwrap();
+    let refused = locked(&file).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ResourceBusy);
     drop(first);
-    locked(file).unwrap();
+    locked(&file).unwrap();
+}
+
+#[test]
+fn a_lock_on_what_has_another_name_by_now_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (partial, target) = (folder.path().join("a.partial"), folder.path().join("a"));
+    let file = locked(&partial).unwrap();
+    assert!(is_named(&file, &partial).unwrap());
+    fs::rename(&partial, &target).unwrap();
+    assert!(!is_named(&file, &partial).unwrap());
+    fs::write(&partial, "of somebody else").unwrap();
+    assert!(!is_named(&file, &partial).unwrap());
+}
+
+/// Whoever loses is told so or comes later; nobody ever reads half an archive.
+#[test]
+fn writers_of_one_file_do_not_cut_each_other_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("images.tar");
+    let write = || match Content(Vec::new()).write_whole(&file, &CancellationToken::new()) {
+        Ok(()) => {}
+        Err(error) => assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}"),
+    };
+    write();
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| (0..500).for_each(|_| write())))
+            .collect();
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            let found = fs::read(&file).unwrap();
+            assert_eq!(first_files(found.as_slice()).unwrap().len(), 1);
+        }
+    });
+}
+
+#[tokio::test]
+async fn another_platforms_image_is_written_and_a_change_of_it_seen() {
+    let store = TestStore::new();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("images.tar");
+    let several = |other: &str| {
+        let mut image = store.delivery("", "a", &["base"]);
+        let descriptor = store.index(&[
+            store.image_for("linux/amd64", "a", &["base"]),
+            store.image_for("linux/arm64", "a", &[other]),
+        ]);
+        image.source = crate::delivery::Source::Store {
+            layout: store.layout.clone(),
+            descriptor,
+        };
+        [image]
+    };
+    assert_ne!(written(&several("one"), &file).await, [Delivered::Present]);
+    assert_eq!(written(&several("one"), &file).await, [Delivered::Present]);
+    assert_ne!(written(&several("two"), &file).await, [Delivered::Present]);
+    let docker: Value = serde_json::from_slice(&files(&file)[0].1).unwrap();
+    let layers = docker[0]["Layers"].as_array().unwrap();
+    let base = store.layer("base").diff_id.hex();
+    assert_eq!(layers, &[json!(format!("{base}.tar"))]);
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use oci_image::registry::{Options, Retry};
 use oci_image::{Index, Platform, media_type};
 use serde_json::Value;
+use test_support::registry::{Refusal, Registry};
 
 use super::*;
 use crate::attest::{Contents, Provenance, sbom, test_key, test_provenance};
-use crate::delivery::test_registry::Registry;
 use crate::event::Recorder;
 
 const SBOM: &str = "application/spdx+json";
@@ -225,7 +225,9 @@ async fn a_list_of_images_under_the_signatures_tag_is_not_overwritten() {
 async fn a_registry_that_takes_no_documents_is_only_a_warning_unless_they_were_asked_for() {
     let bench = Bench::new().await;
     let said = r#"{"errors":[{"code":"MANIFEST_INVALID","message":"no artifacts here"}]}"#;
-    bench.registry.refuse("PUT", "/manifests/", 400, said);
+    bench
+        .registry
+        .refuse(Refusal::always("PUT", "/manifests/", 400, said));
     let provenance = || vec![bench.provenance()];
     let attached = bench.attach(provenance(), None, false).await.unwrap();
     assert_eq!(attached, Attached::default());

@@ -8,6 +8,22 @@ use super::*;
 use crate::delivery::test_images::{TestContext, TestStore};
 use crate::diagnostic::Explain;
 
+#[tokio::test]
+async fn what_nodes_cannot_run_is_refused() {
+    let bench = Bench::new([node("dev-control-plane", "control-plane")]);
+    let mut image = bench.store.delivery("", "a", &["base"]);
+    image.source = Source::Store {
+        layout: bench.store.layout.clone(),
+        descriptor: bench
+            .store
+            .image_for("linux/arm64", "a", &["base"])
+            .descriptor,
+    };
+    let error = bench.deliver(&[image]).await.unwrap_err();
+    assert!(matches!(error, DeliveryError::Platform { .. }), "{error}");
+    assert_eq!(error.exit(), crate::diagnostic::Exit::Refused);
+}
+
 fn node(name: &str, role: &str) -> FakeNode {
     let labels = [
         ("io.x-k8s.kind.cluster", "dev"),

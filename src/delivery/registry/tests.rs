@@ -5,10 +5,10 @@ use std::fs;
 use std::time::Duration;
 
 use oci_image::registry::{Options, Retry};
+use test_support::registry::{Refusal, Registry};
 
 use super::*;
 use crate::delivery::test_images::{TestContext, TestStore};
-use crate::delivery::test_registry::Registry;
 use crate::delivery::{Delivered, Moved};
 use crate::diagnostic::Explain;
 
@@ -132,7 +132,9 @@ async fn what_another_machine_pushed_stays() {
 #[tokio::test]
 async fn a_tag_comes_after_everything_it_needs() {
     let bench = Bench::new().await;
-    bench.registry.refuse("POST", "/blobs/", 500, "");
+    bench
+        .registry
+        .refuse(Refusal::always("POST", "/blobs/", 500, ""));
     let image = [bench.image("a", &["base"])];
     bench.deliver(&image).await.unwrap_err();
     assert!(
@@ -173,7 +175,9 @@ async fn faults_are_explained() {
         ("POST", "/blobs/", 413, "", "S0530", "client_max_body_size"),
     ] {
         let bench = Bench::new().await;
-        bench.registry.refuse(method, path, status, body);
+        bench
+            .registry
+            .refuse(Refusal::always(method, path, status, body));
         let image = [bench.image("a", &["base"])];
         let error = bench.deliver(&image).await.unwrap_err();
         let found = &error.diagnostics()[0];
@@ -188,11 +192,7 @@ async fn an_index_goes_after_its_manifests() {
     let bench = Bench::new().await;
     let one = bench.store.image("a", &["base"]);
     let other = bench.store.image("other", &["base", "more"]);
-    let index = bench
-        .store
-        .layout
-        .add_index(&[one.clone(), other.clone()])
-        .unwrap();
+    let index = bench.store.index(&[one.clone(), other.clone()]);
     let mut image = bench.image("a", &["base"]);
     image.source = Source::Store {
         layout: bench.store.layout.clone(),

@@ -1,17 +1,16 @@
 //! Images of layers that are made here, assembled by the engine's own builder: `FROM scratch` and an `ADD` for each
 //! layer. What comes out is the engine's: unlike an archive that is loaded it has other times and digests.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 
 use bollard::errors::Error as DockerError;
-use bollard::query_parameters::TagImageOptionsBuilder;
 use oci_image::RunConfig;
 
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain, SourceFile};
 
 use super::archive::{Pieces, archive};
-use super::docker_config::DockerConfig;
 use super::dockerfile::{Ended, Listener, Recipe, Refused, hear, session, start};
 use super::instructions::Instructions;
 use super::secrets::Secrets;
@@ -43,7 +42,7 @@ pub struct LayerSource {
 #[derive(Debug, thiserror::Error)]
 pub enum AssemblyError {
     /// A Dockerfile cannot express it.
-    #[error("{0} has a line break, which no Dockerfile can hold")]
+    #[error("{0} has a line break, which a Dockerfile cannot hold there")]
     LineBreak(String),
     /// A layer cannot be read.
     #[error("failed to read a layer")]
@@ -70,11 +69,8 @@ pub async fn assemble_with_engine(
         labels: assembly.run.labels.clone(),
         ..Recipe::default()
     };
-    let offer = Offer {
-        logins: DockerConfig::load().ok(),
-        ..Offer::default()
-    };
-    let session = match session(engine, offer, |_| None).await {
+    // It is from scratch: the engine pulls nothing.
+    let session = match session(engine, Offer::default(), |_| None).await {
         Ok(session) => session,
         Err(Refused::Engine(error)) => return Err(AssemblyError::Engine(error)),
         Err(Refused::Builder(error)) => return Err(AssemblyError::Failed(error.to_string())),
@@ -95,7 +91,8 @@ pub async fn assemble_with_engine(
         Ended::Failed(failure) => return Err(AssemblyError::Failed(failure.message)),
         Ended::Broken(error) => return Err(AssemblyError::Engine(error)),
     };
-    tag(engine, &id, reference)
+    engine
+        .tag(&id, reference)
         .await
         .map_err(AssemblyError::Engine)?;
     Ok(id)
@@ -109,18 +106,6 @@ impl Listener for Steps<'_> {
     }
 
     fn output(&self, _line: &str) {}
-}
-
-async fn tag(engine: &Engine, id: &str, reference: &str) -> Result<(), DockerError> {
-    let (repository, tag) = match reference.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => (repository, tag),
-        _ => (reference, "latest"),
-    };
-    let options = TagImageOptionsBuilder::new()
-        .repo(repository)
-        .tag(tag)
-        .build();
-    engine.docker().tag_image(id, Some(options)).await
 }
 
 fn write(mut writer: Pieces, dockerfile: &str, layers: Vec<LayerSource>) -> io::Result<()> {
@@ -151,7 +136,18 @@ fn layer_name(index: usize) -> String {
 
 /// Labels go with the request.
 fn dockerfile(assembly: &Assembly) -> Result<String, AssemblyError> {
-    let run = &assembly.run;
+    // All fields are named, so that one that is added is not forgotten.
+    let RunConfig {
+        user,
+        entrypoint,
+        cmd,
+        env,
+        labels: _,
+        working_dir,
+        stop_signal,
+        exposed_ports,
+        volumes,
+    } = &assembly.run;
     let mut text = "FROM scratch\n".to_owned();
     let mut line = |keyword: &str, value: &str| {
         writeln!(text, "{keyword} {value}").expect("a string takes everything");
@@ -159,24 +155,43 @@ fn dockerfile(assembly: &Assembly) -> Result<String, AssemblyError> {
     for index in 0..assembly.layers.len() {
         line("ADD", &format!("{} /", layer_name(index)));
     }
-    for (name, value) in &run.env {
+    for (name, value) in env {
         let value = quoted(&format!("the variable {name}"), value)?;
         line("ENV", &format!("{name}={value}"));
     }
-    if !run.working_dir.is_empty() {
-        line(
-            "WORKDIR",
-            &quoted("the working directory", &run.working_dir)?,
-        );
+    for (keyword, what, value) in [
+        ("WORKDIR", "the working directory", working_dir),
+        ("USER", "the user", user),
+    ] {
+        if !value.is_empty() {
+            line(keyword, &quoted(what, value)?);
+        }
     }
-    if !run.user.is_empty() {
-        line("USER", &run.user);
+    // The list form is JSON: nothing in these is replaced.
+    for (keyword, list) in [("ENTRYPOINT", entrypoint), ("CMD", cmd)] {
+        if !list.is_empty() {
+            line(keyword, &serde_json::json!(list).to_string());
+        }
     }
-    if !run.entrypoint.is_empty() {
-        // The list form is JSON: nothing in it is replaced.
-        line("ENTRYPOINT", &serde_json::json!(run.entrypoint).to_string());
+    if !stop_signal.is_empty() {
+        line("STOPSIGNAL", &quoted("the stop signal", stop_signal)?);
+    }
+    for port in exposed_ports {
+        line("EXPOSE", &quoted("a port", port)?);
+    }
+    if !volumes.is_empty() {
+        line("VOLUME", &volume_list(volumes)?);
     }
     Ok(text)
+}
+
+/// JSON, too, but variables are replaced in it.
+fn volume_list(volumes: &BTreeSet<String>) -> Result<String, AssemblyError> {
+    let quoted: Result<Vec<String>, _> = volumes
+        .iter()
+        .map(|folder| quoted("a volume", folder))
+        .collect();
+    Ok(serde_json::json!(quoted?).to_string())
 }
 
 fn quoted(what: &str, value: &str) -> Result<String, AssemblyError> {
@@ -214,33 +229,87 @@ impl Explain for AssemblyError {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_dockerfile_says_how_the_image_runs() {
+    fn assembly(run: RunConfig) -> Assembly {
         let layer = || LayerSource {
             size: 0,
             tar: Box::new(io::empty()),
         };
+        Assembly {
+            layers: vec![layer(), layer()],
+            run,
+        }
+    }
+
+    fn set(values: &[&str]) -> BTreeSet<String> {
+        values.iter().map(|&value| value.to_owned()).collect()
+    }
+
+    #[test]
+    fn a_dockerfile_says_how_the_image_runs() {
+        // All fields: one that is added must be written, too.
         let run = RunConfig {
             user: "65532:65532".to_owned(),
             entrypoint: vec!["/a b".to_owned(), "$X".to_owned()],
+            cmd: vec!["--say".to_owned(), "\"1\"\n\\$Y".to_owned()],
             env: [("A".to_owned(), "1 \"$B\" \\".to_owned())].into(),
+            labels: [("stackctl.dev/inputs".to_owned(), "1".to_owned())].into(),
             working_dir: "/w".to_owned(),
+            stop_signal: "SIGINT".to_owned(),
+            exposed_ports: set(&["8080/tcp", "53/udp"]),
+            volumes: set(&["/data", "/a $b\"\\"]),
+        };
+        let expected = [
+            "FROM scratch",
+            "ADD layer0.tar /",
+            "ADD layer1.tar /",
+            r#"ENV A="1 \"\$B\" \\""#,
+            r#"WORKDIR "/w""#,
+            r#"USER "65532:65532""#,
+            r#"ENTRYPOINT ["/a b","$X"]"#,
+            r#"CMD ["--say","\"1\"\n\\$Y"]"#,
+            r#"STOPSIGNAL "SIGINT""#,
+            r#"EXPOSE "53/udp""#,
+            r#"EXPOSE "8080/tcp""#,
+            // Quoted for the engine, which replaces variables here, and that for JSON.
+            r#"VOLUME ["\"/a \\$b\\\"\\\\\"","\"/data\""]"#,
+        ];
+        let text = dockerfile(&assembly(run)).unwrap();
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn what_is_not_set_is_not_written() {
+        let text = dockerfile(&assembly(RunConfig::default())).unwrap();
+        assert_eq!(text, "FROM scratch\nADD layer0.tar /\nADD layer1.tar /\n");
+    }
+
+    #[test]
+    fn a_line_break_outside_of_a_list_is_refused() {
+        let broken = || "a\nUSER 0".to_owned();
+        let variable = RunConfig {
+            env: [("B".to_owned(), broken())].into(),
             ..RunConfig::default()
         };
-        let mut assembly = Assembly {
-            layers: vec![layer(), layer()],
-            run,
+        let user = RunConfig {
+            user: broken(),
+            ..RunConfig::default()
         };
-        assert_eq!(
-            dockerfile(&assembly).unwrap(),
-            "FROM scratch\nADD layer0.tar /\nADD layer1.tar /\nENV A=\"1 \\\"\\$B\\\" \\\\\"\nWORKDIR \"/w\"\nUSER 65532:65532\nENTRYPOINT [\"/a b\",\"$X\"]\n"
-        );
-        assembly.run.env.insert("B".to_owned(), "a\nb".to_owned());
-        assert!(
-            dockerfile(&assembly)
-                .unwrap_err()
-                .to_string()
-                .contains("variable B")
-        );
+        let signal = RunConfig {
+            stop_signal: broken(),
+            ..RunConfig::default()
+        };
+        let port = RunConfig {
+            exposed_ports: [broken()].into(),
+            ..RunConfig::default()
+        };
+        for (run, what) in [
+            (variable, "the variable B"),
+            (user, "the user"),
+            (signal, "the stop signal"),
+            (port, "a port"),
+        ] {
+            let error = dockerfile(&assembly(run)).unwrap_err().to_string();
+            assert!(error.starts_with(what), "{error}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{Stream, StreamExt};
 use crate::diagnostic::Span;
 use crate::stack::DockerfileBuild;
 
-use super::docker_config::{DockerConfig, registry_of};
+use super::docker_config::{DockerConfig, place_of, registry_of};
 use super::dockerfile::{Messages, Recipe};
 use super::engine::{Engine, Reason};
 use super::failure::DockerfileError;
@@ -134,13 +134,11 @@ async fn credentials(instructions: &Instructions) -> Option<HashMap<String, Dock
     let config = DockerConfig::load().ok()?;
     let mut logins = HashMap::new();
     for stage in instructions.stages() {
-        let registry = registry_of(stage.base);
-        if let Ok(Some(login)) = config.credentials(registry).await {
-            let name = login
-                .serveraddress
-                .clone()
-                .unwrap_or_else(|| registry.to_owned());
-            logins.insert(name, login);
+        if let Ok(Some(login)) = config.credentials(&place_of(stage.base)).await {
+            let name = login.serveraddress.clone();
+            let name = name.unwrap_or_else(|| registry_of(stage.base).to_owned());
+            // The engine takes one for each registry.
+            logins.entry(name).or_insert(login);
         }
     }
     (!logins.is_empty()).then_some(logins)

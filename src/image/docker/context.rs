@@ -13,7 +13,7 @@ use crate::stack::{BuildSecretSource, DockerfileBuild};
 
 use super::dockerignore::DockerIgnore;
 
-/// The name of a Dockerfile that lies outside its context, in the archive.
+/// The name of a Dockerfile that lies outside its context, in the archive; a number follows where there is such a file.
 const OUTSIDE: &str = ".dockerfile.stackctl";
 /// Times in a context are not inputs; zip and with it Python's wheels know none before 1980.
 const MODIFIED: u64 = 315_619_200;
@@ -69,7 +69,7 @@ impl Context {
             .and_then(|path| Some(path.to_str()?.to_owned()));
         let mut context = Self {
             outside: within.is_none().then(|| root.join(&build.dockerfile)),
-            dockerfile: within.unwrap_or_else(|| OUTSIDE.to_owned()),
+            dockerfile: within.unwrap_or_else(|| free_name(&folder)),
             folder,
             entries: Vec::new(),
             outside_of_it: [Path::new(".stackctl"), Path::new("target/stackctl")]
@@ -140,17 +140,35 @@ impl Context {
     /// Writes the archive: the same files give the same bytes.
     pub(crate) fn write<W: Write>(&self, writer: W) -> Result<W, ContextError> {
         let mut archive = LayerWriter::new(writer, MODIFIED);
-        if let Some(dockerfile) = &self.outside {
-            add_file(&mut archive, OUTSIDE, dockerfile)?;
+        let precedes =
+            |entry: &Entry| entry.path.split('/').next() < Some(self.dockerfile.as_str());
+        let place = match self.outside {
+            Some(_) => self.entries.partition_point(precedes),
+            None => 0,
+        };
+        for entry in &self.entries[..place] {
+            self.add(&mut archive, entry)?;
         }
-        for entry in &self.entries {
-            match entry.kind {
-                Kind::Folder => archive.directory(&entry.path, 0o755)?,
-                Kind::Link => archive.symlink(&entry.path, &self.link(&entry.path)?)?,
-                Kind::File => add_file(&mut archive, &entry.path, &self.folder.join(&entry.path))?,
-            }
+        if let Some(dockerfile) = &self.outside {
+            add_file(&mut archive, &self.dockerfile, dockerfile)?;
+        }
+        for entry in &self.entries[place..] {
+            self.add(&mut archive, entry)?;
         }
         archive.finish().map_err(ContextError::Write)
+    }
+
+    fn add<W: Write>(
+        &self,
+        archive: &mut LayerWriter<W>,
+        entry: &Entry,
+    ) -> Result<(), ContextError> {
+        match entry.kind {
+            Kind::Folder => archive.directory(&entry.path, 0o755)?,
+            Kind::Link => archive.symlink(&entry.path, &self.link(&entry.path)?)?,
+            Kind::File => add_file(archive, &entry.path, &self.folder.join(&entry.path))?,
+        }
+        Ok(())
     }
 
     fn link(&self, path: &str) -> Result<String, InputError> {
@@ -220,6 +238,16 @@ impl Context {
     }
 }
 
+/// One that nothing in the folder has.
+fn free_name(folder: &Path) -> String {
+    let is_free = |name: &String| fs::symlink_metadata(folder.join(name)).is_err();
+    let numbered = (1_u32..).map(|number| format!("{OUTSIDE}-{number}"));
+    std::iter::once(OUTSIDE.to_owned())
+        .chain(numbered)
+        .find(is_free)
+        .expect("a folder has fewer files than there are numbers")
+}
+
 /// `./a/`, `/a` and `a` are the same in a context.
 fn inside(path: &str) -> &str {
     match path.trim_start_matches("./").trim_matches('/') {
@@ -281,143 +309,4 @@ fn add_file<W: Write>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::diagnostic::{SourceFile, Span};
-
-    fn build(dockerfile: &str, context: &str) -> DockerfileBuild {
-        let span = Span::start_of(&SourceFile::new("service.yaml", ""));
-        let mut build = DockerfileBuild::new(dockerfile.into(), span);
-        build.context = context.into();
-        build
-    }
-
-    fn write(root: &Path, files: &[(&str, &str)]) {
-        for (file, text) in files {
-            let path = root.join(file);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-    }
-
-    fn listing(context: &Context) -> Vec<String> {
-        let bytes = context.write(Vec::new()).unwrap();
-        tar_paths(&bytes)
-    }
-
-    fn tar_paths(bytes: &[u8]) -> Vec<String> {
-        tar::Archive::new(bytes)
-            .entries()
-            .unwrap()
-            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
-            .collect()
-    }
-
-    #[test]
-    fn the_archive_holds_what_is_not_ignored_and_the_dockerfile() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("app/Dockerfile", "FROM scratch\n"),
-                ("app/.dockerignore", "*\n!src\nsrc/*.log\n!deep/keep\n"),
-                ("app/src/main.rs", ""),
-                ("app/src/a.log", ""),
-                ("app/deep/keep", ""),
-                ("app/deep/other", ""),
-                ("app/other/x", ""),
-            ],
-        );
-        let build = build("app/Dockerfile", "app");
-        let context = Context::read(root.path(), &build).unwrap();
-        assert_eq!(
-            listing(&context),
-            [
-                ".dockerignore",
-                "Dockerfile",
-                "deep/",
-                "deep/keep",
-                "src/",
-                "src/main.rs"
-            ]
-        );
-        assert_eq!(context.files(&build).len(), 4);
-    }
-
-    #[test]
-    fn what_we_write_ourselves_is_no_input() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("Dockerfile", "FROM scratch\n"),
-                (".stackctl/build.lock", ""),
-                ("target/stackctl/x", ""),
-                ("target/y", ""),
-            ],
-        );
-        let context = Context::read(root.path(), &build("Dockerfile", ".")).unwrap();
-        assert_eq!(listing(&context), ["Dockerfile", "target/", "target/y"]);
-    }
-
-    #[test]
-    fn a_file_with_a_secret_is_not_sent() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("Dockerfile", "FROM scratch\n"),
-                ("keys/token", "s3cret"),
-                ("keys/b", ""),
-            ],
-        );
-        let mut build = build("Dockerfile", "");
-        let secret = crate::stack::BuildSecret {
-            source: BuildSecretSource::File("keys/token".into()),
-            span: build.span.clone(),
-        };
-        build.secrets.insert("token".to_owned(), secret);
-        let context = Context::read(root.path(), &build).unwrap();
-        assert_eq!(listing(&context), ["Dockerfile", "keys/", "keys/b"]);
-        assert!(context.has("./keys/b") && context.has(".") && context.has("/keys/"));
-        assert!(!context.has("keys/token") && context.is_ignored("keys/token"));
-        assert!(!context.is_ignored("keys/c"));
-    }
-
-    #[test]
-    fn a_dockerfile_outside_its_context_and_its_own_ignore_file() {
-        let root = tempfile::tempdir().unwrap();
-        write(
-            root.path(),
-            &[
-                ("docker/app.Dockerfile", "FROM scratch\n"),
-                ("docker/app.Dockerfile.dockerignore", "b\n"),
-                ("app/.dockerignore", "a\n"),
-                ("app/a", ""),
-                ("app/b", ""),
-            ],
-        );
-        let build = build("docker/app.Dockerfile", "app");
-        let context = Context::read(root.path(), &build).unwrap();
-        assert_eq!(context.dockerfile, OUTSIDE);
-        assert_eq!(listing(&context), [OUTSIDE, ".dockerignore", "a"]);
-        assert!(
-            context
-                .files(&build)
-                .contains(&"docker/app.Dockerfile".into())
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let root = tempfile::tempdir().unwrap();
-        let error = Context::read(root.path(), &build("Dockerfile", "")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the Dockerfile `Dockerfile` does not exist"
-        );
-        write(root.path(), &[("Dockerfile", "")]);
-        let error = Context::read(root.path(), &build("Dockerfile", "app")).unwrap_err();
-        assert_eq!(error.to_string(), "the context `app` does not exist");
-    }
-}
+mod tests;

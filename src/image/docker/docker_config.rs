@@ -5,27 +5,23 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bollard::auth::DockerCredentials;
+use oci_image::Reference;
 use serde::Deserialize;
-use tokio::io::AsyncWriteExt;
 
+use super::auth_key::{account, docker_key, host_of, nearest};
+use super::credential_helper::{HelperError, Helpers};
 use super::tls::EngineTls;
-
-/// The name under which Docker keeps the login of its default registry.
-const DOCKER_HUB: &str = "https://index.docker.io/v1/";
-/// A credential helper may ask a keyring, but not wait for a human.
-const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `~/.docker`, or `$DOCKER_CONFIG`.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
     folder: PathBuf,
     file: ConfigFile,
+    helpers: Helpers,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -71,32 +67,22 @@ pub enum DockerConfigError {
         #[source]
         source: io::Error,
     },
-    /// The file is not what Docker writes.
-    #[error("failed to understand `{}`", path.display())]
+    /// The file is not what Docker writes. The words of the parser would quote logins.
+    #[error(
+        "`{}` is not what Docker writes: line {line}, column {column}",
+        path.display()
+    )]
     Parse {
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
+        /// Where, from 1.
+        line: usize,
+        /// Where in the line, from 1.
+        column: usize,
     },
-    /// A credential helper could not be started or did not answer.
-    #[error("failed to ask the credential helper `{helper}`")]
-    Helper {
-        /// The program.
-        helper: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A credential helper refused.
-    #[error("the credential helper `{helper}` failed: {message}")]
-    HelperFailed {
-        /// The program.
-        helper: String,
-        /// What it said.
-        message: String,
-    },
+    /// A credential helper gave no answer.
+    #[error(transparent)]
+    Helper(#[from] HelperError),
     /// A login is damaged.
     #[error("the login for `{registry}` in `{}` is damaged", path.display())]
     Login {
@@ -122,6 +108,7 @@ impl DockerConfig {
         Ok(Self {
             file: read_json(&folder.join("config.json"))?.unwrap_or_default(),
             folder: folder.to_owned(),
+            helpers: Helpers::default(),
         })
     }
 
@@ -172,34 +159,28 @@ impl DockerConfig {
         }))
     }
 
-    /// The login for a registry, from a credential helper or the file.
+    /// The part of a registry that shares the login for `place`, `HOST/REPOSITORY`.
+    pub(super) fn account(&self, place: &str) -> String {
+        account(self.file.auths.keys().map(String::as_str), place)
+    }
+
+    /// The login for `HOST` or `HOST/REPOSITORY`, from a credential helper or the file.
     pub async fn credentials(
         &self,
-        registry: &str,
+        place: &str,
     ) -> Result<Option<DockerCredentials>, DockerConfigError> {
-        let key = if registry == "docker.io" {
-            DOCKER_HUB
-        } else {
-            registry
-        };
-        let helper = self
-            .file
-            .cred_helpers
-            .get(key)
-            .or(self.file.creds_store.as_ref());
+        let server = docker_key(host_of(place));
+        let file = &self.file;
+        let helper = file.cred_helpers.get(server).or(file.creds_store.as_ref());
         if let Some(helper) = helper
-            && let Some(found) = ask_helper(&format!("docker-credential-{helper}"), key).await?
+            && let Some(found) = self.helpers.ask(helper, server).await?
         {
             return Ok(Some(found));
         }
-        let login = self
-            .file
-            .auths
-            .iter()
-            .find(|(name, _)| *name == key || host_of(name) == host_of(key));
-        match login {
-            Some((_, auth)) if !auth.auth.is_empty() || !auth.identitytoken.is_empty() => {
-                self.decode(key, auth).map(Some)
+        let key = nearest(file.auths.keys().map(String::as_str), place);
+        match key.and_then(|key| file.auths.get(key)) {
+            Some(auth) if !auth.auth.is_empty() || !auth.identitytoken.is_empty() => {
+                self.decode(server, auth).map(Some)
             }
             _ => Ok(None),
         }
@@ -232,9 +213,12 @@ pub fn registry_of(reference: &str) -> &str {
     }
 }
 
-fn host_of(key: &str) -> &str {
-    let key = key.split_once("://").map_or(key, |(_, rest)| rest);
-    key.split('/').next().unwrap_or(key)
+/// `HOST/REPOSITORY` of an image reference; its registry alone where it is none, as with a variable in it.
+pub(super) fn place_of(reference: &str) -> String {
+    match reference.parse::<Reference>() {
+        Ok(found) => format!("{}/{}", found.registry(), found.repository()),
+        Err(_) => registry_of(reference).to_owned(),
+    }
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, DockerConfigError> {
@@ -254,70 +238,11 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Doc
     };
     serde_json::from_slice(&text)
         .map(Some)
-        .map_err(|source| DockerConfigError::Parse {
+        .map_err(|error| DockerConfigError::Parse {
             path: path.to_owned(),
-            source,
+            line: error.line(),
+            column: error.column(),
         })
-}
-
-/// `None` if the helper knows no login; that it says with an error, too.
-async fn ask_helper(
-    helper: &str,
-    registry: &str,
-) -> Result<Option<DockerCredentials>, DockerConfigError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Answer {
-        username: String,
-        secret: String,
-    }
-    let failed = |source| DockerConfigError::Helper {
-        helper: helper.to_owned(),
-        source,
-    };
-    let answer = tokio::time::timeout(HELPER_TIMEOUT, run_helper(helper, registry))
-        .await
-        .map_err(|_| {
-            failed(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "no answer in 30 seconds",
-            ))
-        })?
-        .map_err(failed)?;
-    if !answer.status.success() {
-        let message = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-        if message.contains("credentials not found") {
-            return Ok(None);
-        }
-        return Err(DockerConfigError::HelperFailed {
-            helper: helper.to_owned(),
-            message,
-        });
-    }
-    let answer: Answer =
-        serde_json::from_slice(&answer.stdout).map_err(|error| failed(error.into()))?;
-    let is_token = answer.username == "<token>";
-    Ok(Some(DockerCredentials {
-        identitytoken: is_token.then(|| answer.secret.clone()),
-        username: (!is_token).then_some(answer.username),
-        password: (!is_token).then_some(answer.secret),
-        serveraddress: Some(registry.to_owned()),
-        ..DockerCredentials::default()
-    }))
-}
-
-async fn run_helper(helper: &str, registry: &str) -> io::Result<std::process::Output> {
-    let mut child = tokio::process::Command::new(helper)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(registry.as_bytes()).await?;
-    }
-    child.wait_with_output().await
 }
 
 #[cfg(test)]
@@ -367,6 +292,81 @@ mod tests {
             !format!("{config:?}").contains("am86"),
             "logins are not printed"
         );
+    }
+
+    /// The user of the login for a place.
+    async fn user(config: &DockerConfig, place: &str) -> Option<String> {
+        config.credentials(place).await.unwrap()?.username
+    }
+
+    #[tokio::test]
+    async fn a_login_is_for_what_lies_below_its_key() {
+        // `printf all:x | base64`, `printf team:x | base64`
+        let text = r#"{"auths": {"ghcr.io": {"auth": "YWxsOng="}, "ghcr.io/team": {"auth": "dGVhbTp4"},
+            "r.example.com/team": {"auth": "dGVhbTp4"}}}"#;
+        // The order of a map differs with each one.
+        for _ in 0..20 {
+            let (_folder, config) = config(text);
+            for (place, expected) in [
+                ("ghcr.io", Some("all")),
+                ("ghcr.io/other-team/app", Some("all")),
+                ("ghcr.io/team/app", Some("team")),
+                ("r.example.com/team/app", Some("team")),
+                ("r.example.com/teams/app", None),
+                ("r.example.com", None),
+            ] {
+                assert_eq!(user(&config, place).await.as_deref(), expected, "{place}");
+            }
+            assert_eq!(config.account("ghcr.io/team/app"), "ghcr.io/team");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_of_the_registry_goes_before_the_store_and_that_before_the_file() {
+        // `printf file:x | base64`
+        let (_folder, mut config) = config(
+            r#"{"credHelpers": {"login.a.com": "first"}, "credsStore": "second",
+                "auths": {"login.a.com": {"auth": "ZmlsZTp4"}, "login.b.com": {"auth": "ZmlsZTp4"},
+                "unknown.c.com": {"auth": "ZmlsZTp4"}}}"#,
+        );
+        config.helpers = Helpers::scripts();
+        for (place, expected) in [
+            ("login.a.com", Some("first get login.a.com")),
+            ("login.a.com/team/app", Some("first get login.a.com")),
+            ("login.b.com/team/app", Some("second get login.b.com")),
+            ("unknown.c.com", Some("file")),
+            ("unknown.d.com", None),
+        ] {
+            assert_eq!(user(&config, place).await.as_deref(), expected, "{place}");
+        }
+        let error = config.credentials("locked.e.com").await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the credential helper `docker-credential-second` failed: the keyring is locked"
+        );
+    }
+
+    #[test]
+    fn a_damaged_file_is_not_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        fs::write(&path, "{\n \"auths\": {\"r\": \"am86c2VjcmV0\"}}").unwrap();
+        let error = DockerConfig::read(folder.path()).unwrap_err();
+        let start = format!("`{}` is not what Docker writes: line 2, ", path.display());
+        assert!(error.to_string().starts_with(&start), "{error}");
+        assert!(!format!("{error:?}").contains("am86"), "{error:?}");
+    }
+
+    #[test]
+    fn places_are_read_off_references() {
+        for (reference, place) in [
+            ("redis:7", "docker.io/library/redis"),
+            ("ghcr.io/team/app:1", "ghcr.io/team/app"),
+            ("ghcr.io/team/$NAME", "ghcr.io"),
+            ("$BASE", "docker.io"),
+        ] {
+            assert_eq!(place_of(reference), place);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Building a Dockerfile: with BuildKit where the engine has it, else with the classic builder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use futures_util::{FutureExt, Stream, StreamExt};
 
 use crate::diagnostic::SourceFile;
 use crate::image::assemble::labels;
-use crate::image::build::Job;
+use crate::image::build::{Job, changed_meanwhile};
 use crate::image::build_error::BuildError;
 use crate::image::files::read_error;
 use crate::image::input_error::InputError;
@@ -27,12 +27,11 @@ use super::archive::archive;
 use super::buildkit::{self, BuildKitBuild};
 use super::classic;
 use super::context::{Context, ContextError};
-use super::docker_config::DockerConfig;
 use super::engine::{Builder, Engine, Reason};
 use super::failure::{At, DockerfileError, Failure, Scene, explain};
 use super::instructions::Instructions;
 use super::secrets::Secrets;
-use super::session::{Offer, Session};
+use super::session::{Logins, Offer, Session};
 use super::trace::Trace;
 
 /// Where the ssh agent of the caller listens.
@@ -84,13 +83,18 @@ pub(crate) async fn build(job: &Job<'_>, build: &DockerfileBuild) -> Result<Stri
 async fn run(job: &Job<'_>, build: &DockerfileBuild) -> Result<String, BuildError> {
     let root = &job.stack.root;
     let context = Context::read(root, build).map_err(inputs)?;
+    let is_new = |file: &PathBuf| !job.spec.inputs.contains("file", &file.to_string_lossy());
+    let new: BTreeSet<PathBuf> = context.files(build).into_iter().filter(is_new).collect();
+    if !new.is_empty() {
+        return Err(changed_meanwhile(job.spec, &new));
+    }
     let text = fs::read_to_string(root.join(&build.dockerfile))
         .map_err(|source| inputs(read_error(&build.dockerfile, source)))?;
     let instructions = Instructions::read(&SourceFile::new(&build.dockerfile, text));
     let offer = Offer {
         secrets: Secrets::read(root, build)?,
         agent: agent(build)?,
-        logins: DockerConfig::load().ok(),
+        logins: Logins::load(instructions.stages().iter().map(|stage| stage.base)),
     };
     let secrets = offer.secrets.clone();
     let action = || BuildError::engine(format!("build {}", job.spec.service));
@@ -364,7 +368,7 @@ impl Heard<'_> {
                 tail: trace,
             }),
             (Ended::Failed(failure), None) => Ended::Failed(Failure {
-                message: failure.message,
+                message: self.secrets.hide(&failure.message),
                 at: self.step.map_or(At::Nowhere, At::Step),
                 tail: self.tail.into_lines(),
             }),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error as DockerError;
+use bollard::query_parameters::TagImageOptionsBuilder;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
 use bytes::Bytes;
 use http::header::HeaderValue;
@@ -191,6 +192,19 @@ impl Engine {
             }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Gives an image another name.
+    pub(crate) async fn tag(&self, id: &str, reference: &str) -> Result<(), DockerError> {
+        let (repository, tag) = match reference.rsplit_once(':') {
+            Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+            _ => (reference, "latest"),
+        };
+        let options = TagImageOptionsBuilder::new()
+            .repo(repository)
+            .tag(tag)
+            .build();
+        self.docker.tag_image(id, Some(options)).await
     }
 
     /// Which builder to use; `DOCKER_BUILDKIT=0` asks for the classic one, as for `docker build`.

@@ -1,4 +1,5 @@
-//! Registries that the Docker engine of this machine speaks plain http to: who told Docker need not tell us.
+//! Registries that the Docker engine of this machine trusts as they are, whatever certificate they show and without
+//! TLS, too: who told Docker need not tell us.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +33,10 @@ fn listed(daemon_json: &str) -> Vec<String> {
     let file: File = serde_json::from_str(daemon_json).unwrap_or_default();
     let hosts = file.insecure_registries.into_iter();
     hosts
-        .map(|host| host.trim_start_matches("http://").to_owned())
+        .map(|host| match host.split_once("://") {
+            Some((_, host)) => host.to_owned(),
+            None => host,
+        })
         .filter(|host| !host.contains('/'))
         .collect()
 }
@@ -44,8 +48,11 @@ mod tests {
     #[test]
     fn hosts_are_read_off_dockers_file() {
         let text = r#"{"debug": true, "insecure-registries":
-            ["r.example.com:5000", "10.0.0.0/8", "http://old.example.com"]}"#;
-        assert_eq!(listed(text), ["r.example.com:5000", "old.example.com"]);
+            ["r.example.com:5000", "10.0.0.0/8", "http://old.example.com", "https://new.example.com"]}"#;
+        assert_eq!(
+            listed(text),
+            ["r.example.com:5000", "old.example.com", "new.example.com"]
+        );
         for text in ["", "{}", "{\"insecure-registries\": 1}"] {
             assert!(listed(text).is_empty(), "{text}");
         }

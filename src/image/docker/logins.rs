@@ -8,11 +8,11 @@ use oci_image::registry::{Client, Credentials, CredentialsFuture, Login, Options
 use super::docker_config::DockerConfig;
 use super::insecure::insecure_registries;
 
-/// A client with the logins of the Docker command line, and plain http where the Docker engine speaks that.
+/// A client with the logins of the Docker command line, which trusts the registries that the Docker engine trusts.
 #[must_use]
 pub fn registry_client(config: &DockerConfig) -> Client {
     Client::new(Options {
-        plain_http: insecure_registries(),
+        insecure: insecure_registries(),
         credentials: DockerLogins::new(config.clone()),
         ..Options::default()
     })
@@ -29,9 +29,13 @@ impl DockerLogins {
 }
 
 impl Credentials for DockerLogins {
-    fn for_registry<'a>(&'a self, host: &'a str) -> CredentialsFuture<'a> {
+    fn account(&self, host: &str, repository: &str) -> String {
+        self.0.account(&format!("{host}/{repository}"))
+    }
+
+    fn login<'a>(&'a self, account: &'a str) -> CredentialsFuture<'a> {
         Box::pin(async move {
-            let found = self.0.credentials(host).await?;
+            let found = self.0.credentials(account).await?;
             Ok(found.and_then(login))
         })
     }
@@ -91,11 +95,12 @@ mod tests {
         let json = r#"{"auths": {"r.example.com": {"auth": "am86c2VjcmV0"}}}"#;
         fs::write(folder.path().join("config.json"), json).unwrap();
         let logins = DockerLogins::new(DockerConfig::read(folder.path()).unwrap());
-        let found = logins.for_registry("r.example.com").await.unwrap();
+        let found = logins.login("r.example.com").await.unwrap();
         let Some(Login::Password { user, password }) = found else {
             panic!("{found:?}");
         };
         assert_eq!((user.as_str(), password.reveal()), ("jo", "secret"));
-        assert!(logins.for_registry("docker.io").await.unwrap().is_none());
+        assert!(logins.login("docker.io").await.unwrap().is_none());
+        assert_eq!(logins.account("r.example.com", "team/a"), "r.example.com");
     }
 }

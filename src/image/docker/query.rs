@@ -1,6 +1,6 @@
 //! Query strings of the engine's API.
 
-use std::fmt::Write;
+use crate::secret::{Encoding, encode};
 
 /// `name=value&…`, percent-encoded; pairs with an empty value are left out.
 pub(super) fn query(pairs: &[(&str, String)]) -> String {
@@ -11,20 +11,9 @@ pub(super) fn query(pairs: &[(&str, String)]) -> String {
         }
         text.push_str(name);
         text.push('=');
-        encode(value, &mut text);
+        text.push_str(&encode(value, Encoding::Url));
     }
     text
-}
-
-/// Percent-encodes all but RFC 3986's unreserved characters.
-fn encode(value: &str, text: &mut String) {
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a string takes everything");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -66,20 +67,33 @@ impl Secrets {
         self.0.is_empty()
     }
 
-    /// `text` without the values, whole or any long enough line of them.
+    /// `text` without the values, whole or any long enough line of them: what any of them covers is hidden, so that
+    /// none leaves a part of another.
     pub(super) fn hide(&self, text: &str) -> String {
-        let mut hidden = text.to_owned();
-        for value in self.0.values() {
-            let Ok(value) = std::str::from_utf8(value) else {
-                continue;
-            };
-            for line in value.lines().map(str::trim) {
-                if line.len() >= SHORTEST_HIDDEN && hidden.contains(line) {
-                    hidden = hidden.replace(line, "***");
-                }
+        let mut covered: Vec<Range<usize>> =
+            self.words().flat_map(|word| places(text, word)).collect();
+        covered.sort_by_key(|place| place.start);
+        let mut hidden = String::with_capacity(text.len());
+        let mut shown = 0;
+        for place in covered {
+            if place.start > shown || hidden.is_empty() {
+                hidden.push_str(&text[shown..place.start]);
+                hidden.push_str("***");
             }
+            shown = shown.max(place.end);
         }
+        hidden.push_str(&text[shown..]);
         hidden
+    }
+
+    /// What must not be shown: each value, and each of its lines.
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.0
+            .values()
+            .filter_map(|value| std::str::from_utf8(value).ok())
+            .flat_map(|value| std::iter::once(value).chain(value.lines()))
+            .map(str::trim)
+            .filter(|word| word.len() >= SHORTEST_HIDDEN)
     }
 
     #[cfg(test)]
@@ -89,6 +103,16 @@ impl Secrets {
         };
         Self(values.iter().map(own).collect())
     }
+}
+
+/// Where `word` is in `text`, also where it overlaps itself.
+fn places<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = from + text[from..].find(word)?;
+        from = start + word.chars().next().map_or(1, char::len_utf8);
+        Some(start..start + word.len())
+    })
 }
 
 #[cfg(test)]
@@ -130,9 +154,30 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_a_value_is_left_beside_another() {
+        let secrets = Secrets::of(&[("a", "abcd"), ("b", "abcdefgh"), ("c", "ghijk\nghijklm")]);
+        for (text, expected) in [
+            ("it is abcdefgh", "it is ***"),
+            ("abcd efgh", "*** efgh"),
+            // Two values that share letters.
+            ("<abcdefghijk>", "<***>"),
+            ("ghijklm, ghijk", "***, ***"),
+            ("abcdabcd", "***"),
+            ("ghijk\nghijklm", "***"),
+        ] {
+            assert_eq!(secrets.hide(text), expected, "{text}");
+        }
+        let repeated = Secrets::of(&[("a", "abab")]);
+        assert_eq!(repeated.hide("ababab!"), "***!");
+        let stars = Secrets::of(&[("a", "word"), ("b", "****")]);
+        assert_eq!(stars.hide("word"), "***");
+    }
+
+    #[test]
     fn values_are_hidden() {
         let secrets = Secrets::of(&[("a", "s3cret\n"), ("b", "first line\nx\n"), ("c", "ab")]);
         assert_eq!(secrets.hide("a s3cret, x ab"), "a ***, x ab");
         assert_eq!(secrets.hide("the first line"), "the ***");
+        assert_eq!(secrets.hide("in first line\nx\n!"), "in ***\n!");
     }
 }

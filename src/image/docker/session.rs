@@ -32,7 +32,8 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tonic::{Response, Status, Streaming};
 
-use super::docker_config::DockerConfig;
+use super::auth_key::host_of;
+use super::docker_config::{DockerConfig, place_of};
 use super::engine::{self, Engine};
 use super::secrets::Secrets;
 
@@ -57,7 +58,7 @@ pub(super) struct Offer {
     /// The socket for `RUN --mount=type=ssh`.
     pub agent: Option<PathBuf>,
     /// Logins for the registries of base images.
-    pub logins: Option<DockerConfig>,
+    pub logins: Logins,
 }
 
 /// An open session; ends when dropped.
@@ -119,7 +120,7 @@ async fn serve(mut connection: TokioIo<hyper::upgrade::Upgraded>, offer: Offer) 
     let (mut near, far) = tokio::io::duplex(BUFFER);
     let mut router = tonic::transport::Server::builder()
         .add_service(HealthServer::new(Healthy))
-        .add_service(AuthServer::new(Logins(offer.logins)));
+        .add_service(AuthServer::new(offer.logins));
     if !offer.secrets.is_empty() {
         router = router.add_service(SecretsServer::new(offer.secrets));
     }
@@ -173,7 +174,23 @@ impl Health for Healthy {
 }
 
 /// The logins of `docker login`. The engine fetches tokens itself.
-struct Logins(Option<DockerConfig>);
+#[derive(Debug, Default)]
+pub(super) struct Logins {
+    /// `None`: there are none.
+    pub config: Option<DockerConfig>,
+    /// The base images, `HOST/REPOSITORY`: the engine asks for a registry, and a login may be for a part of it.
+    pub bases: Vec<String>,
+}
+
+impl Logins {
+    /// What the user has, for base images of these references.
+    pub(super) fn load<'a>(bases: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            config: DockerConfig::load().ok(),
+            bases: bases.map(place_of).collect(),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl Auth for Logins {
@@ -181,13 +198,16 @@ impl Auth for Logins {
         &self,
         request: tonic::Request<CredentialsRequest>,
     ) -> Result<Response<CredentialsResponse>, Status> {
-        let host = match request.into_inner().host.as_str() {
-            "registry-1.docker.io" | "index.docker.io" => "docker.io".to_owned(),
-            host => host.to_owned(),
+        let request = request.into_inner();
+        let host = match request.host.as_str() {
+            "registry-1.docker.io" | "index.docker.io" => "docker.io",
+            host => host,
         };
-        let login = match &self.0 {
+        let base = self.bases.iter().find(|base| host_of(base) == host);
+        let place = base.map_or(host, String::as_str);
+        let login = match &self.config {
             // A login that cannot be had is none: the image may be public.
-            Some(config) => config.credentials(&host).await.ok().flatten(),
+            Some(config) => config.credentials(place).await.ok().flatten(),
             None => None,
         };
         let answer = match login {
@@ -287,5 +307,34 @@ impl Ssh for Agent {
             Ok((length > 0).then_some((BytesMessage { data }, reader)))
         });
         Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_login_of_a_registry_is_the_one_for_its_base_image() {
+        let folder = tempfile::tempdir().unwrap();
+        // `printf team:x | base64`, `printf other:x | base64`
+        let json = r#"{"auths": {"ghcr.io/team": {"auth": "dGVhbTp4"}, "ghcr.io/other": {"auth": "b3RoZXI6eA=="},
+            "r.example.com": {"auth": "b3RoZXI6eA=="}}}"#;
+        std::fs::write(folder.path().join("config.json"), json).unwrap();
+        let logins = Logins {
+            config: Some(DockerConfig::read(folder.path()).unwrap()),
+            bases: vec!["ghcr.io/team/base".to_owned()],
+        };
+        for (host, expected) in [
+            ("ghcr.io", "team"),
+            ("r.example.com", "other"),
+            ("docker.io", ""),
+        ] {
+            let request = CredentialsRequest {
+                host: host.to_owned(),
+            };
+            let answer = logins.credentials(tonic::Request::new(request)).await;
+            assert_eq!(answer.unwrap().into_inner().username, expected, "{host}");
+        }
     }
 }

@@ -20,30 +20,60 @@ pub struct Account {
     pub id: u32,
     /// The home folder.
     pub home: String,
-    /// The login shell, `/usr/sbin/nologin` for those that never log in.
-    pub shell: String,
 }
 
-const ROOT: (&str, &str) = ("root:x:0:0:root:/root:/bin/sh\n", "root:x:0:\n");
+/// Whom files belong to that nobody is to own, and the kernel takes for users it cannot show.
+const NOBODY: u32 = 65_534;
+/// Nobody logs in to a container.
+const SHELL: &str = "/usr/sbin/nologin";
 
-/// Writes both files, sorted by number. Where a package or an overlay has one, that stays.
+impl Accounts {
+    /// `/etc/passwd`: root, the users by their numbers, and nobody.
+    #[must_use]
+    pub fn passwd(&self) -> String {
+        let mut text = format!("root:x:0:0:root:/root:{SHELL}\n");
+        for Account { name, id, home } in self.by_number() {
+            text += &format!("{name}:x:{id}:{id}:{name}:{home}:{SHELL}\n");
+        }
+        if !self.has("nobody") {
+            text += &format!("nobody:x:{NOBODY}:{NOBODY}:nobody:/nonexistent:{SHELL}\n");
+        }
+        text
+    }
+
+    /// `/etc/group` in the same order.
+    #[must_use]
+    pub fn group(&self) -> String {
+        let mut text = "root:x:0:\n".to_owned();
+        for Account { name, id, .. } in self.by_number() {
+            text += &format!("{name}:x:{id}:\n");
+        }
+        if !self.has("nogroup") {
+            text += &format!("nogroup:x:{NOBODY}:\n");
+        }
+        text
+    }
+
+    fn by_number(&self) -> Vec<&Account> {
+        let mut users: Vec<_> = self.users.iter().collect();
+        users.sort_by_key(|account| (account.id, &account.name));
+        users
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let mut users = self.users.iter();
+        users.any(|account| account.name == name || account.id == NOBODY)
+    }
+}
+
+/// Writes both files. Where a package has one, that stays.
 pub(super) fn add(tree: &mut Tree, accounts: &Accounts) -> Result<(), TreeError> {
-    let mut users: Vec<_> = accounts.users.iter().collect();
-    users.sort_by_key(|account| (account.id, &account.name));
-    let (mut passwd, mut group) = (ROOT.0.to_owned(), ROOT.1.to_owned());
     let mut known = BTreeSet::from([("root".to_owned(), 0)]);
-    for account in users {
+    for account in &accounts.users {
         check(account, &known)?;
         known.insert((account.name.clone(), account.id));
-        let Account {
-            name,
-            id,
-            home,
-            shell,
-        } = account;
-        passwd.push_str(&format!("{name}:x:{id}:{id}:{name}:{home}:{shell}\n"));
-        group.push_str(&format!("{name}:x:{id}:\n"));
     }
+    let (passwd, group) = (accounts.passwd(), accounts.group());
     for (path, content) in [("etc/passwd", passwd), ("etc/group", group)] {
         let path = EntryPath::parse(path).expect("a path");
         tree.nodes
@@ -69,8 +99,8 @@ fn check(account: &Account, known: &BTreeSet<(String, u32)>) -> Result<(), TreeE
         return refused("has a name that is not of the form [a-z_][a-z0-9_-]*");
     }
     let path = |text: &str| text.starts_with('/') && !text.contains([':', '\n']);
-    if !path(&account.home) || !path(&account.shell) {
-        return refused("needs absolute paths without colons");
+    if !path(&account.home) {
+        return refused("needs a home that is an absolute path without colons");
     }
     if known
         .iter()
@@ -91,7 +121,6 @@ mod tests {
             name: name.to_owned(),
             id,
             home: "/data".to_owned(),
-            shell: "/usr/sbin/nologin".to_owned(),
         }
     }
 
@@ -107,15 +136,33 @@ mod tests {
     }
 
     #[test]
-    fn sorted_by_number_after_root() {
+    fn sorted_by_number_between_root_and_nobody() {
         let (passwd, group) = files(&[account("redis", 998), account("app", 100)]).unwrap();
         assert_eq!(
             passwd,
-            "root:x:0:0:root:/root:/bin/sh\n\
+            "root:x:0:0:root:/root:/usr/sbin/nologin\n\
              app:x:100:100:app:/data:/usr/sbin/nologin\n\
-             redis:x:998:998:redis:/data:/usr/sbin/nologin\n"
+             redis:x:998:998:redis:/data:/usr/sbin/nologin\n\
+             nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
         );
-        assert_eq!(group, "root:x:0:\napp:x:100:\nredis:x:998:\n");
+        assert_eq!(
+            group,
+            "root:x:0:\napp:x:100:\nredis:x:998:\nnogroup:x:65534:\n"
+        );
+    }
+
+    #[test]
+    fn nobody_is_there_once() {
+        for (name, id, groups) in [
+            ("nobody", 99, "nobody:x:99:\nnogroup:x:65534:\n"),
+            ("app", 65_534, "app:x:65534:\n"),
+        ] {
+            let (passwd, group) = files(&[account(name, id)]).unwrap();
+            let line = format!("{name}:x:{id}:{id}:{name}:/data:/usr/sbin/nologin");
+            let users: Vec<&str> = passwd.lines().skip(1).collect();
+            assert_eq!(users, [line]);
+            assert_eq!(group, format!("root:x:0:\n{groups}"));
+        }
     }
 
     #[test]

@@ -1,15 +1,10 @@
 //! What an image has and lacks beside the files of its packages.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
 
 use super::accounts::Accounts;
 use super::path::MERGED;
 use super::{EntryPath, Node, NodeKind, Tree, TreeError};
-use crate::content::Content;
 
 /// Left out unless [`TreeOptions::drop_defaults`] is off: documentation (licences
 /// stay), translations, conversions between old character sets, and what only an
@@ -67,8 +62,6 @@ pub struct TreeOptions {
     pub links: BTreeMap<String, String>,
     /// Programs of busybox that get a link in `/usr/bin`, unless a package has the program itself.
     pub applets: Vec<String>,
-    /// Files laid over the packages; the last one wins.
-    pub overlays: Vec<Overlay>,
     /// Excluded packages, to name the one that has a missing library.
     pub left_out: Vec<String>,
     /// Patterns of programs and libraries whose needs are not checked: plugins
@@ -91,15 +84,6 @@ pub struct Folder {
     pub gid: u64,
 }
 
-/// A file or link of one's own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Overlay {
-    /// Where it goes.
-    pub path: String,
-    /// The file of this machine.
-    pub file: PathBuf,
-}
-
 impl Default for TreeOptions {
     fn default() -> Self {
         Self {
@@ -110,7 +94,6 @@ impl Default for TreeOptions {
             folders: Vec::new(),
             links: BTreeMap::new(),
             applets: Vec::new(),
-            overlays: Vec::new(),
             left_out: Vec::new(),
             unchecked: Vec::new(),
             keep_setuid: true,
@@ -118,37 +101,8 @@ impl Default for TreeOptions {
     }
 }
 
-impl Overlay {
-    /// All files and links of a folder, sorted, as overlays of the root.
-    pub fn folder(root: &Path) -> io::Result<Vec<Self>> {
-        let mut overlays = Vec::new();
-        let mut folders = vec![root.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder)? {
-                let file = entry?.path();
-                if file.symlink_metadata()?.is_dir() {
-                    folders.push(file);
-                    continue;
-                }
-                let path = file.strip_prefix(root).unwrap_or(&file);
-                let path = path
-                    .to_str()
-                    .ok_or(io::ErrorKind::InvalidFilename)?
-                    .to_owned();
-                overlays.push(Self { path, file });
-            }
-        }
-        overlays.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(overlays)
-    }
-}
-
 /// Adds what is declared.
 pub(super) fn add(tree: &mut Tree, options: &TreeOptions) -> Result<(), TreeError> {
-    for overlay in &options.overlays {
-        let node = overlay_node(&overlay.file)?;
-        put(tree, &overlay.path, node, true)?;
-    }
     for (path, mode) in FOLDERS {
         let path = inner(path)?;
         tree.nodes
@@ -161,55 +115,24 @@ pub(super) fn add(tree: &mut Tree, options: &TreeOptions) -> Result<(), TreeErro
             gid: folder.gid,
             ..Node::directory(folder.mode)
         };
-        put(tree, &folder.path, node, false)?;
+        put(tree, &folder.path, node)?;
     }
     for (path, target) in &options.links {
-        put(tree, path, Node::symlink(target), false)?;
+        put(tree, path, Node::symlink(target))?;
     }
     add_applets(tree, &options.applets)?;
     add_merged_links(tree);
     Ok(())
 }
 
-/// The mode of a checkout depends on the umask; only whether a file is a program is taken from it.
-fn overlay_node(file: &Path) -> Result<Node, TreeError> {
-    let read = |source| TreeError::Read {
-        path: file.to_owned(),
-        source,
-    };
-    let metadata = file.symlink_metadata().map_err(read)?;
-    if metadata.is_symlink() {
-        let target = fs::read_link(file).map_err(read)?;
-        let target = target
-            .to_str()
-            .ok_or_else(|| read(io::ErrorKind::InvalidFilename.into()))?;
-        return Ok(Node::symlink(target));
-    }
-    if !metadata.is_file() {
-        return Err(read(io::Error::other("it is not a file")));
-    }
-    let mode = match metadata.permissions().mode() & 0o100 {
-        0 => 0o644,
-        _ => 0o755,
-    };
-    let kind = NodeKind::File {
-        size: metadata.len(),
-        content: Content::Path(file.to_owned()),
-    };
-    Ok(Node::declared(kind, mode))
-}
-
-/// Files may be laid over files (`over`); folders replace folders; nothing else is replaced.
-fn put(tree: &mut Tree, path: &str, node: Node, over: bool) -> Result<(), TreeError> {
+/// Folders replace folders; nothing else is replaced.
+fn put(tree: &mut Tree, path: &str, node: Node) -> Result<(), TreeError> {
     let path = inner(path)?;
     if let Some(there) = tree.nodes.get(&path) {
-        let folders = [&there.kind, &node.kind].map(|kind| matches!(kind, NodeKind::Directory));
-        let allowed = match folders {
-            [true, true] => true,
-            [false, false] => over,
-            _ => false,
-        };
-        if !allowed {
+        let are_folders = [&there.kind, &node.kind]
+            .iter()
+            .all(|kind| matches!(kind, NodeKind::Directory));
+        if !are_folders {
             let there = there.what();
             return Err(TreeError::Taken { path, there });
         }

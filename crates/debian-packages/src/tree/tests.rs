@@ -226,16 +226,12 @@ fn the_database_that_scanners_read() {
 
 #[test]
 fn what_is_declared_is_there() {
-    let source = tempfile::tempdir().unwrap();
-    fs::create_dir_all(source.path().join("etc/redis")).unwrap();
-    fs::write(source.path().join("etc/redis/redis.conf"), "port 1").unwrap();
     let options = TreeOptions {
         accounts: Accounts {
             users: vec![Account {
                 name: "redis".to_owned(),
                 id: 998,
                 home: "/data".to_owned(),
-                shell: "/bin/sh".to_owned(),
             }],
         },
         folders: vec![Folder {
@@ -245,19 +241,11 @@ fn what_is_declared_is_there() {
             gid: 998,
         }],
         links: BTreeMap::from([("/usr/bin/editor".to_owned(), "vi".to_owned())]),
-        overlays: Overlay::folder(source.path()).unwrap(),
         applets: owned(&["sh", "cat"]),
         ..TreeOptions::default()
     };
     let tree = Fixture::new()
-        .with(
-            "redis",
-            "",
-            &[
-                ("./etc/redis/redis.conf", FILE, 0o600, b"port 2"),
-                ("./bin/cat", FILE, 0o755, b"c"),
-            ],
-        )
+        .with("redis", "", &[("./bin/cat", FILE, 0o755, b"c")])
         .with(
             "busybox-static",
             "",
@@ -265,8 +253,6 @@ fn what_is_declared_is_there() {
         )
         .build(&options)
         .unwrap();
-    assert_eq!(text(&tree, "etc/redis/redis.conf"), "port 1");
-    assert_eq!(tree.get("etc/redis/redis.conf").unwrap().mode, 0o644);
     let data = tree.get("data").unwrap();
     assert_eq!((data.mode, data.uid, data.gid), (0o700, 998, 998));
     assert_eq!(tree.get("tmp").unwrap().mode, 0o1777);

@@ -12,17 +12,6 @@ use crate::{Decompressor, Descriptor, Digest, DigestWriter, Layout, StoredImage}
 /// A decompressed layer up to this size is kept between being measured and being written. Tests make larger ones.
 const KEPT: usize = if cfg!(test) { 64 << 10 } else { 32 << 20 };
 
-/// An image as an archive has it.
-#[derive(Clone, Copy, Debug)]
-pub struct DockerImage<'a> {
-    /// What has its blobs.
-    pub layout: &'a Layout,
-    /// The image.
-    pub image: &'a StoredImage,
-    /// `repository:tag`, as Docker shows them.
-    pub tags: &'a [&'a str],
-}
-
 /// Writes one image with its tags (`repository:tag`) as `docker load` reads it; returns the writer, unflushed.
 ///
 /// `present` are the `diff_id`s the engine has. A layer is left out if it is in there with all layers below it, since
@@ -38,59 +27,52 @@ pub fn write_docker_archive<W: Write>(
     present: &BTreeSet<Digest>,
     writer: W,
 ) -> Result<W, ArchiveError> {
-    let image = DockerImage {
-        layout,
-        image,
-        tags,
-    };
-    write_docker_archives(&[image], present, writer)
+    let mut archive = Builder::new(writer);
+    let manifest = docker_manifest([(image, tags)]);
+    append(&mut archive, "manifest.json", &manifest)?;
+    Written::default().add(&mut archive, (layout, image), present)?;
+    archive.into_inner().map_err(ArchiveError::Write)
 }
 
-/// The same with several images; what they share is written once.
-pub fn write_docker_archives<W: Write>(
-    images: &[DockerImage<'_>],
-    present: &BTreeSet<Digest>,
-    writer: W,
-) -> Result<W, ArchiveError> {
-    let mut archive = Builder::new(writer);
-    append(&mut archive, "manifest.json", &docker_manifest(images))?;
-    let mut written = BTreeSet::new();
-    for archived in images {
-        let image = archived.image;
-        if written.insert(image.id()) {
-            append(&mut archive, &config_path(image), &image.config_bytes)?;
+/// `manifest.json`: the tags of images and what they are made of.
+pub(super) fn docker_manifest<'a>(
+    images: impl IntoIterator<Item = (&'a StoredImage, &'a [&'a str])>,
+) -> Vec<u8> {
+    let entry = |(image, tags): (&StoredImage, &'a [&'a str])| ManifestEntry {
+        config: config_path(image),
+        repo_tags: tags,
+        layers: image.config.diff_ids.iter().map(layer_path).collect(),
+    };
+    let entries: Vec<ManifestEntry<'_>> = images.into_iter().map(entry).collect();
+    serde_json::to_vec(&entries).expect("strings and lists")
+}
+
+/// Configurations and layers that an archive has already.
+#[derive(Default)]
+pub(super) struct Written(BTreeSet<Digest>);
+
+impl Written {
+    /// Adds those of an image that the archive lacks, without the lowest layers that are `present`.
+    pub(super) fn add<W: Write>(
+        &mut self,
+        archive: &mut Builder<W>,
+        (layout, image): (&Layout, &StoredImage),
+        present: &BTreeSet<Digest>,
+    ) -> Result<(), ArchiveError> {
+        if self.0.insert(image.id()) {
+            append(archive, &config_path(image), &image.config_bytes)?;
         }
         let above = image
             .layers()
             .skip_while(|(diff_id, _)| present.contains(diff_id));
         for (diff_id, blob) in above {
-            if written.insert(diff_id) {
-                let layer = measure(archived.layout, diff_id, blob)?;
-                layer.append(&mut archive, &layer_path(&diff_id))?;
+            if self.0.insert(diff_id) {
+                let layer = measure(layout, diff_id, blob)?;
+                layer.append(archive, &layer_path(&diff_id))?;
             }
         }
+        Ok(())
     }
-    archive.into_inner().map_err(ArchiveError::Write)
-}
-
-/// `manifest.json`, the first file of an archive of these images: their tags and what they are made of.
-#[must_use]
-pub fn docker_manifest(images: &[DockerImage<'_>]) -> Vec<u8> {
-    let entries: Vec<ManifestEntry<'_>> = images
-        .iter()
-        .map(|archived| ManifestEntry {
-            config: config_path(archived.image),
-            repo_tags: archived.tags,
-            layers: archived
-                .image
-                .config
-                .diff_ids
-                .iter()
-                .map(layer_path)
-                .collect(),
-        })
-        .collect();
-    serde_json::to_vec(&entries).expect("strings and lists")
 }
 
 fn config_path(image: &StoredImage) -> String {

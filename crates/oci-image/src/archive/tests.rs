@@ -6,8 +6,8 @@ use std::io::Read;
 
 use super::*;
 use crate::{
-    Compression, Compressor, ImageConfig, LayerSink, LayerWriter, Layout, Platform, RunConfig,
-    StoredImage, media_type,
+    Compression, Compressor, ImageConfig, Index, LayerSink, LayerWriter, Layout, Platform,
+    RunConfig, StoredImage, media_type,
 };
 
 fn empty() -> (tempfile::TempDir, Layout) {
@@ -154,7 +154,8 @@ fn a_damaged_layer_is_named_before_any_of_it_is_written() {
         fs::write(&path, &bad).unwrap();
         let refused = write_docker_archive(&layout, &image, &[], &BTreeSet::new(), Vec::new());
         assert_eq!(refused.unwrap_err().damaged(), Some(layer), "{layer:?}");
-        let refused = write_oci_archive(&layout, &image.descriptor, "x", Vec::new());
+        let index = index(&layout, &image);
+        let refused = write_archive(&[archived(&layout, &index, None)], Vec::new());
         assert_eq!(refused.unwrap_err().damaged(), Some(layer), "{layer:?}");
         fs::write(&path, &good).unwrap();
     }
@@ -357,17 +358,62 @@ fn archives_that_are_not_what_they_say_are_refused() {
     assert!(read_docker_archive(&saved_by_docker_20(&layer)[..900], &layout).is_err());
 }
 
+fn index(layout: &Layout, image: &StoredImage) -> Descriptor {
+    let index = Index::new(vec![image.descriptor.clone()]);
+    layout.add(media_type::INDEX, &index.to_json()).unwrap()
+}
+
+fn archived<'a>(
+    layout: &'a Layout,
+    descriptor: &'a Descriptor,
+    docker: Option<&'a StoredImage>,
+) -> ArchivedImage<'a> {
+    ArchivedImage {
+        layout,
+        descriptor,
+        docker,
+        tag: "a:1",
+        name: "docker.io/library/a:1",
+    }
+}
+
 #[test]
-fn an_oci_archive_is_a_layout_in_one_file() {
+fn an_archive_of_an_index_is_a_layout_in_one_file_too() {
     let (_folder, layout) = empty();
     let image = image(&layout, &[tar_of("a", b"1"), tar_of("b", b"2")]);
-    let index = layout.add_index(&[image]).unwrap();
-    let bytes = write_oci_archive(&layout, &index, "a:1", Vec::new()).unwrap();
+    let index = index(&layout, &image);
+    let archived = [archived(&layout, &index, Some(&image))];
+    let bytes = write_archive(&archived, Vec::new()).unwrap();
     let unpacked = tempfile::tempdir().unwrap();
     tar::Archive::new(bytes.as_slice())
         .unpack(unpacked.path())
         .unwrap();
+    // What Docker reads lies beside it.
+    let mut of_docker = vec![format!("{}.json", image.id().hex())];
+    of_docker.extend(
+        image
+            .layers()
+            .map(|(diff_id, _)| format!("{}.tar", diff_id.hex())),
+    );
+    of_docker.push("manifest.json".to_owned());
+    for file in of_docker {
+        fs::remove_file(unpacked.path().join(file)).unwrap();
+    }
     let read = Layout::open(unpacked.path()).unwrap();
-    assert_eq!(read.resolve("a:1").unwrap(), Some(index.clone()));
-    read.verify(&index).unwrap();
+    let found = read.resolve("docker.io/library/a:1").unwrap().unwrap();
+    assert_eq!(found.digest, index.digest);
+    read.verify(&found).unwrap();
+    let for_containerd = &found.annotations["io.containerd.image.name"];
+    assert_eq!(for_containerd, "docker.io/library/a:1");
+}
+
+#[test]
+fn an_archive_of_one_platform_is_dockers_alone() {
+    let (_folder, layout) = empty();
+    let image = image(&layout, &[tar_of("a", b"1")]);
+    let archived = [archived(&layout, &image.descriptor, Some(&image))];
+    let bytes = write_archive(&archived, Vec::new()).unwrap();
+    let docker = write_docker_archive(&layout, &image, &["a:1"], &BTreeSet::new(), Vec::new());
+    assert_eq!(bytes, docker.unwrap());
+    assert_eq!(archive_head(&archived).len(), 1);
 }

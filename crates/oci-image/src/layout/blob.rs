@@ -1,8 +1,7 @@
 //! Writing and reading blobs with their digest.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
@@ -121,7 +120,7 @@ impl Read for BlobReader {
     }
 }
 
-/// Renames the file to its digest.
+/// Renames the file to its digest. One that has that name stays, unless it is damaged: this one is not.
 fn publish(
     layout: &Layout,
     file: BufWriter<NamedTempFile>,
@@ -131,13 +130,9 @@ fn publish(
     let file = file
         .into_inner()
         .map_err(|error| LayoutError::io("write", &path)(error.into_error()))?;
-    if is_there(&path, blob.size) {
+    if layout.verify_blob(blob).is_ok() {
         mark_used(&path);
         return Ok(());
     }
     layout.persist(file, &path)
-}
-
-fn is_there(path: &Path, size: u64) -> bool {
-    fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
 }

@@ -6,13 +6,17 @@ use std::io;
 use super::{Layout, LayoutError};
 use crate::Descriptor;
 
+/// No manifest or configuration that anybody makes is longer; a blob of that size is read faster than it is copied.
+const SMALL: u64 = 1 << 20;
+
 /// Copies an image with all its blobs, without its names; what is there already stays. Every blob's digest is checked
-/// on the way, so that damage does not spread.
+/// on the way, so that damage does not spread, and small ones are replaced that are damaged at the other end.
 ///
 /// Blobs of one file system are linked, which takes no room: nobody changes a blob.
 pub fn copy_image(from: &Layout, to: &Layout, image: &Descriptor) -> Result<(), LayoutError> {
     for blob in from.blobs_of(image)? {
-        if !to.has(&blob) {
+        let is_there = to.has(&blob) && (blob.size > SMALL || to.verify_blob(&blob).is_ok());
+        if !is_there {
             from.verify_blob(&blob)?;
             if !link(from, to, &blob)? {
                 copy(from, to, &blob)?;
@@ -32,8 +36,13 @@ impl Layout {
 
     pub(super) fn verify_blob(&self, blob: &Descriptor) -> Result<(), LayoutError> {
         let mut reader = self.reader(blob)?;
-        io::copy(&mut reader, &mut io::sink()).map_err(|error| self.read_error(blob, error))?;
-        Ok(())
+        match io::copy(&mut reader, &mut io::sink()).map_err(io::Error::downcast::<LayoutError>) {
+            Ok(_) => Ok(()),
+            Err(Ok(damage)) => Err(damage),
+            Err(Err(error)) => Err(LayoutError::io("read", &self.blob_path(&blob.digest))(
+                error,
+            )),
+        }
     }
 }
 
@@ -41,7 +50,7 @@ impl Layout {
 fn link(from: &Layout, to: &Layout, blob: &Descriptor) -> Result<bool, LayoutError> {
     let target = to.blob_path(&blob.digest);
     if target.exists() {
-        // `has` found another size there.
+        // It is damaged.
         to.discard(blob)?;
     }
     match fs::hard_link(from.blob_path(&blob.digest), &target) {

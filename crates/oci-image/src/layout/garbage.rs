@@ -63,7 +63,7 @@ impl Layout {
         let now = SystemTime::now();
         let mut index = self.index()?;
         let mut report = GarbageReport::default();
-        let mut images = self.images(&index, now, &mut report)?;
+        let mut images = self.named_images(&index, now, &mut report)?;
         let unnamed = self.unnamed(&index)?;
         let mut evicted = outdated(&images, policy);
         images.retain(|image| !evicted.contains(&image.name));
@@ -94,7 +94,7 @@ impl Layout {
         Ok(report.temporary)
     }
 
-    fn images(
+    fn named_images(
         &self,
         index: &IndexFile,
         now: SystemTime,

@@ -2,7 +2,7 @@
 
 use super::reach::{DEPTH, Document};
 use super::{Layout, LayoutError};
-use crate::{ConfigFile, Descriptor, Digest, Index, Manifest, Platform, media_type};
+use crate::{ConfigFile, Descriptor, Digest, Manifest, Platform, media_type, select_platform};
 
 /// An image for one platform. Its layers may be missing or damaged until they are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,17 @@ impl Layout {
         self.with_config(descriptor, manifest)
     }
 
+    /// All images that a descriptor stands for: the one of a manifest, or those of an index, in its order.
+    pub fn images(&self, image: &Descriptor) -> Result<Vec<StoredImage>, LayoutError> {
+        match self.document(image)? {
+            Document::Manifest(manifest) => Ok(vec![self.with_config(image, *manifest)?]),
+            Document::Index(index) => {
+                let children = index.manifests.iter();
+                children.map(|child| self.manifest(child)).collect()
+            }
+        }
+    }
+
     /// Stores the manifest of a configuration and layers that are there already.
     pub fn add_image(
         &self,
@@ -78,16 +89,6 @@ impl Layout {
         let manifest = Manifest::image(config, layers);
         let descriptor = self.add(media_type::MANIFEST, &manifest.to_json())?;
         self.with_config(&descriptor, manifest)
-    }
-
-    /// Stores an index of images for several platforms, in this order.
-    pub fn add_index(&self, images: &[StoredImage]) -> Result<Descriptor, LayoutError> {
-        let entry = |image: &StoredImage| Descriptor {
-            platform: Some(image.config.platform.clone()),
-            ..image.descriptor.clone()
-        };
-        let index = Index::new(images.iter().map(entry).collect());
-        self.add(media_type::INDEX, &index.to_json())
     }
 
     fn find(
@@ -112,7 +113,7 @@ impl Layout {
         let platforms = index.manifests.iter().filter_map(|it| it.platform.clone());
         // Beside images lie their attestations, for the platform `unknown/unknown`.
         available.extend(platforms.filter(|platform| platform.os != "unknown"));
-        if let Some(child) = best(&index, wanted) {
+        if let Some(child) = select_platform(&index, wanted) {
             return self.find(child, wanted, available, depth + 1);
         }
         // Entries need not say their platform: then the configuration does.
@@ -161,18 +162,4 @@ impl Layout {
             config_bytes,
         })
     }
-}
-
-/// The same variant before another that runs as well.
-fn best<'a>(index: &'a Index, wanted: &Platform) -> Option<&'a Descriptor> {
-    let of = |child: &&Descriptor, fits: fn(&Platform, &Platform) -> bool| {
-        child
-            .platform
-            .as_ref()
-            .is_some_and(|platform| fits(platform, wanted))
-    };
-    let children = || index.manifests.iter();
-    children()
-        .find(|child| of(child, Platform::eq))
-        .or_else(|| children().find(|child| of(child, Platform::runs_on)))
 }

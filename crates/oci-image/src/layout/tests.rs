@@ -250,6 +250,49 @@ fn a_damaged_index_is_an_error_until_it_is_put_aside() {
     layout.tag("a:1", &image.descriptor).unwrap();
 }
 
+fn add_index(layout: &Layout, images: &[StoredImage]) -> Descriptor {
+    let entry = |image: &StoredImage| Descriptor {
+        platform: Some(image.config.platform.clone()),
+        ..image.descriptor.clone()
+    };
+    let index = crate::Index::new(images.iter().map(entry).collect());
+    layout.add(media_type::INDEX, &index.to_json()).unwrap()
+}
+
+#[test]
+fn what_is_written_again_replaces_what_rotted() {
+    let (_folder, layout) = empty();
+    let blob = layout.add(media_type::CONFIG, b"content").unwrap();
+    let path = layout.blob_path(&blob.digest);
+    let rot = || {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "contend").unwrap();
+    };
+    rot();
+    layout.add(media_type::CONFIG, b"content").unwrap();
+    assert_eq!(layout.read(&blob).unwrap(), b"content");
+    rot();
+    let mut writer = layout.writer().unwrap();
+    writer.write_all(b"content").unwrap();
+    writer.commit(media_type::CONFIG).unwrap();
+    assert_eq!(layout.read(&blob).unwrap(), b"content");
+}
+
+#[test]
+fn a_descriptor_stands_for_one_image_or_several() {
+    let (_folder, layout) = empty();
+    let images = ["amd64", "arm64"].map(|name| image(&layout, name, name.as_bytes()));
+    let index = add_index(&layout, &images);
+    assert_eq!(layout.images(&index).unwrap(), images);
+    assert_eq!(layout.images(&images[1].descriptor).unwrap(), images[1..]);
+    layout.discard(&images[1].descriptor).unwrap();
+    let missing = layout.images(&index).unwrap_err();
+    assert_eq!(
+        missing.damaged().map(|blob| blob.digest),
+        Some(images[1].descriptor.digest)
+    );
+}
+
 #[test]
 fn an_index_leads_to_the_image_of_the_platform() {
     let (_folder, layout) = empty();
@@ -257,7 +300,7 @@ fn an_index_leads_to_the_image_of_the_platform() {
         image(&layout, "amd64", b"amd"),
         image(&layout, "arm64", b"arm"),
     );
-    let index = layout.add_index(&[amd.clone(), arm.clone()]).unwrap();
+    let index = add_index(&layout, &[amd.clone(), arm.clone()]);
     let nested = crate::Index::new(vec![index.clone()]);
     let nested = layout.add(media_type::INDEX, &nested.to_json()).unwrap();
     let untyped = Descriptor {
@@ -286,7 +329,7 @@ fn platforms_nobody_fetched_are_left_out_but_not_all() {
         image(&layout, "amd64", b"amd"),
         image(&layout, "arm64", b"arm"),
     );
-    let index = layout.add_index(&[amd.clone(), arm.clone()]).unwrap();
+    let index = add_index(&layout, &[amd.clone(), arm.clone()]);
     layout.discard(&arm.descriptor).unwrap();
     layout.tag("a:1", &index).unwrap();
     layout.discard(&amd.descriptor).unwrap();
@@ -325,7 +368,7 @@ fn copies_are_whole_and_no_damage_spreads() {
     let (_folder, from) = empty();
     let (_other, to) = empty();
     let (amd, arm) = (image(&from, "amd64", b"amd"), image(&from, "arm64", b"arm"));
-    let index = from.add_index(&[amd.clone(), arm]).unwrap();
+    let index = add_index(&from, &[amd.clone(), arm]);
     copy_image(&from, &to, &index).unwrap();
     copy_image(&from, &to, &index).unwrap();
     to.tag("copy", &index).unwrap();

@@ -13,7 +13,6 @@ use super::challenge::{self, Challenge};
 use super::client::{Client, Repository};
 use super::credentials::{Login, Secret};
 use super::error::{Action, ErrorKind, RegistryError};
-use super::host::is_confidential;
 use super::token::Token;
 use super::transport::Call;
 
@@ -29,8 +28,8 @@ pub(super) struct Auth(tokio::sync::Mutex<State>);
 #[derive(Default)]
 struct State {
     challenge: Option<Challenge>,
-    /// Outside: whether it was looked up. Inside: whether there is one.
-    login: Option<Option<Login>>,
+    /// By account, those that were looked up; `None`: there is none.
+    logins: BTreeMap<String, Option<Login>>,
     tokens: BTreeMap<Scope, Token>,
 }
 
@@ -101,7 +100,7 @@ impl Client {
             None => Ok(None),
             Some(Challenge::Basic) => {
                 let login = self.login(&mut state, &call.repository).await?;
-                self.with_each_request(call, login)
+                self.with_each_request(call, login).await
             }
             Some(Challenge::Bearer(_)) => match state.tokens.get(&call.scope) {
                 Some(token) if token.expires > Instant::now() => Ok(Some(token.header.clone())),
@@ -123,10 +122,10 @@ impl Client {
             Challenge::Basic => {
                 if used.is_some() {
                     // A helper may have a newer password by now.
-                    state.login = None;
+                    state.logins.remove(&self.account(&call.repository));
                 }
                 let login = self.login(&mut state, &call.repository).await?;
-                let header = self.with_each_request(call, login)?;
+                let header = self.with_each_request(call, login).await?;
                 Ok(header.filter(|header| Some(header) != used))
             }
             Challenge::Bearer(_) => match state.tokens.get(&call.scope) {
@@ -166,24 +165,27 @@ impl Client {
         state: &mut State,
         repository: &Repository,
     ) -> Result<Option<Login>, RegistryError> {
-        if let Some(login) = &state.login {
+        let account = self.account(repository);
+        if let Some(login) = state.logins.get(&account) {
             return Ok(login.clone());
         }
         let credentials = &self.options().credentials;
-        let login = credentials
-            .for_registry(&repository.host.name)
-            .await
-            .map_err(|error| {
-                repository
-                    .error(&Action::LogIn, ErrorKind::Credentials)
-                    .because(error)
-            })?;
-        state.login = Some(login.clone());
+        let login = credentials.login(&account).await.map_err(|error| {
+            repository
+                .error(&Action::LogIn, ErrorKind::Credentials)
+                .because(error)
+        })?;
+        state.logins.insert(account, login.clone());
         Ok(login)
     }
 
+    fn account(&self, repository: &Repository) -> String {
+        let credentials = &self.options().credentials;
+        credentials.account(&repository.host.name, &repository.name)
+    }
+
     /// The header of a login that goes with each request.
-    fn with_each_request(
+    async fn with_each_request(
         &self,
         call: &Call,
         login: Option<Login>,
@@ -201,7 +203,7 @@ impl Client {
                 return Err(call.repository.error(&Action::LogIn, kind));
             }
         };
-        if is_confidential(&call.repository.host.origin, self.options()) {
+        if self.is_confidential(&call.repository.host.origin()).await {
             Ok(Some(header))
         } else {
             Err(in_the_clear(&call.repository))

@@ -61,7 +61,7 @@ fn head(repository: &Repository, blob: &Descriptor) -> Call {
 
 fn is_there(call: &Call, blob: &Descriptor, answer: &Answer) -> Result<bool, RegistryError> {
     // An object store whose addresses are signed for GET alone refuses HEAD: that says nothing.
-    if answer.status == 403 && same_origin(&answer.url, &call.repository.host.origin) {
+    if answer.status == 403 && same_origin(&answer.url, &call.repository.host.origin()) {
         return Err(call.error(ErrorKind::Denied));
     }
     let size: Option<u64> = answer.header(CONTENT_LENGTH.as_str()).parse().ok();

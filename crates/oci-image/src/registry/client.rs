@@ -23,8 +23,9 @@ pub struct Client {
 struct Shared {
     options: Options,
     hosts: Mutex<BTreeMap<String, Arc<Host>>>,
-    /// By what tells them apart: the host's own certificates, or whether it is this machine.
-    http: Mutex<BTreeMap<String, reqwest::Client>>,
+    /// By what tells them apart: the host's own certificates, or whether it is this machine; and whether the host is
+    /// trusted as it is.
+    http: Mutex<BTreeMap<(String, bool), reqwest::Client>>,
     /// Limits blobs on their way.
     blobs: Arc<Semaphore>,
     /// By registry and digest.
@@ -99,24 +100,27 @@ impl Client {
         reference: &Reference,
         action: &Action,
     ) -> Result<Repository, RegistryError> {
-        let key = host::canonical(reference.registry());
-        let mut hosts = lock(&self.shared.hosts);
-        let host = match hosts.get(key) {
-            Some(host) => Arc::clone(host),
-            None => {
-                let host = Host::new(key, &self.shared.options).ok_or_else(|| {
-                    let kind = ErrorKind::Protocol(format!("`{key}` is no host"));
-                    RegistryError::new(key, reference.repository(), action, kind)
-                })?;
-                let host = Arc::new(host);
-                hosts.insert(key.to_owned(), Arc::clone(&host));
-                host
-            }
-        };
+        let host = self.host(reference.registry()).ok_or_else(|| {
+            let name = host::canonical(reference.registry());
+            let kind = ErrorKind::Protocol(format!("`{name}` is no host"));
+            RegistryError::new(name, reference.repository(), action, kind)
+        })?;
         Ok(Repository {
             host,
             name: reference.repository().to_owned(),
         })
+    }
+
+    /// What is known of a registry; `None` where that is no host.
+    pub(super) fn host(&self, registry: &str) -> Option<Arc<Host>> {
+        let key = host::canonical(registry);
+        let mut hosts = lock(&self.shared.hosts);
+        if let Some(host) = hosts.get(key) {
+            return Some(Arc::clone(host));
+        }
+        let host = Arc::new(Host::new(key, &self.shared.options)?);
+        hosts.insert(key.to_owned(), Arc::clone(&host));
+        Some(host)
     }
 
     /// The HTTP client that speaks to the host of `url`.
@@ -125,21 +129,24 @@ impl Client {
         let authority = host::authority(url);
         let certificates = host::certificates(&authority, options);
         let is_loopback = host::is_loopback(&authority);
+        let is_trusted = host::is_trusted(url, options);
         let key = match (&certificates, is_loopback) {
             (Some(_), _) => authority.as_str(),
             (None, true) => "localhost",
             (None, false) => "",
         };
+        let key = (key.to_owned(), is_trusted);
         let mut clients = lock(&self.shared.http);
-        if let Some(client) = clients.get(key) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
         let peer = Peer {
             certificates: certificates.as_deref(),
             is_loopback,
+            is_trusted,
         };
         let client = tls::http_client(options, &peer)?;
-        clients.insert(key.to_owned(), client.clone());
+        clients.insert(key, client.clone());
         Ok(client)
     }
 }

@@ -7,11 +7,17 @@ use std::pin::Pin;
 
 /// Knows the logins of registries; asked once a registry wants one.
 pub trait Credentials: Send + Sync {
-    /// The login for `host`: `HOST[:PORT]` as in references, `docker.io` for Docker Hub. `None`: anonymous.
-    fn for_registry<'a>(&'a self, host: &'a str) -> CredentialsFuture<'a>;
+    /// The name of the login for a repository; repositories with the same one share it. `host` is `HOST[:PORT]` as in
+    /// references, `docker.io` for Docker Hub. Unless said otherwise a registry has one login: `host`.
+    fn account(&self, host: &str, _repository: &str) -> String {
+        host.to_owned()
+    }
+
+    /// The login of that name. `None`: anonymous.
+    fn login<'a>(&'a self, account: &'a str) -> CredentialsFuture<'a>;
 }
 
-/// What [`Credentials::for_registry`] returns.
+/// What [`Credentials::login`] returns.
 pub type CredentialsFuture<'a> =
     Pin<Box<dyn Future<Output = Result<Option<Login>, CredentialsError>> + Send + 'a>>;
 
@@ -61,7 +67,7 @@ impl fmt::Debug for Secret {
 pub(super) struct Anonymous;
 
 impl Credentials for Anonymous {
-    fn for_registry<'a>(&'a self, _host: &'a str) -> CredentialsFuture<'a> {
+    fn login<'a>(&'a self, _account: &'a str) -> CredentialsFuture<'a> {
         Box::pin(async { Ok(None) })
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use reqwest::Url;
+use tokio::sync::OnceCell;
 
 use super::auth::Auth;
 use super::options::Options;
@@ -17,7 +18,11 @@ pub(super) struct Host {
     /// As in references.
     pub(super) name: String,
     /// `https://HOST[:PORT]/`.
-    pub(super) origin: Url,
+    secured: Url,
+    /// Whether it is spoken to without TLS, once that is known.
+    pub(super) plain: OnceCell<bool>,
+    /// Whether that has to be found out.
+    is_trusted: bool,
     /// How it wants to be logged in to.
     pub(super) auth: Auth,
 }
@@ -30,23 +35,51 @@ impl Host {
             DOCKER_HUB => DOCKER_HUB_API,
             name => name,
         };
-        let scheme = if speaks_plain_http(authority, options) {
-            "http"
-        } else {
-            "https"
-        };
-        let origin: Url = format!("{scheme}://{authority}/").parse().ok()?;
-        (origin.path() == "/" && origin.username().is_empty()).then(|| Self {
+        let secured: Url = format!("https://{authority}/").parse().ok()?;
+        let is_host = secured.path() == "/" && secured.username().is_empty();
+        let is_trusted = is_trusted(&secured, options);
+        // A loopback host with certificates of its own has TLS.
+        let lacks_tls = is_loopback(authority) && certificates(authority, options).is_none();
+        is_host.then(|| Self {
             name: name.to_owned(),
-            origin,
+            secured,
+            plain: OnceCell::new_with((!is_trusted).then_some(lacks_tls)),
+            is_trusted,
             auth: Auth::default(),
         })
     }
 
+    /// `SCHEME://HOST[:PORT]/`; with TLS as long as nothing else is known.
+    pub(super) fn origin(&self) -> Url {
+        self.address(self.plain.get().is_some_and(|plain| *plain))
+    }
+
+    /// The same, without TLS or with it.
+    pub(super) fn address(&self, plain: bool) -> Url {
+        let mut url = self.secured.clone();
+        if plain {
+            let port = url.port();
+            url.set_scheme("http").expect("both are web addresses");
+            // What is the usual port with TLS is not the usual one without.
+            url.set_port(port).expect("it has a host");
+        }
+        url
+    }
+
     /// The address of `path` in the API for `repository`, of which both are made of safe characters.
     pub(super) fn url(&self, repository: &str, path: &str) -> Url {
-        let mut url = self.origin.clone();
+        let mut url = self.origin();
         url.set_path(&format!("/v2/{repository}/{path}"));
+        url
+    }
+
+    /// `url`, made when it was not known yet that the registry has no TLS.
+    pub(super) fn rebased(&self, url: &Url, home: &Url) -> Url {
+        let mut url = url.clone();
+        let is_own = url.host_str() == home.host_str() && url.port() == home.port();
+        if self.is_trusted && is_own && home.scheme() == "http" {
+            url.set_scheme("http").expect("both are web addresses");
+        }
         url
     }
 }
@@ -59,10 +92,13 @@ pub(super) fn canonical(registry: &str) -> &str {
     }
 }
 
-/// Whether logins may go there: over TLS, to this machine, or to hosts that are said to have no TLS.
-pub(super) fn is_confidential(url: &Url, options: &Options) -> bool {
-    let authority = authority(url);
-    url.scheme() == "https" || is_loopback(&authority) || options.plain_http.contains(&authority)
+/// Whether the host is trusted as it is; with the port, or without where it is the usual one.
+pub(super) fn is_trusted(url: &Url, options: &Options) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    let full = format!("{host}:{port}");
+    let names = [authority(url), full];
+    options.insecure.iter().any(|entry| names.contains(entry))
 }
 
 /// `HOST[:PORT]` of an address; the port where it is not the usual one.
@@ -93,12 +129,6 @@ pub(super) fn certificates(authority: &str, options: &Options) -> Option<PathBuf
     folder.is_dir().then_some(folder)
 }
 
-/// A loopback host with certificates of its own has TLS.
-fn speaks_plain_http(authority: &str, options: &Options) -> bool {
-    options.plain_http.iter().any(|host| host == authority)
-        || (is_loopback(authority) && certificates(authority, options).is_none())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,7 +136,7 @@ mod tests {
     #[test]
     fn names_lead_to_addresses() {
         let options = Options {
-            plain_http: vec!["lan:5000".to_owned()],
+            insecure: vec!["lan:5000".to_owned()],
             certificates_folder: None,
             ..Options::default()
         };
@@ -119,7 +149,8 @@ mod tests {
             ),
             ("ghcr.io", "ghcr.io", "https://ghcr.io/"),
             ("r.io:8443", "r.io:8443", "https://r.io:8443/"),
-            ("lan:5000", "lan:5000", "http://lan:5000/"),
+            // Until it is asked.
+            ("lan:5000", "lan:5000", "https://lan:5000/"),
             ("lan:5001", "lan:5001", "https://lan:5001/"),
             ("localhost", "localhost", "http://localhost/"),
             ("localhost:5000", "localhost:5000", "http://localhost:5000/"),
@@ -133,7 +164,7 @@ mod tests {
             ("localhost.io", "localhost.io", "https://localhost.io/"),
         ] {
             let host = Host::new(registry, &options).unwrap();
-            assert_eq!((host.name.as_str(), host.origin.as_str()), (name, origin));
+            assert_eq!((host.name.as_str(), host.origin().as_str()), (name, origin));
         }
         for registry in ["", "a b", "r.io:port", "jo@r.io", "r.io/x", "[::1"] {
             assert!(Host::new(registry, &options).is_none(), "{registry}");
@@ -146,27 +177,47 @@ mod tests {
     }
 
     #[test]
-    fn logins_go_where_nobody_listens() {
+    fn a_host_is_trusted_with_and_without_its_usual_port() {
         let options = Options {
-            plain_http: vec!["lan:5000".to_owned()],
+            insecure: vec![
+                "lan:5000".to_owned(),
+                "old".to_owned(),
+                "new:443".to_owned(),
+            ],
             ..Options::default()
         };
         for (url, expected) in [
-            ("https://r.io/token", true),
-            ("http://r.io/token", false),
+            ("https://lan:5000/v2/", true),
             ("http://lan:5000/token", true),
-            ("http://lan/token", false),
-            ("http://127.0.0.1:1/token", true),
-            ("http://[::1]/token", true),
-            ("http://localhost/token", true),
-            ("http://127.0.0.1.r.io/token", false),
+            ("https://lan/", false),
+            ("https://old/", true),
+            ("http://old/", true),
+            ("https://old:5000/", false),
+            ("https://new/", true),
+            ("http://new/", false),
         ] {
-            assert_eq!(
-                is_confidential(&url.parse().unwrap(), &options),
-                expected,
-                "{url}"
-            );
+            let found = is_trusted(&url.parse().unwrap(), &options);
+            assert_eq!(found, expected, "{url}");
         }
+    }
+
+    #[test]
+    fn an_address_follows_what_is_known() {
+        let options = Options {
+            insecure: vec!["lan:5000".to_owned(), "old:80".to_owned()],
+            ..Options::default()
+        };
+        let host = Host::new("lan:5000", &options).unwrap();
+        let early = host.url("a", "tags/list");
+        assert_eq!(early.as_str(), "https://lan:5000/v2/a/tags/list");
+        let home = host.address(true);
+        let late = host.rebased(&early, &home);
+        assert_eq!(late.as_str(), "http://lan:5000/v2/a/tags/list");
+        let elsewhere = "https://lan:5001/v2/".parse().unwrap();
+        assert_eq!(host.rebased(&elsewhere, &home), elsewhere);
+        let other = Host::new("old:80", &options).unwrap();
+        assert_eq!(other.address(false).as_str(), "https://old:80/");
+        assert_eq!(other.address(true).as_str(), "http://old/");
     }
 
     #[test]
@@ -180,7 +231,7 @@ mod tests {
         let scheme = |registry| {
             Host::new(registry, &options)
                 .unwrap()
-                .origin
+                .origin()
                 .scheme()
                 .to_owned()
         };

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::io::AsyncRead;
 
-use super::artifact::without_version;
 use super::client::Client;
 use super::error::{ErrorKind, RegistryError};
 use super::manifests::{Document, FetchedManifest};
-use super::platforms::select_platform;
 use super::progress::{Meter, Outcome};
 use super::source::{BlobSource, OpenFuture};
-use crate::{Descriptor, Digest, Index, Layout, LayoutError, Manifest, Platform, Reference};
+use crate::{
+    Descriptor, Digest, Index, Layout, LayoutError, Manifest, Platform, Reference, select_platform,
+};
 
 /// Indexes in indexes in indexes.
 const DEPTH: usize = 8;
@@ -286,6 +286,12 @@ async fn check(layout: &Layout, blob: &Descriptor) -> Result<(), LayoutError> {
             error,
         )),
     }
+}
+
+/// The repository alone: what is written there has no tag.
+fn without_version(place: &Reference) -> Reference {
+    let name = format!("{}/{}", place.registry(), place.repository());
+    name.parse().expect("a part of a reference is one")
 }
 
 fn no_platform(digest: Digest, index: &Index, wanted: &Platform) -> LayoutError {

@@ -5,7 +5,6 @@
 //!
 //! The caller installs the crypto provider of `rustls` before the first call.
 
-mod artifact;
 mod auth;
 mod blob;
 mod challenge;
@@ -18,12 +17,12 @@ mod image;
 mod link;
 mod manifests;
 mod options;
-mod platforms;
 mod progress;
 mod referrer;
 mod referrers;
 mod retry;
 mod said;
+mod scheme;
 mod sending;
 mod source;
 mod tls;
@@ -31,7 +30,6 @@ mod token;
 mod transport;
 mod upload;
 
-pub use artifact::Artifact;
 pub use client::Client;
 pub use credentials::{Credentials, CredentialsError, CredentialsFuture, Login, Secret};
 pub use download::BlobReader;
@@ -39,7 +37,6 @@ pub use error::{Action, ErrorKind, RegistryError};
 pub use image::{PushedImage, TransferError};
 pub use manifests::{Document, FetchedManifest, PushedManifest};
 pub use options::{Options, Retry, Timeouts};
-pub use platforms::select_platform;
 pub use progress::{Observer, Outcome, Transfer};
 pub use said::Said;
 pub use source::{BlobSource, OpenFuture};

@@ -10,8 +10,9 @@ use super::credentials::{Anonymous, Credentials};
 /// Everything that [`Client::new`](super::Client::new) needs.
 #[derive(Clone)]
 pub struct Options {
-    /// Registries (`HOST[:PORT]`) that are spoken to without TLS, logins included. Loopback hosts need no entry.
-    pub plain_http: Vec<String>,
+    /// Registries (`HOST[:PORT]`) that are trusted whatever certificate they show; those without TLS are spoken to
+    /// without, logins included. Loopback hosts are spoken to without TLS unless they have an entry, or certificates.
+    pub insecure: Vec<String>,
     /// PEM bundles that are trusted for all hosts, beside the system's and the browsers' roots.
     pub ca_certificates: Vec<Vec<u8>>,
     /// Docker's folder of certificates: `HOST[:PORT]/*.crt`, and `*.cert` with `*.key` to show to that host.
@@ -58,7 +59,7 @@ pub struct Retry {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            plain_http: Vec::new(),
+            insecure: Vec::new(),
             ca_certificates: Vec::new(),
             certificates_folder: Some(PathBuf::from("/etc/docker/certs.d")),
             user_agent: concat!("stackctl/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -96,7 +97,7 @@ impl Default for Retry {
 impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
-            .field("plain_http", &self.plain_http)
+            .field("insecure", &self.insecure)
             .field("certificates_folder", &self.certificates_folder)
             .field("timeouts", &self.timeouts)
             .field("retry", &self.retry)

@@ -16,7 +16,6 @@ use super::challenge::Bearer;
 use super::client::{Client, Repository};
 use super::credentials::Login;
 use super::error::{Action, ErrorKind, RegistryError};
-use super::host::is_confidential;
 use super::transport::{Call, Payload};
 
 /// How long a token lasts where the server does not say (distribution specification of tokens).
@@ -66,7 +65,7 @@ impl Client {
             .ok()
             .filter(|url: &Url| matches!(url.scheme(), "http" | "https"))
             .ok_or_else(|| protocol("the registry names a token server that is no address"))?;
-        if login.is_some() && !is_confidential(&realm, self.options()) {
+        if login.is_some() && !self.is_confidential(&realm).await {
             return Err(in_the_clear(repository));
         }
         let (call, authorization) = request(repository, &realm, (challenge, scope), login);

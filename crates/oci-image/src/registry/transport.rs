@@ -135,9 +135,12 @@ impl Client {
 
     /// Sends a request; where the registry wants a login, or another one, a second time with it.
     pub(super) async fn send(&self, call: &Call) -> Result<Response, RegistryError> {
-        let home = call.repository.host.origin.clone();
+        let host = &call.repository.host;
+        let home = self.home(host).await;
         let authorization = self.authorization(call).await?;
         let response = self.follow(call, &home, authorization.as_ref()).await?;
+        // It answered: now it is known how it speaks, if it was not before.
+        host.plain.set(home.scheme() == "http").ok();
         let asked =
             response.status() == StatusCode::UNAUTHORIZED && same_origin(response.url(), &home);
         if !asked {
@@ -163,7 +166,7 @@ impl Client {
         home: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, RegistryError> {
-        let mut url = call.url.clone();
+        let mut url = call.repository.host.rebased(&call.url, home);
         for _ in 0..=REDIRECTS {
             let authorization = authorization.filter(|_| same_origin(&url, home));
             let response = self.exchange(call, &url, authorization).await?;
@@ -313,7 +316,7 @@ fn redirect(call: &Call, response: &Response) -> Result<Option<Url>, RegistryErr
 fn transport_error(call: &Call, error: reqwest::Error) -> RegistryError {
     let kind = if error.is_builder() {
         ErrorKind::Protocol("the request cannot be built".to_owned())
-    } else if error.is_connect() && is_tls(&error) {
+    } else if error.is_connect() && tls_error(&error).is_some() {
         ErrorKind::Tls
     } else {
         ErrorKind::Unreachable
@@ -322,11 +325,12 @@ fn transport_error(call: &Call, error: reqwest::Error) -> RegistryError {
     call.error(kind).because(error.without_url())
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
+/// What TLS has to say about an error.
+pub(super) fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.is::<rustls::Error>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         // What is wrapped in an I/O error is not its source but stands in its place.
         cause = match error.downcast_ref::<io::Error>().map(io::Error::get_ref) {
@@ -334,7 +338,7 @@ fn is_tls(error: &reqwest::Error) -> bool {
             _ => error.source(),
         };
     }
-    false
+    None
 }
 
 fn silence(call: &Call, idle: Duration) -> RegistryError {

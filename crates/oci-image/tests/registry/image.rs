@@ -149,7 +149,12 @@ async fn an_index_goes_there_and_one_image_of_it_comes_back() {
     let server = Server::start().await;
     let (_folder, here) = layout();
     let images = [store(&here, "amd64"), store(&here, "arm64")];
-    let index = here.add_index(&images).unwrap();
+    let entry = |image: &StoredImage| Descriptor {
+        platform: Some(image.config.platform.clone()),
+        ..image.descriptor.clone()
+    };
+    let index = Index::new(images.iter().map(entry).collect());
+    let index = here.add(media_type::INDEX, &index.to_json()).unwrap();
     let to = server.reference("a:1");
     let pushed = client().push_image(&here, &index, &to).await.unwrap();
     assert_eq!(pushed.descriptor, index);

@@ -15,7 +15,7 @@ use crate::server::{Fault, LoginMode, Server, TokenLogin, client, content, optio
 struct Keys(Option<Login>, AtomicUsize);
 
 impl Credentials for Keys {
-    fn for_registry<'a>(&'a self, _host: &'a str) -> CredentialsFuture<'a> {
+    fn login<'a>(&'a self, _account: &'a str) -> CredentialsFuture<'a> {
         self.1.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Ok(self.0.clone()) })
     }
@@ -72,6 +72,38 @@ async fn a_password_goes_with_each_request_once_it_was_asked_for() {
         .collect();
     assert_eq!(sent, [false, true, true]);
     assert_eq!(keys.1.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_part_of_a_registry_may_have_a_login_of_its_own() {
+    /// Of the first part of a repository.
+    struct Teams;
+    impl Credentials for Teams {
+        fn account(&self, _host: &str, repository: &str) -> String {
+            repository.split('/').next().unwrap().to_owned()
+        }
+
+        fn login<'a>(&'a self, account: &'a str) -> CredentialsFuture<'a> {
+            let login = Login::Password {
+                user: account.to_owned(),
+                password: Secret::new("se:cret"),
+            };
+            Box::pin(async { Ok(Some(login)) })
+        }
+    }
+    let server = Server::start().await;
+    put_image(&server);
+    server.set(|settings| settings.login = LoginMode::Basic("a".into(), "se:cret".into()));
+    let options = Options {
+        credentials: Arc::new(Teams),
+        ..options()
+    };
+    let client = Client::new(options);
+    for _ in 0..2 {
+        client.manifest(&server.reference("a:1")).await.unwrap();
+        let other = client.manifest(&server.reference("b/a:1")).await;
+        assert_eq!(*other.unwrap_err().kind(), ErrorKind::Unauthorized);
+    }
 }
 
 #[tokio::test]
@@ -307,7 +339,7 @@ async fn a_helper_that_fails_is_told() {
     server.set(|settings| settings.login = LoginMode::Basic("jo".into(), "x".into()));
     struct Broken;
     impl Credentials for Broken {
-        fn for_registry<'a>(&'a self, _host: &'a str) -> CredentialsFuture<'a> {
+        fn login<'a>(&'a self, _account: &'a str) -> CredentialsFuture<'a> {
             Box::pin(async { Err("the helper is not there".into()) })
         }
     }

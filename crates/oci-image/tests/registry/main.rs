@@ -4,6 +4,7 @@
 
 mod faults;
 mod image;
+mod insecure;
 mod login;
 mod protocol;
 mod pull;

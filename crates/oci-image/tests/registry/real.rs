@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use oci_image::registry::{Artifact, Client, Options, Outcome};
+use oci_image::registry::{Client, Options, Outcome};
 use oci_image::{Descriptor, Manifest, Reference, media_type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,17 +89,20 @@ async fn artifacts_are_listed() {
         )
         .await
         .unwrap();
-    let artifact = Artifact {
-        artifact_type: "application/spdx+json".to_owned(),
-        layers: vec![(
-            "application/spdx+json".to_owned(),
-            Bytes::from_static(b"{ }"),
-        )],
-        ..Artifact::default()
-    };
     let subject = &pushed.descriptor;
+    let config = Descriptor::of(media_type::EMPTY, b"{}");
+    let layer = Descriptor::of("application/spdx+json", b"{ }");
+    let manifest = Manifest {
+        artifact_type: Some("application/spdx+json".to_owned()),
+        subject: Some(subject.clone()),
+        ..Manifest::image(config.clone(), vec![layer.clone()])
+    };
+    let blobs = [
+        (config, Bytes::from_static(b"{}")),
+        (layer, Bytes::from_static(b"{ }")),
+    ];
     let entry = client
-        .push_artifact(&place, subject, &artifact)
+        .push_referrer(&place, &manifest, &blobs)
         .await
         .unwrap();
     let listed = client

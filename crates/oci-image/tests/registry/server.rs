@@ -126,16 +126,16 @@ pub(crate) struct Cut;
 
 impl Server {
     pub(crate) async fn start() -> Self {
-        Self::listen(None).await
+        Self::listen("127.0.0.1:0".parse().unwrap(), None).await
     }
 
-    pub(crate) async fn start_tls(tls: TlsAcceptor) -> Self {
-        Self::listen(Some(tls)).await
+    pub(crate) async fn start_tls(address: SocketAddr, tls: TlsAcceptor) -> Self {
+        Self::listen(address, Some(tls)).await
     }
 
-    async fn listen(tls: Option<TlsAcceptor>) -> Self {
+    async fn listen(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
         install_provider();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut state = State::default();
         state.settings.address = address.to_string();

@@ -2,6 +2,7 @@
 //!
 //! The certificates are made for these tests, by an authority whose key is thrown away; they last until 2126.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +26,16 @@ const CLIENT: (&[u8], &[u8]) = (
     include_bytes!("certificates/client.key"),
 );
 
-async fn start(wants_certificate: bool) -> Server {
+pub(crate) async fn start(wants_certificate: bool) -> Server {
+    listen("127.0.0.1:0".parse().unwrap(), wants_certificate).await
+}
+
+/// One whose address is known before it is there.
+pub(crate) async fn start_at(address: SocketAddr) -> Server {
+    listen(address, false).await
+}
+
+async fn listen(address: SocketAddr, wants_certificate: bool) -> Server {
     install_provider();
     let builder = match wants_certificate {
         false => ServerConfig::builder().with_no_client_auth(),
@@ -43,7 +53,7 @@ async fn start(wants_certificate: bool) -> Server {
     let certificate = CertificateDer::from_pem_slice(SERVER.0).unwrap();
     let key = PrivateKeyDer::from_pem_slice(SERVER.1).unwrap();
     let config = builder.with_single_cert(vec![certificate], key).unwrap();
-    let server = Server::start_tls(TlsAcceptor::from(Arc::new(config))).await;
+    let server = Server::start_tls(address, TlsAcceptor::from(Arc::new(config))).await;
     let config = Descriptor::of(media_type::CONFIG, b"{}");
     let image = Manifest::image(config, Vec::new()).to_json();
     server.put_manifest(("a", "1"), media_type::MANIFEST, &image);

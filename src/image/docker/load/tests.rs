@@ -1,5 +1,6 @@
 //! Loads into an engine in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use test_support::docker::{FakeDocker, FakeImage};
@@ -10,6 +11,13 @@ const DIGESTS: [&str; 3] = ["a", "b", "c"];
 
 fn digests() -> Vec<Digest> {
     DIGESTS.map(|name| Digest::of(name.as_bytes())).into()
+}
+
+fn loadable(diff_ids: &[Digest]) -> Loadable<'_> {
+    Loadable {
+        name: "shop/web:1",
+        diff_ids,
+    }
 }
 
 /// An archive as `docker save` writes it, without the layers in `left_out`.
@@ -50,15 +58,20 @@ fn engine(docker: &FakeDocker) -> Engine {
 fn give(docker: &FakeDocker, count: usize) {
     let image = FakeImage {
         id: format!("sha256:{count}"),
+        labels: ours(),
         layers: digests()[..count].iter().map(ToString::to_string).collect(),
         ..FakeImage::default()
     };
     docker.add_image(&format!("shop/old:{count}"), image);
 }
 
+fn ours() -> BTreeMap<String, String> {
+    [(INPUTS_LABEL.to_owned(), "1".to_owned())].into()
+}
+
 async fn load(docker: &FakeDocker) -> Result<(), LoadError> {
     let make = |left_out: &BTreeSet<Digest>| stream(archive(left_out));
-    load_image(&engine(docker), &digests(), make, &|_| {}).await
+    load_image(&engine(docker), loadable(&digests()), make, &|_| {}).await
 }
 
 #[tokio::test]
@@ -83,17 +96,48 @@ async fn layers_that_are_there_are_not_sent() {
     assert_eq!(docker.images()["shop/web:1"].layers.len(), 3);
 }
 
+#[test]
+fn images_of_the_same_repository_are_looked_at_first_of_all() {
+    let image = |id: String, names: &[&str]| ImageSummary {
+        id,
+        repo_tags: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..ImageSummary::default()
+    };
+    let mut images = vec![image("unnamed".into(), &[])];
+    for number in 0..100 {
+        let tag = |repository: &str| format!("{repository}:{number}");
+        images.push(image(
+            format!("web-{number}"),
+            &[&tag("host:5000/shop/web")],
+        ));
+        images.push(image(
+            format!("api-{number}"),
+            &[&tag("host:5000/shop/api")],
+        ));
+        images.push(image(format!("other-{number}"), &[&tag("web")]));
+    }
+    let chosen = candidates(images, "host:5000/shop/web:new");
+    let of = |name: &str| chosen.iter().filter(|id| id.starts_with(name)).count();
+    assert_eq!(
+        (of("web"), of("api"), of("other"), of("unnamed")),
+        (16, 2, 2, 0)
+    );
+}
+
 #[tokio::test]
 async fn layers_count_only_with_those_below_them() {
     let docker = FakeDocker::default();
     let layers = digests()[1..].iter().map(ToString::to_string).collect();
     let image = FakeImage {
         id: "sha256:1".into(),
+        labels: ours(),
         layers,
         ..FakeImage::default()
     };
     docker.add_image("shop/old:1", image);
-    let present = layers_present(&engine(&docker), &digests()).await.unwrap();
+    let present = layers_present(&engine(&docker), loadable(&digests()))
+        .await
+        .unwrap();
     assert!(present.is_empty());
 }
 
@@ -119,7 +163,7 @@ async fn a_refused_archive_is_sent_again_in_full() {
         removing.remove_image("shop/old:2");
         stream(archive(left_out))
     };
-    load_image(&engine(&docker), &digests(), make, &|_| {})
+    load_image(&engine(&docker), loadable(&digests()), make, &|_| {})
         .await
         .unwrap();
     assert_eq!(*calls.lock().unwrap(), 2);

@@ -55,13 +55,13 @@ fn inspect_blob(
 ) -> Result<LayerContent, InspectError> {
     let overhead = (limits.entries as u64).saturating_mul(BYTES_PER_ENTRY);
     let limit = limits.content.saturating_add(overhead);
-    let failed = |error: io::Error| match error.downcast::<LayoutError>() {
-        Ok(error) => InspectError::Layout(error),
-        Err(error) => InspectError::Refused(LayerRefused {
+    let failed = |error: io::Error| match layout.read_error(blob, error) {
+        LayoutError::Io { source, .. } => InspectError::Refused(LayerRefused {
             layer: blob.digest,
             entry: None,
-            reason: Refusal::Read(error),
+            reason: Refusal::Read(source),
         }),
+        damage => InspectError::Layout(damage),
     };
     let mut layer = Hashing {
         inner: Decompressor::new(layout.reader(blob)?, limit).map_err(failed)?,

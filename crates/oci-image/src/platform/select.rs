@@ -1,6 +1,7 @@
 //! Which image of an index runs on a platform.
 
-use crate::{Descriptor, Index, Platform};
+use super::Platform;
+use crate::{Descriptor, Index};
 
 /// The image of `index` for `platform`: the very same first, then one with the same variant under another name, then
 /// any that runs there. Where an entry says no platform and is the only one, it is taken.
