@@ -30,7 +30,7 @@ const UNWRITABLE: Code = Code::new("S0465");
 const NO_REGISTRY: Code = Code::new("S0466");
 
 /// What a user wants to go with images, beside what always does.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Wanted {
     /// Where bills of materials are written to.
     sbom: Option<PathBuf>,
@@ -48,6 +48,11 @@ pub(super) struct Shipment<'a> {
 }
 
 impl Wanted {
+    const NOTHING: Self = Self {
+        sbom: None,
+        key: None,
+    };
+
     /// Reads the key. Called before anything is built: what cannot be signed is not built in vain.
     pub(super) fn new(settings: &BuildSettings) -> Result<Self, CommandError> {
         let key = match &settings.key {
@@ -70,7 +75,23 @@ impl Wanted {
     }
 }
 
-impl Shipment<'_> {
+impl<'a> Shipment<'a> {
+    /// One on its way to a cluster, with what goes with images unasked.
+    pub(super) fn to_cluster(
+        stack: &'a Stack,
+        specs: &'a BTreeMap<ServiceName, ImageSpec>,
+        store: &'a Store,
+        env: &'a Env,
+    ) -> Self {
+        Self {
+            stack,
+            specs,
+            store,
+            wanted: &Wanted::NOTHING,
+            env,
+        }
+    }
+
     /// Writes and attaches what is wanted. What was moved into a registry now gets its provenance in any case.
     pub(super) async fn document(
         &self,

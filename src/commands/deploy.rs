@@ -7,7 +7,7 @@ use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::image::{BuildError, BuildReport, BuiltImage, Engine, Held, ImageSpec};
 use crate::settings::Place;
 
-use super::attach::{Shipment, Wanted};
+use super::attach::Shipment;
 use super::connect::connect;
 use super::prepare::{Desired, desired_with};
 use super::rollout::{Request, dry_run, roll_out};
@@ -105,13 +105,7 @@ async fn deliver_built(
         Some(image) => tag_of(image).ends_with(&format!(":{}", spec.inputs.digest())),
         None => true,
     });
-    let shipment = Shipment {
-        stack: &desired.stack,
-        specs: &specs,
-        store: &workshop.store,
-        wanted: &Wanted::default(),
-        env,
-    };
+    let shipment = Shipment::to_cluster(&desired.stack, &specs, &workshop.store, env);
     shipment.document(&built, Some(&delivered)).await?;
     desired.take_images(&built, env)
 }

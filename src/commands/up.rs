@@ -7,7 +7,7 @@ use crate::image::BuildReport;
 use crate::settings::{Place, ReportSettings};
 use crate::verify::{self, SmokeReport};
 
-use super::attach::{Shipment, Wanted};
+use super::attach::Shipment;
 use super::connect::connect;
 use super::deploy::request;
 use super::prepare::desired;
@@ -48,13 +48,7 @@ pub async fn up(
     let mut built = workshop.build(&desired.stack, &specs, route, env).await?;
     if let Some(way) = &way {
         let delivered = workshop.deliver(way, &mut built, env).await?;
-        let shipment = Shipment {
-            stack: &desired.stack,
-            specs: &specs,
-            store: &workshop.store,
-            wanted: &Wanted::default(),
-            env,
-        };
+        let shipment = Shipment::to_cluster(&desired.stack, &specs, &workshop.store, env);
         shipment.document(&built, Some(&delivered)).await?;
         desired.take_images(&built, env)?;
     }

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -21,15 +21,15 @@ const STATIC_FLAGS: [&str; 4] = [
     "getrandom_backend=\"linux_getrandom\"",
 ];
 
-/// A program called cargo that notes when the real one starts and ends.
-const CLOCK: &str = "\
-#!/bin/sh
-start=$(date +%s%N)
-\"$BENCH_CARGO\" \"$@\"
-code=$?
-echo \"$start $(date +%s%N)\" >>\"$BENCH_CLOCK\"
-exit $code
-";
+/// A program called cargo that notes in `times` when the `real` one starts and ends. Both are in it: cargo gets no
+/// variables but its own.
+fn script(real: &Path, times: &Path) -> String {
+    let (real, times) = (real.display(), times.display());
+    format!(
+        "#!/bin/sh\nstart=$(date +%s%N)\n'{real}' \"$@\"\ncode=$?\n\
+         echo \"$start $(date +%s%N)\" >>'{times}'\nexit $code\n"
+    )
+}
 
 /// The clock around cargo.
 pub(super) struct Clock {
@@ -40,25 +40,24 @@ impl Clock {
     pub(super) fn install() -> Result<Self> {
         let folder = Copy::keeps("clock");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let program = folder.join("cargo");
-        fs::write(&program, CLOCK)?;
+        let path = env::var_os("PATH").unwrap_or_default();
+        let real = env::split_paths(&path)
+            .map(|folder| folder.join("cargo"))
+            .find(|program| program.is_file())
+            .context("no cargo in $PATH")?;
+        let clock = Self { folder };
+        let program = clock.folder.join("cargo");
+        fs::write(&program, script(&real, &clock.file()))?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
-        Ok(Self { folder })
+        Ok(clock)
     }
 
     /// Puts it before the cargo of `$PATH`.
     pub(super) fn around(&self, subject: Subject) -> Result<Subject> {
         let path = env::var_os("PATH").unwrap_or_default();
-        let mut folders = env::split_paths(&path);
-        let real = folders
-            .find(|folder| folder.join("cargo").is_file())
-            .context("no cargo in $PATH")?;
         let folders = env::split_paths(&path);
         let path: OsString = env::join_paths([self.folder.clone()].into_iter().chain(folders))?;
-        Ok(subject
-            .env("PATH", path)
-            .env("BENCH_CARGO", real.join("cargo"))
-            .env("BENCH_CLOCK", self.file()))
+        Ok(subject.env("PATH", path))
     }
 
     /// How long cargo ran since this was asked last, in milliseconds.
