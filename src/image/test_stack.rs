@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::diagnostic::{SourceFile, Span};
 use crate::stack::{
-    Build, CargoBuild, ClusterTarget, CommandBuild, DockerfileBuild, Environment, Service, Stack,
-    WorkloadKind,
+    Build, CargoBuild, ClusterTarget, CommandBuild, DockerfileBuild, Environment, Service,
+    ServiceType, Stack, WorkloadKind,
 };
 use crate::yaml::{Node, Value};
 
@@ -31,6 +31,7 @@ pub(super) fn stack(root: &Path, services: &[(&str, Build)]) -> Stack {
         build: build.clone(),
         kind: WorkloadKind::Deployment,
         ports: BTreeMap::new(),
+        service_type: ServiceType::ClusterIp,
         forward: BTreeMap::new(),
         env: BTreeMap::new(),
         volumes: BTreeMap::new(),

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::diagnostic::{SourceFile, Span};
 use crate::stack::{
-    Build, ClusterTarget, Environment, Probes, Service, ServiceName, Stack, WorkloadKind,
+    Build, ClusterTarget, Environment, Probes, Service, ServiceName, ServiceType, Stack,
+    WorkloadKind,
 };
 use crate::yaml::{self, Node};
 
@@ -64,6 +65,7 @@ fn service(name: &str, needs: &[&str]) -> Service {
         },
         kind: WorkloadKind::Deployment,
         ports: BTreeMap::new(),
+        service_type: ServiceType::ClusterIp,
         forward: BTreeMap::new(),
         env: BTreeMap::new(),
         volumes: BTreeMap::new(),

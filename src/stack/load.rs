@@ -493,6 +493,14 @@ mod tests {
                 "",
             ),
             (
+                web,
+                "build: {cargo: web}\nserviceType: Loadbalancer\n",
+                "S0113",
+                "services/web/service.yaml:2:14",
+                "none of ClusterIP, NodePort and LoadBalancer",
+                "",
+            ),
+            (
                 local,
                 "extends: bsae\ncluster: local\n",
                 "S0141",

@@ -108,6 +108,8 @@ pub struct Service {
     pub kind: WorkloadKind,
     /// Container ports.
     pub ports: BTreeMap<PortName, u16>,
+    /// From where the Service can be reached.
+    pub service_type: ServiceType,
     /// Local ports of `port-forward`: one for each container port.
     pub forward: BTreeMap<PortName, u16>,
     /// Environment variables; each value is a template.
@@ -230,6 +232,18 @@ pub enum WorkloadKind {
     Deployment,
     /// Stable names and a volume for each pod.
     StatefulSet,
+}
+
+/// `spec.type` of a Service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServiceType {
+    /// From inside the cluster.
+    #[default]
+    ClusterIp,
+    /// Also at a port of every node.
+    NodePort,
+    /// Also at an address of the cluster's load balancer.
+    LoadBalancer,
 }
 
 /// A mounted folder.

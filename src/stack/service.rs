@@ -11,7 +11,7 @@ use crate::yaml::{Decoder, Node};
 use super::layers;
 use super::model::{
     Build, BuildSecret, BuildSecretSource, CommandBuild, DockerfileBuild, EnvTemplate, Probes,
-    Service, Volume, WorkloadKind,
+    Service, ServiceType, Volume, WorkloadKind,
 };
 use crate::name::ServiceName;
 
@@ -25,6 +25,7 @@ const KEYS: &[&str] = &[
     "build",
     "kind",
     "ports",
+    "serviceType",
     "forward",
     "env",
     "volumes",
@@ -64,6 +65,10 @@ pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) ->
         Some(node) => kind(node, decoder),
         None => Some(WorkloadKind::Deployment),
     };
+    let service_type = match decoder.optional(&source, "serviceType") {
+        Some(node) => service_type(node, decoder),
+        None => Some(ServiceType::default()),
+    };
     let field = |key: &str| source.get(key);
     let ports = field("ports")
         .map(|node| decoder.map(node, Decoder::port))
@@ -95,6 +100,7 @@ pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) ->
         build: build?,
         kind: kind?,
         ports,
+        service_type: service_type?,
         forward,
         env,
         volumes,
@@ -140,6 +146,21 @@ fn kind(node: &Node, decoder: &mut Decoder) -> Option<WorkloadKind> {
             decoder.bad_value(
                 &node.span,
                 format!("`{other}` is neither Deployment nor StatefulSet"),
+            );
+            None
+        }
+    }
+}
+
+fn service_type(node: &Node, decoder: &mut Decoder) -> Option<ServiceType> {
+    match decoder.string(node)?.as_str() {
+        "ClusterIP" => Some(ServiceType::ClusterIp),
+        "NodePort" => Some(ServiceType::NodePort),
+        "LoadBalancer" => Some(ServiceType::LoadBalancer),
+        other => {
+            decoder.bad_value(
+                &node.span,
+                format!("`{other}` is none of ClusterIP, NodePort and LoadBalancer"),
             );
             None
         }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::secret::SecretRef;
 use crate::stack::{
-    Build, PortName, Service, ServiceName, Stack, Volume, VolumeName, WorkloadKind,
+    Build, PortName, Service, ServiceName, ServiceType, Stack, Volume, VolumeName, WorkloadKind,
 };
 use crate::yaml::{self, Node};
 
@@ -83,12 +83,21 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
         WorkloadKind::Deployment => "Deployment",
         WorkloadKind::StatefulSet => "StatefulSet",
     };
+    let service_type = match service.service_type {
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
     let needs = service.needs.iter().map(|name| Value::text(name.as_str()));
     let seconds = service.ready_within.as_secs().max(1);
     let mut entries = vec![
         ("name", Value::text(service.name.as_str())),
         ("kind", Value::text(kind).placed_at(source("kind"))),
         ("ports", ports(service, "ports", &service.ports)),
+        (
+            "serviceType",
+            Value::text(service_type).placed_at(source("serviceType")),
+        ),
         ("forward", ports(service, "forward", &service.forward)),
         ("volumes", volumes(service, |_| true)),
         ("claims", volumes(service, |volume| !volume.ephemeral)),

@@ -8,7 +8,7 @@ use crate::diagnostic::{Diagnostic, Explain, SourceFile, Span};
 use crate::manifest::Object;
 use crate::stack::{
     Build, CargoBuild, ClusterTarget, EnvTemplate, Environment, Probes, Secret, SecretSource,
-    Service, ServiceName, Stack, Volume, WorkloadKind,
+    Service, ServiceName, ServiceType, Stack, Volume, WorkloadKind,
 };
 use crate::yaml::{self, Node};
 
@@ -86,6 +86,11 @@ pub(super) fn service(name: &str, text: &str) -> Service {
             _ => WorkloadKind::Deployment,
         },
         ports: ports("ports"),
+        service_type: match source.get("serviceType").and_then(string).as_deref() {
+            Some("NodePort") => ServiceType::NodePort,
+            Some("LoadBalancer") => ServiceType::LoadBalancer,
+            _ => ServiceType::ClusterIp,
+        },
         forward: ports("forward"),
         env: section("env")
             .entries()

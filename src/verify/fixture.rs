@@ -6,7 +6,8 @@ use super::parse;
 use super::spec::Suite;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::stack::{
-    Build, ClusterTarget, Environment, Probes, Service, ServiceName, Stack, WorkloadKind,
+    Build, ClusterTarget, Environment, Probes, Service, ServiceName, ServiceType, Stack,
+    WorkloadKind,
 };
 use crate::yaml::{self, Node};
 
@@ -27,6 +28,7 @@ pub(super) fn stack() -> Stack {
         ports: [("http", 8080), ("metrics", 9090)]
             .map(|(name, port)| (name.parse().unwrap(), port))
             .into(),
+        service_type: ServiceType::ClusterIp,
         forward: [("http".parse().unwrap(), 18081)].into(),
         env: [].into(),
         volumes: [].into(),

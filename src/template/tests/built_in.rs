@@ -342,3 +342,21 @@ fn ports_and_probes() {
     );
     assert!(live.get("readinessProbe").is_none());
 }
+
+#[test]
+fn a_service_is_reached_from_where_it_says() {
+    for (text, expected) in [
+        ("ports: { http: 80 }\n", "ClusterIP"),
+        ("ports: { http: 80 }\nserviceType: NodePort\n", "NodePort"),
+        (
+            "kind: StatefulSet\nports: { http: 80 }\nserviceType: LoadBalancer\n",
+            "LoadBalancer",
+        ),
+    ] {
+        let objects = deployed(service("web", text));
+        assert_eq!(objects["Service/web"]["spec"]["type"], expected);
+        if let Some(headless) = objects.get("Service/web-headless") {
+            assert_eq!(headless["spec"]["type"], "ClusterIP");
+        }
+    }
+}
