@@ -11,6 +11,7 @@ mod docker;
 mod failures;
 mod killed;
 mod lifecycle;
+mod rolling;
 mod seedling;
 mod shop;
 mod together;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::cluster::{finish, stackctl};
+use crate::rolling;
 
 /// Deletes the namespace of `environments/test.yaml` before and after.
 struct Clean;
@@ -93,4 +94,6 @@ fn the_whole_stack_is_built_deployed_and_proven() {
             "{service} has no smoke test: {tested:?}"
         );
     }
+
+    rolling::drops_no_request("seedling-test");
 }
