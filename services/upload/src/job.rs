@@ -12,7 +12,7 @@ use crate::variant::Variant;
 pub(crate) struct Job {
     pub(crate) id: Uuid,
     /// Of the request that brought it, to find it in the logs.
-    pub(crate) request_id: String,
+    pub(crate) request: String,
     pub(crate) content_type: String,
     pub(crate) width: u32,
     pub(crate) height: u32,

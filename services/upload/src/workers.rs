@@ -102,7 +102,7 @@ impl Worker {
         let (accepted, answer) = oneshot::channel();
         let workers = self.workers.clone();
         let span =
-            tracing::info_span!("job", job = %upload.job.id, request_id = upload.job.request_id);
+            tracing::info_span!("job", job = %upload.job.id, request_id = upload.job.request);
         workers.lifecycle.spawn(
             async move {
                 let running = self.workers.begin(upload.job.id);

@@ -85,7 +85,7 @@ pub(crate) async fn take(
 fn new_job(file: &Bytes, inspected: Inspected, request_id: &RequestId) -> Job {
     Job {
         id: Uuid::now_v7(),
-        request_id: request_id.as_str().to_owned(),
+        request: request_id.as_str().to_owned(),
         content_type: content_type(inspected.format)
             .unwrap_or_default()
             .to_owned(),
