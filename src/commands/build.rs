@@ -1,5 +1,7 @@
 //! `stackctl build`: the images that are missing, and where they are to go.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::Path;
 
 use crate::delivery::{Destination, Route};
@@ -33,6 +35,8 @@ pub async fn build(
     env: &Env,
 ) -> Result<Outcome, CommandError> {
     let wanted = Wanted::new(settings)?;
+    let images = settings.images.as_deref().map(ImagesFile::open);
+    let mut images = images.transpose()?;
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
@@ -79,8 +83,8 @@ pub async fn build(
         env,
     };
     shipment.document(&report, delivered.as_ref()).await?;
-    if let Some(file) = &settings.images {
-        write_images(file, &report)?;
+    if let Some(images) = &mut images {
+        images.write(&report)?;
     }
     Ok(Outcome::Built(Built {
         report,
@@ -107,12 +111,41 @@ fn route(
     }
 }
 
-fn write_images(file: &Path, report: &BuildReport) -> Result<(), CommandError> {
-    std::fs::write(file, report.to_json()).map_err(|error| CommandError {
-        exit: Exit::Failed,
-        diagnostics: vec![Diagnostic::error(
-            UNWRITABLE,
-            format!("{} cannot be written: {error}", file.display()),
-        )],
-    })
+/// Where the images are written to: opened before anything is built, and what it held is kept until then.
+struct ImagesFile<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl<'a> ImagesFile<'a> {
+    fn open(path: &'a Path) -> Result<Self, CommandError> {
+        let opened = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        match opened {
+            Ok(file) => Ok(Self { path, file }),
+            Err(error) => Err(unwritable(path, Exit::BadInput, error)),
+        }
+    }
+
+    fn write(&mut self, report: &BuildReport) -> Result<(), CommandError> {
+        // Not every file has a length: a pipe has none.
+        let emptied = match self.file.metadata() {
+            Ok(metadata) if metadata.is_file() => self.file.set_len(0),
+            _ => Ok(()),
+        };
+        emptied
+            .and_then(|()| self.file.write_all(report.to_json().as_bytes()))
+            .map_err(|error| unwritable(self.path, Exit::Failed, error))
+    }
+}
+
+fn unwritable(file: &Path, exit: Exit, cause: io::Error) -> CommandError {
+    let message = format!("failed to write {}", file.display());
+    CommandError {
+        exit,
+        diagnostics: vec![Diagnostic::error(UNWRITABLE, message).caused_by(&cause)],
+    }
 }

@@ -97,3 +97,25 @@ fn users_that_would_break_the_list_of_users_are_refused_where_they_are_written()
         }
     }
 }
+
+#[test]
+fn a_list_of_images_that_cannot_be_written_is_refused_before_anything_is_built() {
+    let workspace = pages::stack(FILES);
+    let run = pages::run(&workspace, &["build", "--images", "nowhere/images.json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    for words in ["error[S0430]", "nowhere/images.json", "No such file"] {
+        assert!(run.stderr.contains(words), "{}", run.stderr);
+    }
+    assert!(!pages::cache(&workspace).exists(), "nothing was begun");
+}
+
+#[test]
+fn a_list_of_images_is_not_lost_when_the_build_fails() {
+    let workspace = pages::stack(FILES);
+    workspace.write("images.json", "kept");
+    workspace.write("environments/local.yaml", "cluster: local\nregistry: -\n");
+    let run = pages::run(&workspace, &["build", "--images", "images.json"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+    let kept = std::fs::read_to_string(workspace.path().join("images.json"));
+    assert_eq!(kept.expect("the file"), "kept");
+}
