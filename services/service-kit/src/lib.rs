@@ -3,8 +3,8 @@
 //! readiness, metrics, problem answers and a shutdown that drops no request.
 //!
 //! ```no_run
-//! use axum::{Router, routing::get};
 //! use service_kit::{Kit, Reader, StartError, Unusable, about, run};
+//! use utoipa_axum::{router::OpenApiRouter, routes};
 //!
 //! struct Config;
 //!
@@ -12,8 +12,14 @@
 //!     Ok(Config)
 //! }
 //!
-//! async fn start(_: Config, _: &mut Kit) -> Result<Router, StartError> {
-//!     Ok(Router::new().route("/hello", get(|| async { "hello" })))
+//! /// Says hello.
+//! #[utoipa::path(get, path = "/hello", responses((status = 200, body = String)))]
+//! async fn hello() -> &'static str {
+//!     "hello"
+//! }
+//!
+//! async fn start(_: Config, _: &mut Kit) -> Result<OpenApiRouter, StartError> {
+//!     Ok(OpenApiRouter::new().routes(routes!(hello)))
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
