@@ -75,6 +75,8 @@ pub(crate) fn drops_no_request(namespace: &str) {
 
 impl Load {
     fn start(url: &str) -> Self {
+        // Any client of reqwest wants one, also for plain HTTP; fails where it was installed before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().expect("a runtime");
         let stop = Arc::new(AtomicBool::new(false));
         let clients = (0..CLIENTS)
