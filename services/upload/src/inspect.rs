@@ -3,7 +3,12 @@
 
 use std::io::Cursor;
 
-use image::{ImageDecoder, ImageFormat, ImageReader};
+use image::{ImageDecoder, ImageError, ImageFormat, ImageReader};
+
+use crate::webp;
+
+/// What the head of an image may take: names, profiles and what a camera wrote.
+const HEAD_MEMORY: u64 = 4 << 20;
 
 /// What is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,27 +33,45 @@ pub(crate) enum Refusal {
     #[error("the file is no PNG, JPEG, GIF or WebP")]
     NotAnImage,
     #[error("the head of the image cannot be read")]
-    Broken(#[source] image::ImageError),
+    Broken(#[source] ImageError),
+    #[error("the image has no pixels")]
+    Empty,
+    #[error("the image says that it has {width} by {height} pixels, and has others in it")]
+    Contradicts { width: u32, height: u32 },
+    #[error("the head of the image takes more than {} MiB", HEAD_MEMORY >> 20)]
+    HeadTooLarge,
     #[error("the image has {found} pixels; {limit} are taken")]
     TooManyPixels { found: u64, limit: u64 },
 }
 
-/// Reads the head of an image.
+/// Reads the head of an image. Takes no more than 4 MiB of memory besides a copy of the file.
 pub(crate) fn inspect(file: &[u8], limits: Limits) -> Result<Inspected, Refusal> {
     let format = image::guess_format(file)
         .ok()
         .filter(|format| content_type(*format).is_some())
         .ok_or(Refusal::NotAnImage)?;
-    let decoder = reader(file, format, limits)
-        .into_decoder()
-        .map_err(Refusal::Broken)?;
+    let decoder =
+        reader(file, format, HEAD_MEMORY)
+            .into_decoder()
+            .map_err(|error| match error {
+                ImageError::Limits(_) => Refusal::HeadTooLarge,
+                error => Refusal::Broken(error),
+            })?;
     let (width, height) = decoder.dimensions();
     let found = u64::from(width) * u64::from(height);
+    if found == 0 {
+        return Err(Refusal::Empty);
+    }
     if found > limits.pixels {
-        return Err(Refusal::TooManyPixels {
-            found,
-            limit: limits.pixels,
-        });
+        let limit = limits.pixels;
+        return Err(Refusal::TooManyPixels { found, limit });
+    }
+    let frame = match format {
+        ImageFormat::WebP => webp::largest_frame(file),
+        _ => Some((width, height)),
+    };
+    if frame.is_none_or(|frame| frame.0 > width || frame.1 > height) {
+        return Err(Refusal::Contradicts { width, height });
     }
     Ok(Inspected {
         format,
@@ -57,17 +80,18 @@ pub(crate) fn inspect(file: &[u8], limits: Limits) -> Result<Inspected, Refusal>
     })
 }
 
-/// A reader that allocates no more than the largest image that is taken needs
-/// with 16 bits in each of four channels.
-pub(crate) fn reader(
-    file: &[u8],
-    format: ImageFormat,
-    limits: Limits,
-) -> ImageReader<Cursor<&[u8]>> {
+/// What decoding may allocate: as much as the largest image that is taken
+/// needs with 16 bits in each of four channels.
+pub(crate) fn decoding_memory(limits: Limits) -> u64 {
+    limits.pixels.saturating_mul(8).max(1 << 20)
+}
+
+/// A reader that allocates no more than `memory` bytes.
+pub(crate) fn reader(file: &[u8], format: ImageFormat, memory: u64) -> ImageReader<Cursor<&[u8]>> {
     let mut reader = ImageReader::with_format(Cursor::new(file), format);
-    let mut memory = image::Limits::no_limits();
-    memory.max_alloc = Some(limits.pixels.saturating_mul(8).max(1 << 20));
-    reader.limits(memory);
+    let mut limits = image::Limits::no_limits();
+    limits.max_alloc = Some(memory);
+    reader.limits(limits);
     reader
 }
 
@@ -83,64 +107,4 @@ pub(crate) fn content_type(format: ImageFormat) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use image::{DynamicImage, RgbImage};
-
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        bytes: 1 << 20,
-        pixels: 100,
-    };
-
-    fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
-        let mut file = Cursor::new(Vec::new());
-        let image = DynamicImage::ImageRgb8(RgbImage::new(width, height));
-        image.write_to(&mut file, format).unwrap();
-        file.into_inner()
-    }
-
-    #[test]
-    fn knows_an_image_by_its_content() {
-        for format in [
-            ImageFormat::Png,
-            ImageFormat::Jpeg,
-            ImageFormat::Gif,
-            ImageFormat::WebP,
-        ] {
-            let found = inspect(&encoded(10, 5, format), LIMITS).unwrap();
-            let expected = Inspected {
-                format,
-                width: 10,
-                height: 5,
-            };
-            assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn refuses_what_is_none() {
-        for file in [&b""[..], b"hello", b"<svg/>", b"BM......................"] {
-            let refusal = inspect(file, LIMITS).unwrap_err();
-            assert!(matches!(refusal, Refusal::NotAnImage), "{refusal:?}");
-        }
-        let head = &encoded(10, 5, ImageFormat::Png)[..20];
-        let refusal = inspect(head, LIMITS).unwrap_err();
-        assert!(matches!(refusal, Refusal::Broken(_)), "{refusal:?}");
-    }
-
-    #[test]
-    fn refuses_a_bomb_by_its_head() {
-        // The head of a PNG of 50,000 by 50,000 pixels: 10 GB if it were decoded.
-        let mut file = encoded(1, 1, ImageFormat::Png);
-        file[16..20].copy_from_slice(&50_000_u32.to_be_bytes());
-        file[20..24].copy_from_slice(&50_000_u32.to_be_bytes());
-        let refusal = inspect(&file, LIMITS);
-        assert!(refusal.is_err());
-        let large = inspect(&encoded(11, 10, ImageFormat::Gif), LIMITS).unwrap_err();
-        let Refusal::TooManyPixels { found, limit } = large else {
-            panic!("{large:?}");
-        };
-        assert_eq!((found, limit), (110, 100));
-    }
-}
+mod tests;

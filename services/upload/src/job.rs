@@ -10,12 +10,17 @@ use crate::variant::Variant;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Job {
+    /// Of the image too.
     pub(crate) id: Uuid,
-    /// Of the request that brought it, to find it in the logs.
+    /// The `x-request-id` of the upload, which is in every log line about the job.
     pub(crate) request: String,
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`, by content.
     pub(crate) content_type: String,
+    /// In pixels, as the file has it.
     pub(crate) width: u32,
+    /// In pixels, as the file has it.
     pub(crate) height: u32,
+    /// Of the file.
     pub(crate) bytes: usize,
     #[serde(flatten)]
     pub(crate) state: State,
@@ -39,7 +44,7 @@ impl Job {
     pub(crate) fn interrupted(mut self) -> Self {
         if self.state == State::Running {
             self.state = State::Failed {
-                reason: "the service ended before the job did; upload the image again".to_owned(),
+                reason: "the job was cut off before its end; upload the image again".to_owned(),
             };
         }
         self

@@ -3,12 +3,19 @@
 //! results.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+/// No test needs as much; what a stranger's bytes make a decoder ask for beyond it ends the tests with an error.
+#[cfg(test)]
+#[global_allocator]
+static HEAP: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 256 << 20);
+
 mod inspect;
 mod job;
 mod metrics;
 mod routes;
+mod s3;
 mod store;
 mod variant;
+mod webp;
 mod workers;
 
 use std::num::NonZero;
@@ -24,6 +31,7 @@ use utoipa_axum::routes;
 
 use crate::inspect::Limits;
 use crate::metrics::Metrics;
+pub use crate::s3::S3Settings;
 use crate::store::Store;
 pub use crate::store::StoreUrl;
 use crate::workers::Workers;
@@ -46,7 +54,6 @@ const MAX_PIXELS: Variable<u64> = Variable::new(
     "a number of pixels from 1 to 1000000000",
     |text| parsed(text).filter(|number| (1..=1_000_000_000).contains(number)),
 );
-
 const UPLOADS_PER_SECOND: Variable<NonZero<u32>> =
     Variable::new("UPLOADS_PER_SECOND", "a number from 1 to 100000", |text| {
         parsed(text).filter(|number: &NonZero<u32>| number.get() <= 100_000)
@@ -63,6 +70,8 @@ pub struct Config {
     /// `STORE_URL`: where images and jobs are stored, a folder or S3; without it, which is refused in Kubernetes, in
     /// memory.
     pub store: Option<StoreUrl>,
+    /// `AWS_…`: endpoint, region and keys of S3.
+    pub s3: S3Settings,
     /// `N_WORKERS`, default the number of CPUs: how many images are worked on
     /// at once.
     pub workers: usize,
@@ -99,6 +108,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let per_second = env.or(&UPLOADS_PER_SECOND, twenty);
     Ok(Config {
         store: store?,
+        s3: S3Settings::from_env(),
         workers: workers?,
         max_bytes: max_bytes?,
         max_pixels: max_pixels?,
@@ -109,19 +119,19 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// Starts the service.
 ///
 /// # Errors
-/// When the folder cannot be made, or S3 is not configured.
+/// When the folder cannot be made, or what is set for S3 cannot be used.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let store = match &config.store {
         Some(url) => {
             kit.keeps(Kept::external("images", url.to_string()));
-            Store::open(url)?
+            Store::open(url, &config.s3)?
         }
         None => {
             kit.keeps(Kept::embedded("images", "memory"));
             Store::in_memory()
         }
     };
-    let metrics = kit.register_metrics(Metrics::register);
+    let metrics = kit.register_metrics(|registry| Metrics::register(registry, config.workers));
     let checked = store.clone();
     kit.ready_when("storage", move || checked.clone().ready());
     Ok(app(State {

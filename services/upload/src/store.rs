@@ -9,17 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
-use object_store::{Certificate, ClientOptions, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use service_kit::chain;
 use url::Url;
 use uuid::Uuid;
 
 use crate::job::Job;
+use crate::s3::{Retries, S3Settings, bucket};
 use crate::variant::Variant;
 
 const JOBS: &str = "jobs";
@@ -28,6 +27,8 @@ const JOBS: &str = "jobs";
 #[derive(Clone)]
 pub(crate) struct Store {
     objects: Arc<dyn ObjectStore>,
+    /// The same one, for the question whether it is there: it fails at once.
+    probe: Arc<dyn ObjectStore>,
 }
 
 /// Why the store did not do it.
@@ -41,8 +42,7 @@ pub(crate) enum StoreError {
     Folder(#[from] std::io::Error),
 }
 
-/// A folder (`file:///data`), or a bucket and a folder in it (`s3://bucket/folder`). Endpoint, region and keys of S3
-/// are in the variables `AWS_…`, as its other programs read them.
+/// A folder (`file:///data`), or a bucket and a folder in it (`s3://bucket/folder`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl(Url);
 
@@ -68,25 +68,31 @@ impl fmt::Display for StoreUrl {
 
 impl Store {
     /// The store at `url`; a folder is made where it is missing.
-    pub(crate) fn open(url: &StoreUrl) -> Result<Self, StoreError> {
+    pub(crate) fn open(url: &StoreUrl, s3: &S3Settings) -> Result<Self, StoreError> {
         let StoreUrl(url) = url;
-        let objects: Arc<dyn ObjectStore> = match url.to_file_path() {
+        match url.to_file_path() {
             Ok(folder) if url.scheme() == "file" => {
                 std::fs::create_dir_all(&folder)?;
-                Arc::new(LocalFileSystem::new_with_prefix(folder)?.with_fsync(true))
+                let folder = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
+                Ok(Self::of(folder))
             }
-            _ => {
-                let folder = url.path().trim_matches('/');
-                Arc::new(PrefixStore::new(bucket(url)?, folder))
-            }
-        };
-        Ok(Self { objects })
+            _ => Ok(Self {
+                objects: Arc::new(bucket(url, s3, Retries::Some)?),
+                probe: Arc::new(bucket(url, s3, Retries::None)?),
+            }),
+        }
     }
 
     /// A store that ends with the process.
     pub(crate) fn in_memory() -> Self {
+        Self::of(InMemory::new())
+    }
+
+    fn of(objects: impl ObjectStore) -> Self {
+        let objects: Arc<dyn ObjectStore> = Arc::new(objects);
         Self {
-            objects: Arc::new(InMemory::new()),
+            probe: Arc::clone(&objects),
+            objects,
         }
     }
 
@@ -131,19 +137,16 @@ impl Store {
         Ok(ids)
     }
 
-    /// Whether it can be written: a full or read-only disk shows here.
+    /// Whether it can be written, and if not, why: a full or read-only disk and
+    /// keys that are not taken show here.
     pub(crate) async fn ready(self) -> Result<(), String> {
-        let put = self
-            .put(&Path::from("ready"), Bytes::from_static(b"ready"))
-            .await;
+        let (path, content) = (Path::from("ready"), Bytes::from_static(b"ready"));
+        let put = put(&*self.probe, &path, content).await;
         put.map_err(|error| chain(&error))
     }
 
     async fn put(&self, path: &Path, content: Bytes) -> Result<(), StoreError> {
-        self.objects
-            .put(path, PutPayload::from_bytes(content))
-            .await?;
-        Ok(())
+        put(&*self.objects, path, content).await
     }
 
     async fn get(&self, path: &Path) -> Result<Option<Bytes>, StoreError> {
@@ -169,19 +172,9 @@ fn job_path(id: Uuid) -> Path {
     Path::from_iter([JOBS, &id.to_string()])
 }
 
-/// The roots are in the binary: the image it runs in holds nothing else.
-fn bucket(url: &Url) -> Result<AmazonS3, object_store::Error> {
-    // Fails when it was installed before, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut options = ClientOptions::new();
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        options = options.with_root_certificate(Certificate::from_der(root)?);
-    }
-    let allow_http = std::env::var("AWS_ALLOW_HTTP").is_ok_and(|value| value == "true");
-    AmazonS3Builder::from_env()
-        .with_client_options(options.with_allow_http(allow_http))
-        .with_bucket_name(url.host_str().unwrap_or_default())
-        .build()
+async fn put(objects: &dyn ObjectStore, path: &Path, content: Bytes) -> Result<(), StoreError> {
+    objects.put(path, PutPayload::from_bytes(content)).await?;
+    Ok(())
 }
 
 #[cfg(test)]

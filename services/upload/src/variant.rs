@@ -7,7 +7,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageResult};
 
-use crate::inspect::{Limits, reader};
+use crate::inspect::{Limits, decoding_memory, reader};
 
 const JPEG_QUALITY: u8 = 85;
 
@@ -64,7 +64,7 @@ pub(crate) fn decode(
     format: ImageFormat,
     limits: Limits,
 ) -> ImageResult<DynamicImage> {
-    let mut decoder = reader(file, format, limits).into_decoder()?;
+    let mut decoder = reader(file, format, decoding_memory(limits)).into_decoder()?;
     let orientation = decoder.orientation()?;
     let mut image = DynamicImage::from_decoder(decoder)?;
     image.apply_orientation(orientation);

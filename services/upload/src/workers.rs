@@ -6,9 +6,10 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use image::{ImageError, ImageResult};
 use service_kit::{Lifecycle, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::spawn_blocking;
@@ -55,6 +56,7 @@ pub(crate) struct Upload {
 struct Running {
     workers: Workers,
     id: Uuid,
+    since: Instant,
 }
 
 impl Workers {
@@ -87,9 +89,11 @@ impl Workers {
 
     fn begin(&self, id: Uuid) -> Running {
         self.running().insert(id);
+        self.metrics.busy_workers.inc();
         Running {
             workers: self.clone(),
             id,
+            since: Instant::now(),
         }
     }
 }
@@ -101,8 +105,9 @@ impl Worker {
     pub(crate) async fn take(self, upload: Upload) -> Result<(), StoreError> {
         let (accepted, answer) = oneshot::channel();
         let workers = self.workers.clone();
+        // Of the highest level: where only errors are logged they need it most.
         let span =
-            tracing::info_span!("job", job = %upload.job.id, request_id = upload.job.request);
+            tracing::error_span!("job", job = %upload.job.id, request_id = upload.job.request);
         workers.lifecycle.spawn(
             async move {
                 let running = self.workers.begin(upload.job.id);
@@ -110,6 +115,7 @@ impl Worker {
                 let go_on = stored.is_ok();
                 let _ = accepted.send(stored);
                 if go_on {
+                    tracing::info!("a worker has the job");
                     self.workers.metrics.accepted.inc();
                     self.workers.work(upload).await;
                 }
@@ -136,18 +142,24 @@ impl Workers {
     async fn work(&self, upload: Upload) {
         let mut job = upload.job.clone();
         job.state = match self.store_variants(upload).await {
-            Ok(variants) => {
-                self.metrics.done.inc();
-                State::Done { variants }
-            }
-            Err(reason) => {
-                self.metrics.failed.inc();
-                State::Failed { reason }
-            }
+            Ok(variants) => State::Done { variants },
+            Err(reason) => State::Failed { reason },
         };
-        match self.store.put_job(&job).await {
-            Ok(()) => tracing::info!(state = ?job.state, "the job has ended"),
-            Err(error) => tracing::error!(error = chain(&error), "the job was not recorded"),
+        let recorded = self.store.put_job(&job).await;
+        match (recorded, &job.state) {
+            (Ok(()), State::Done { .. }) => {
+                self.metrics.done.inc();
+                tracing::info!("the job is done");
+            }
+            (Ok(()), state) => {
+                self.metrics.failed.inc();
+                tracing::warn!(?state, "the job has failed");
+            }
+            // Read as a job that was cut off.
+            (Err(error), _) => {
+                self.metrics.failed.inc();
+                tracing::error!(error = chain(&error), "the end of the job is not recorded");
+            }
         }
     }
 
@@ -157,6 +169,9 @@ impl Workers {
         let resized = spawn_blocking(move || resize_all(&upload)).await;
         let files = match resized {
             Ok(Ok(files)) => files,
+            Ok(Err(ImageError::Limits(_))) => {
+                return Err("decoding the image takes more memory than it may".to_owned());
+            }
             Ok(Err(error)) => return Err(format!("the image is damaged: {}", chain(&error))),
             Err(panic) => {
                 tracing::error!(error = chain(&panic), "decoding panicked");
@@ -175,7 +190,7 @@ impl Workers {
     }
 }
 
-fn resize_all(upload: &Upload) -> image::ImageResult<Vec<(Variant, Bytes)>> {
+fn resize_all(upload: &Upload) -> ImageResult<Vec<(Variant, Bytes)>> {
     let format = upload.inspected.format;
     let image = decode(&upload.file, format, upload.limits)?;
     let resize = |variant| Ok((variant, resize(&image, variant, format)?.into()));
@@ -184,6 +199,9 @@ fn resize_all(upload: &Upload) -> image::ImageResult<Vec<(Variant, Bytes)>> {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let metrics = &self.workers.metrics;
+        metrics.busy_workers.dec();
+        metrics.seconds.observe(self.since.elapsed().as_secs_f64());
         self.workers.running().remove(&self.id);
     }
 }

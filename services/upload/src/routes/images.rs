@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::inspect::content_type;
+use crate::routes::refused::store_problem;
 use crate::variant::Variant;
 
 /// What is stored under an id never changes.
@@ -15,12 +16,30 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, i
 
 /// An image in one of its sizes.
 #[utoipa::path(
-    get, path = "/images/{id}/{variant}",
+    get, path = "/images/{id}/{variant}", tag = "images",
     params(
-        ("id" = Uuid, Path),
-        ("variant" = String, Path, description = "`original`, `medium` or `thumbnail`")
+        ("id" = Uuid, Path, description = "as its upload was answered"),
+        ("variant" = inline(Variant), Path, description = "its size")
     ),
-    responses((status = OK, content_type = "image/*", body = Vec<u8>))
+    responses(
+        (
+            status = OK, description = "PNG, JPEG, GIF or WebP; it never changes",
+            content_type = "image/*", body = Vec<u8>
+        ),
+        (
+            status = BAD_REQUEST, description = "`invalid-path`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = NOT_FOUND, description = "`not-found`: its job says why",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
+            headers(("Retry-After" = u64, description = "seconds"))
+        ),
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
@@ -30,7 +49,7 @@ pub(crate) async fn read(
         Problem::not_found("the sizes of an image are original, medium and thumbnail")
     })?;
     let file = state.store.get_image(id, variant).await;
-    let Some(file) = file.map_err(|error| Problem::internal(&error))? else {
+    let Some(file) = file.map_err(|error| store_problem(&error))? else {
         let detail = format!("there is no {} of {id}; its job says why", variant.name());
         return Err(Problem::not_found(detail));
     };

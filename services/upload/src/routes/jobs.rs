@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::State;
 use crate::job::Job;
+use crate::routes::refused::store_problem;
 
 /// As many jobs as a page has, unless said otherwise, and at most.
 const PAGE: usize = 100;
@@ -38,7 +39,22 @@ pub(crate) struct Jobs {
 }
 
 /// All jobs, the newest first.
-#[utoipa::path(get, path = "/jobs", params(Page), responses((status = OK, body = Jobs)))]
+#[utoipa::path(
+    get, path = "/jobs", tag = "jobs",
+    params(Page),
+    responses(
+        (status = OK, body = Jobs, description = "a page of them"),
+        (
+            status = BAD_REQUEST, description = "`invalid-query`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
+            headers(("Retry-After" = u64, description = "seconds"))
+        ),
+    )
+)]
 pub(crate) async fn list(
     Shared(state): Shared<State>,
     QueryParams(page): QueryParams<Page>,
@@ -51,7 +67,7 @@ pub(crate) async fn list(
         ));
     }
     let ids = state.store.list_jobs().await;
-    let ids = ids.map_err(|error| Problem::internal(&error))?;
+    let ids = ids.map_err(|error| store_problem(&error))?;
     let mut older = ids
         .into_iter()
         .filter(|id| page.before.is_none_or(|before| *id < before));
@@ -70,9 +86,24 @@ pub(crate) async fn list(
 
 /// How far a job is, also after a restart.
 #[utoipa::path(
-    get, path = "/jobs/{id}",
-    params(("id" = Uuid, Path)),
-    responses((status = OK, body = Job))
+    get, path = "/jobs/{id}", tag = "jobs",
+    params(("id" = Uuid, Path, description = "as an upload was answered")),
+    responses(
+        (status = OK, body = Job, description = "the job as it is now"),
+        (
+            status = BAD_REQUEST, description = "`invalid-path`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = NOT_FOUND, description = "`not-found`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
+            headers(("Retry-After" = u64, description = "seconds"))
+        ),
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
@@ -90,6 +121,6 @@ async fn job(state: &State, id: Uuid) -> Result<Option<Job>, Problem> {
     // one that was cut off.
     let running = state.workers.is_running(id);
     let job = state.store.get_job(id).await;
-    let job = job.map_err(|error| Problem::internal(&error))?;
+    let job = job.map_err(|error| store_problem(&error))?;
     Ok(job.map(|job| if running { job } else { job.interrupted() }))
 }

@@ -2,4 +2,5 @@
 
 pub(crate) mod images;
 pub(crate) mod jobs;
+pub(crate) mod refused;
 pub(crate) mod upload;

@@ -1,5 +1,7 @@
 //! `POST /upload`.
 
+use std::time::Duration;
+
 use axum::extract::multipart::{Field, MultipartError, MultipartRejection};
 use axum::extract::{Multipart, State as Shared};
 use axum::response::{IntoResponse, Response};
@@ -7,20 +9,29 @@ use axum::{Extension, Json};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
-use service_kit::{ClientAddress, Problem, RequestId};
+use service_kit::{ClientAddress, RequestId};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::State;
-use crate::inspect::{Inspected, Refusal, content_type, inspect};
+use crate::inspect::{Inspected, content_type, inspect};
 use crate::job::{self, Job};
+use crate::routes::refused::Refused;
 use crate::workers::Upload;
+
+/// How long a client may send nothing in the middle of a body: it keeps others
+/// from sending theirs.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// What an accepted upload is answered.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Accepted {
+    /// Of the job, and of the image.
     id: Uuid,
+    /// The path of the job.
+    #[schema(example = "/jobs/0190163d-8694-739b-aea5-966c26f8ad90")]
     job: String,
 }
 
@@ -33,43 +44,84 @@ pub(crate) struct Form {
     image: String,
 }
 
-/// Takes an image: 202 once a worker has it and it is stored, 503 when no worker is free, 429 for a client that asks too often.
+/// Takes an image, once a worker has it and it is stored.
 #[utoipa::path(
-    post, path = "/upload",
+    post, path = "/upload", tag = "images",
     request_body(content = Form, content_type = "multipart/form-data"),
-    responses((
-        status = ACCEPTED, body = Accepted,
-        headers(("Location" = String, description = "the job"))
-    ))
+    responses(
+        (
+            status = ACCEPTED, body = Accepted, description = "a worker has it and it is stored",
+            headers(("Location" = String, description = "the job"))
+        ),
+        (
+            status = BAD_REQUEST, description = "`not-multipart`, `broken-form`, `no-image`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = REQUEST_TIMEOUT, description = "`body-too-slow`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = PAYLOAD_TOO_LARGE, description = "`body-too-large`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = UNSUPPORTED_MEDIA_TYPE, description = "`not-an-image`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = UNPROCESSABLE_ENTITY,
+            description = "`broken-image`, `head-too-large`, `too-many-pixels`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+        ),
+        (
+            status = TOO_MANY_REQUESTS, description = "`too-many-requests`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
+            headers(("Retry-After" = u64, description = "seconds"))
+        ),
+        (
+            status = SERVICE_UNAVAILABLE,
+            description = "`busy`, `store-unavailable`, `request-timed-out`",
+            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
+            headers(("Retry-After" = u64, description = "seconds; not with `request-timed-out`"))
+        ),
+    )
 )]
 pub(crate) async fn take(
     Shared(state): Shared<State>,
     Extension(request_id): Extension<RequestId>,
     client: ClientAddress,
     form: Result<Multipart, MultipartRejection>,
-) -> Result<Response, Problem> {
-    state.rate.check(client)?;
-    let form =
-        form.map_err(|error| Problem::new(error.status(), "not-multipart", error.body_text()))?;
-    let Ok(_body) = state.bodies.try_acquire() else {
-        state.metrics.busy.inc();
-        return Err(Problem::unavailable(
-            "busy",
-            "too many uploads are under way",
-        ));
+) -> Result<Response, Refused> {
+    let taken = match state.rate.check(client) {
+        Ok(()) => receive(&state, &request_id, form).await,
+        Err(problem) => Err(Refused::TooOften(problem)),
     };
+    taken
+        .map(accepted)
+        .inspect_err(|refused| state.metrics.refused(refused.code()))
+}
+
+/// The id of the job that an upload has become.
+async fn receive(
+    state: &State,
+    request_id: &RequestId,
+    form: Result<Multipart, MultipartRejection>,
+) -> Result<Uuid, Refused> {
+    let form = form.map_err(Refused::NotMultipart)?;
+    let _body = state
+        .bodies
+        .try_acquire()
+        .map_err(|_| Refused::ManyBodies)?;
     let file = read_image(form, state.limits.bytes).await?;
     let (checked, limits) = (file.clone(), state.limits);
     let inspected = spawn_blocking(move || inspect(&checked, limits)).await;
     let inspected = inspected
-        .map_err(|panic| Problem::internal(&panic))?
-        .map_err(|refusal| refusal_problem(&refusal))?;
+        .map_err(Refused::Inspection)?
+        .map_err(Refused::Image)?;
 
-    let Some(worker) = state.workers.idle().await else {
-        state.metrics.busy.inc();
-        return Err(Problem::unavailable("busy", "no worker is free"));
-    };
-    let job = new_job(&file, inspected, &request_id);
+    let worker = state.workers.idle().await.ok_or(Refused::NoWorker)?;
+    let job = new_job(&file, inspected, request_id);
     let id = job.id;
     let upload = Upload {
         file,
@@ -77,9 +129,8 @@ pub(crate) async fn take(
         limits,
         job,
     };
-    let taken = worker.take(upload).await;
-    taken.map_err(|error| Problem::internal(&error))?;
-    Ok(accepted(id))
+    worker.take(upload).await.map_err(Refused::Store)?;
+    Ok(id)
 }
 
 fn new_job(file: &Bytes, inspected: Inspected, request_id: &RequestId) -> Job {
@@ -104,59 +155,32 @@ fn accepted(id: Uuid) -> Response {
 }
 
 /// The file in the field `image`; other fields are passed over.
-async fn read_image(mut form: Multipart, limit: usize) -> Result<Bytes, Problem> {
-    while let Some(field) = form
-        .next_field()
-        .await
-        .map_err(|error| form_problem(&error))?
-    {
+async fn read_image(mut form: Multipart, limit: usize) -> Result<Bytes, Refused> {
+    while let Some(field) = spoken(form.next_field()).await? {
         if field.name() == Some("image") {
             return read_field(field, limit).await;
         }
     }
-    Err(Problem::bad_request(
-        "no-image",
-        "the form has no field `image`",
-    ))
+    Err(Refused::NoImage)
 }
 
-async fn read_field(mut field: Field<'_>, limit: usize) -> Result<Bytes, Problem> {
+async fn read_field(mut field: Field<'_>, limit: usize) -> Result<Bytes, Refused> {
     let mut file = BytesMut::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| form_problem(&error))? {
+    while let Some(chunk) = spoken(field.chunk()).await? {
         if file.len() + chunk.len() > limit {
-            return Err(too_large(limit));
+            return Err(Refused::TooLarge { limit });
         }
         file.extend_from_slice(&chunk);
     }
     Ok(file.freeze())
 }
 
-fn too_large(limit: usize) -> Problem {
-    Problem::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "body-too-large",
-        format!("an image has at most {limit} bytes"),
-    )
-}
-
-fn form_problem(error: &MultipartError) -> Problem {
-    let code = match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => "body-too-large",
-        _ => "broken-form",
-    };
-    Problem::new(error.status(), code, error.body_text())
-}
-
-fn refusal_problem(refusal: &Refusal) -> Problem {
-    match refusal {
-        Refusal::NotAnImage => Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "not-an-image",
-            refusal.to_string(),
-        ),
-        Refusal::Broken(_) => Problem::unprocessable("broken-image", refusal.to_string()),
-        Refusal::TooManyPixels { .. } => {
-            Problem::unprocessable("too-many-pixels", refusal.to_string())
-        }
+/// What the client sends next, if it does so in time.
+async fn spoken<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Refused> {
+    match timeout(SILENCE, next).await {
+        Ok(next) => next.map_err(Refused::Form),
+        Err(_) => Err(Refused::TooSlow {
+            seconds: SILENCE.as_secs(),
+        }),
     }
 }
