@@ -101,6 +101,10 @@ pub(super) fn service(name: &str, text: &str) -> Service {
         probes: Probes {
             ready: source.at(["probes", "ready"]).and_then(string),
             live: source.at(["probes", "live"]).and_then(string),
+            port: source
+                .at(["probes", "port"])
+                .and_then(string)
+                .map(|port| port.parse().unwrap()),
         },
         ready_within: Duration::from_secs(30),
         needs: Vec::new(),
