@@ -46,6 +46,7 @@ pub(super) fn stack(services: Vec<Service>) -> Stack {
                 .map(|(key, value)| (key.name.parse().unwrap(), secret(&value.span)))
                 .collect(),
         },
+        disabled: [].into(),
         services: services
             .into_iter()
             .map(|service| (service.name.clone(), service))
