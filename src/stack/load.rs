@@ -433,7 +433,7 @@ mod tests {
                 "extends: base\ncluster: local\nservices: {db: {enabled: 'no'}}\n",
                 "S0111",
                 "environments/local.yaml:3:26",
-                "expected a boolean",
+                "expected true or false",
                 "",
             ),
             (
@@ -626,7 +626,10 @@ mod tests {
         assert!(stack.services.contains_key("web") && stack.disabled.is_empty());
         let on = "cluster: local\nservices: {web: {enabled: true}}\n";
         let problems = stack_with(&[web, ("environments/local.yaml", on)]).unwrap_err();
-        assert_eq!(problems.diagnostics()[0].message, "`build` is missing");
+        assert_eq!(
+            problems.diagnostics()[0].message,
+            "the key `build` is missing"
+        );
     }
 
     #[test]

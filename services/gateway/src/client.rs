@@ -29,6 +29,11 @@ impl Client {
         }
     }
 
+    /// The port that it asks.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The same from another address of loopback.
     #[must_use]
     pub fn from(self, from: Ipv4Addr) -> Self {
