@@ -62,6 +62,40 @@ async fn every_path_reaches_its_service_and_no_other() {
 }
 
 #[tokio::test]
+async fn no_spelling_leads_to_what_is_internal() {
+    let stub = Stub::start("any").await;
+    let address = stub.address();
+    let names = ["PICTURE", "UPLOAD", "COUNTER", "BIRTHDAY", "HITS_API"];
+    let names = names.map(|name| format!("{name}_ADDRESS"));
+    let variables = names
+        .each_ref()
+        .map(|name| (name.as_str(), address.as_str()));
+    let gateway = start!(&variables);
+    for path in [
+        "http://gateway/metrics",
+        "/%6detrics",
+        "/./metrics",
+        "/../metrics",
+        "//metrics",
+        "/;/metrics",
+        "/metrics?/counters/",
+        "/metrics#/counters/",
+        "/counters%2f..%2fmetrics",
+        "/Counters/..",
+    ] {
+        let answer = gateway.client().get(path, &[]).await;
+        assert!(
+            [400, 404].contains(&answer.status.as_u16()),
+            "{path}: {}",
+            answer.status
+        );
+    }
+    // What has the right beginning is passed on as it is: no service takes dots for folders.
+    let answer = gateway.client().get("/counters/../metrics", &[]).await;
+    assert_eq!(answer.json()["path"], "/counters/../metrics");
+}
+
+#[tokio::test]
 async fn a_service_that_is_away_is_said_to_be_and_the_others_answer() {
     let picture = Stub::start("picture").await;
     let gateway = start!(&[("PICTURE_ADDRESS", &picture.address())]);
