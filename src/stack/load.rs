@@ -610,7 +610,10 @@ mod tests {
 
     #[test]
     fn a_disabled_service_is_not_there() {
-        let off = ("environments/local.yaml", "extends: base\ncluster: local\nservices: {web: {enabled: false}}\n");
+        let off = (
+            "environments/local.yaml",
+            "extends: base\ncluster: local\nservices: {web: {enabled: false}}\n",
+        );
         let stack = stack_with(&[off]).unwrap();
         let names: Vec<_> = stack.services.keys().map(ServiceName::as_str).collect();
         assert_eq!(names, ["db"]);
@@ -619,7 +622,10 @@ mod tests {
             "environments/local.yaml:3:27"
         );
         // Its file may leave everything to the environments that enable it.
-        let web = ("services/web/service.yaml", "enabled: false\nports: {http: 80}\n");
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nports: {http: 80}\n",
+        );
         assert!(!stack_with(&[web]).unwrap().services.contains_key("web"));
         let on = "cluster: local\nservices: {web: {enabled: true, build: {image: 'web:1'}}}\n";
         let stack = stack_with(&[web, ("environments/local.yaml", on)]).unwrap();
@@ -634,9 +640,15 @@ mod tests {
 
     #[test]
     fn the_file_of_a_disabled_service_is_checked_too() {
-        let web = ("services/web/service.yaml", "enabled: false\nprots: {http: 80}\n");
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nprots: {http: 80}\n",
+        );
         assert!(stack_with(&[web]).is_err());
-        let web = ("services/web/service.yaml", "enabled: false\nbuild: {crago: web}\n");
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nbuild: {crago: web}\n",
+        );
         assert!(stack_with(&[web]).is_err());
     }
 

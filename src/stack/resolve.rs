@@ -139,12 +139,7 @@ fn stack(root: &Path, env: &EnvName, files: &Files, decoder: &mut Decoder) -> Op
 }
 
 /// The service's file with what its environment changes.
-fn merged(
-    name: &ServiceName,
-    file: &Node,
-    files: &Files,
-    decoder: &mut Decoder,
-) -> Option<Node> {
+fn merged(name: &ServiceName, file: &Node, files: &Files, decoder: &mut Decoder) -> Option<Node> {
     if !matches!(file.value, Value::Map(_)) {
         decoder.wrong_type(file, "a map");
         return None;

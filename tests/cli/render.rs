@@ -64,7 +64,10 @@ fn a_disabled_service_is_not_rendered() {
     );
     let run = workspace.run(&["render", "-s", "web"]);
     assert_eq!(run.code, 2, "{}", run.stdout);
-    for words in ["web is disabled in the environment `local`", "environments/local.yaml:3:29"] {
+    for words in [
+        "web is disabled in the environment `local`",
+        "environments/local.yaml:3:29",
+    ] {
         assert!(run.stderr.contains(words), "{words:?}: {}", run.stderr);
     }
 }
