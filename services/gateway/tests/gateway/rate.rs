@@ -17,18 +17,22 @@ async fn a_client_that_asks_too_often_waits_and_others_do_not() {
     ]);
     let greedy = gateway.client();
     let modest = greedy.from(Ipv4Addr::new(127, 0, 0, 9));
-    let mut allowed = 0;
     // What is refused does not count, so that it may come back when it was told to.
-    for _ in 0..200 {
-        allowed += usize::from(ask(&greedy, "6.6.6.6").await == 200);
+    let mut refused = Vec::new();
+    for _ in 0..60 {
+        let answer = greedy.get("/", &[("x-forwarded-for", "6.6.6.6")]).await;
+        if answer.status != 200 {
+            refused.push(answer);
+        }
     }
-    // Counts are kept in two parts, so one more may get through where a new part begins.
-    assert!((20..=22).contains(&allowed), "{allowed}");
-    let refused = greedy.get("/", &[]).await;
-    assert_eq!(refused.status, 429);
-    assert_eq!(refused.problem(), "too-many-requests");
-    assert_eq!(refused.headers["retry-after"], "10");
-    assert_eq!(ask(&greedy, "7.7.7.7").await, 429, "whatever it claims");
+    // As time goes by a few more get through: two a second.
+    assert!((20..=40).contains(&refused.len()), "{}", refused.len());
+    for answer in &refused {
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.problem(), "too-many-requests");
+        assert_eq!(answer.headers["retry-after"], "10");
+    }
+    assert!(is_refused(&greedy, "7.7.7.7").await, "whatever it claims");
     assert_eq!(ask(&modest, "6.6.6.6").await, 200);
     sleep(Duration::from_secs(10)).await;
     assert_eq!(ask(&greedy, "6.6.6.6").await, 200, "after Retry-After");
@@ -47,10 +51,10 @@ async fn behind_a_trusted_proxy_each_of_its_clients_counts_and_an_ipv6_network_i
         for _ in 0..12 {
             ask(&proxy, client).await;
         }
-        assert_eq!(ask(&proxy, client).await, 429, "{client}");
+        assert!(is_refused(&proxy, client).await, "{client}");
     }
     assert_eq!(ask(&proxy, "203.0.113.8").await, 200);
-    assert_eq!(ask(&proxy, "2001:db8::2").await, 429, "its neighbour");
+    assert!(is_refused(&proxy, "2001:db8::2").await, "its neighbour");
     assert_eq!(ask(&proxy, "2001:db8:0:1::1").await, 200);
 }
 
@@ -66,4 +70,13 @@ async fn no_limit_is_none() {
 async fn ask(client: &Client, forwarded: &str) -> u16 {
     let answer = client.get("/", &[("x-forwarded-for", forwarded)]).await;
     answer.status.as_u16()
+}
+
+/// Whether most of ten requests are: now and then one gets through.
+async fn is_refused(client: &Client, forwarded: &str) -> bool {
+    let mut refused = 0;
+    for _ in 0..10 {
+        refused += usize::from(ask(client, forwarded).await == 429);
+    }
+    refused > 5
 }
