@@ -199,6 +199,14 @@ pub fn kubernetes_minor(version: &str) -> Result<u32, Problems> {
 }
 
 fn no_such_service(name: &ServiceName, stack: &Stack) -> Diagnostic {
+    if let Some(span) = stack.disabled.get(name) {
+        let environment = &stack.environment.name;
+        return Diagnostic::error(
+            NO_SUCH_SERVICE,
+            format!("-s: {name} is disabled in the environment `{environment}`"),
+        )
+        .at(span, "");
+    }
     let known = || stack.services.keys().map(ServiceName::as_str);
     let problem = Diagnostic::error(
         NO_SUCH_SERVICE,

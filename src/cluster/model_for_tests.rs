@@ -28,5 +28,6 @@ pub(crate) fn stack() -> Stack {
             secrets: BTreeMap::new(),
         },
         services: BTreeMap::new(),
+        disabled: BTreeMap::new(),
     }
 }

@@ -55,6 +55,7 @@ pub(super) fn stack(root: &Path, services: &[(&str, Build)]) -> Stack {
             values: map(),
             secrets: BTreeMap::new(),
         },
+        disabled: [].into(),
         services: services
             .iter()
             .map(|(name, build)| (name.parse().unwrap(), service(name, build)))

@@ -31,6 +31,7 @@ pub(crate) fn stack() -> Stack {
             values: empty(),
             secrets: BTreeMap::new(),
         },
+        disabled: [].into(),
         services: [("web", vec!["api"]), ("api", vec!["db"]), ("db", vec![])]
             .into_iter()
             .map(|(name, needs)| (name.parse().unwrap(), service(name, &needs)))

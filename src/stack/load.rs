@@ -421,6 +421,22 @@ mod tests {
                 "`db`",
             ),
             (
+                local,
+                "extends: base\ncluster: local\nservices: {db: {enabled: false}}\n",
+                "S0135",
+                "services/web/service.yaml:3:9",
+                "web needs db, which is disabled",
+                "disable web too",
+            ),
+            (
+                local,
+                "extends: base\ncluster: local\nservices: {db: {enabled: 'no'}}\n",
+                "S0111",
+                "environments/local.yaml:3:26",
+                "expected true or false",
+                "",
+            ),
+            (
                 web,
                 "build: {cargo: web}\nneeds: [web]\n",
                 "S0131",
@@ -451,6 +467,14 @@ mod tests {
                 "services/web/service.yaml:2:9",
                 "no port to probe",
                 "ports",
+            ),
+            (
+                web,
+                "build: {cargo: web}\nports: {http: 1}\nprobes: {ready: /r, port: htp}\n",
+                "S0133",
+                "services/web/service.yaml:3:27",
+                "no port `htp`",
+                "`http`",
             ),
             (
                 web,
@@ -590,6 +614,50 @@ mod tests {
                 problem.hints
             );
         }
+    }
+
+    #[test]
+    fn a_disabled_service_is_not_there() {
+        let off = (
+            "environments/local.yaml",
+            "extends: base\ncluster: local\nservices: {web: {enabled: false}}\n",
+        );
+        let stack = stack_with(&[off]).unwrap();
+        let names: Vec<_> = stack.services.keys().map(ServiceName::as_str).collect();
+        assert_eq!(names, ["db"]);
+        assert_eq!(
+            stack.disabled["web"].to_string(),
+            "environments/local.yaml:3:27"
+        );
+        // Its file may leave everything to the environments that enable it.
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nports: {http: 80}\n",
+        );
+        assert!(!stack_with(&[web]).unwrap().services.contains_key("web"));
+        let on = "cluster: local\nservices: {web: {enabled: true, build: {image: 'web:1'}}}\n";
+        let stack = stack_with(&[web, ("environments/local.yaml", on)]).unwrap();
+        assert!(stack.services.contains_key("web") && stack.disabled.is_empty());
+        let on = "cluster: local\nservices: {web: {enabled: true}}\n";
+        let problems = stack_with(&[web, ("environments/local.yaml", on)]).unwrap_err();
+        assert_eq!(
+            problems.diagnostics()[0].message,
+            "the key `build` is missing"
+        );
+    }
+
+    #[test]
+    fn the_file_of_a_disabled_service_is_checked_too() {
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nprots: {http: 80}\n",
+        );
+        assert!(stack_with(&[web]).is_err());
+        let web = (
+            "services/web/service.yaml",
+            "enabled: false\nbuild: {crago: web}\n",
+        );
+        assert!(stack_with(&[web]).is_err());
     }
 
     #[test]

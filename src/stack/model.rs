@@ -25,8 +25,10 @@ pub struct Stack {
     pub values: Node,
     /// Where it runs.
     pub environment: Environment,
-    /// By name.
+    /// By name: those that are enabled in this environment.
     pub services: BTreeMap<ServiceName, Service>,
+    /// Those that are not, each with the place that says so.
+    pub disabled: BTreeMap<ServiceName, Span>,
 }
 
 /// A place the stack runs in.
@@ -257,13 +259,15 @@ pub struct Volume {
     pub ephemeral: bool,
 }
 
-/// Health checks: paths that answer 200 on the first port of the service.
+/// Health checks: paths that answer 200.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Probes {
     /// Whether the pod takes traffic.
     pub ready: Option<String>,
     /// Whether the container is to be restarted.
     pub live: Option<String>,
+    /// The port that is asked; default: `http`, else the first one.
+    pub port: Option<PortName>,
 }
 
 impl Stack {

@@ -21,6 +21,8 @@ const SAME_LOCAL_PORT: Code = Code::new("S0132");
 const UNKNOWN_PORT: Code = Code::new("S0133");
 /// Two volumes in one place.
 const SAME_PATH: Code = Code::new("S0134");
+/// A service needs one that is not there.
+const NEEDS_DISABLED: Code = Code::new("S0135");
 
 const STACK_KEYS: &[&str] = &["name", "services", "values"];
 
@@ -104,19 +106,26 @@ fn stack(root: &Path, env: &EnvName, files: &Files, decoder: &mut Decoder) -> Op
     let environment = environment::merge_chain(&files.environments, decoder)
         .and_then(|merged| environment::decode(env, &name, &merged, decoder));
     overlays_name_services(files, &listed, decoder);
-    let mut services = BTreeMap::new();
+    let (mut services, mut disabled) = (BTreeMap::new(), BTreeMap::new());
     for (service, file) in &files.services {
         let before = decoder.problems.len();
-        let Some(decoded) = one_service(service, file, files, decoder) else {
+        let Some(merged) = merged(service, file, files, decoder) else {
             continue;
         };
+        let off = service::disabled(&merged, decoder);
+        let decoded = service::decode(service, merged, off.is_some(), decoder);
         // What follows from a mistake in the file itself would only hide it.
-        if decoder.problems.len() == before {
-            check_ports(&decoded, decoder);
+        if let (Some(decoded), true) = (&decoded, decoder.problems.len() == before) {
+            check_ports(decoded, decoder);
         }
-        services.insert(service.clone(), decoded);
+        match (off, decoded) {
+            (Some(span), _) => drop(disabled.insert(service.clone(), span)),
+            (None, Some(decoded)) => drop(services.insert(service.clone(), decoded)),
+            (None, None) => {}
+        }
     }
     check_needs(&services, &listed, decoder);
+    check_needs_are_enabled(&services, &disabled, decoder);
     check_volumes(&services, decoder);
     complete_forward(&mut services, decoder);
     Some(Stack {
@@ -125,15 +134,12 @@ fn stack(root: &Path, env: &EnvName, files: &Files, decoder: &mut Decoder) -> Op
         values,
         environment: environment?,
         services,
+        disabled,
     })
 }
 
-fn one_service(
-    name: &ServiceName,
-    file: &Node,
-    files: &Files,
-    decoder: &mut Decoder,
-) -> Option<Service> {
+/// The service's file with what its environment changes.
+fn merged(name: &ServiceName, file: &Node, files: &Files, decoder: &mut Decoder) -> Option<Node> {
     if !matches!(file.value, Value::Map(_)) {
         decoder.wrong_type(file, "a map");
         return None;
@@ -148,7 +154,7 @@ fn one_service(
         }
     }
     merged.span = file.span.clone();
-    service::decode(name, merged, decoder)
+    Some(merged)
 }
 
 /// The service as its file has it, on top of the defaults, with its nulls: they declare keys.
@@ -253,6 +259,32 @@ fn check_needs(
     }
 }
 
+fn check_needs_are_enabled(
+    services: &BTreeMap<ServiceName, Service>,
+    disabled: &BTreeMap<ServiceName, Span>,
+    decoder: &mut Decoder,
+) {
+    for service in services.values() {
+        for need in &service.needs {
+            let Some(span) = disabled.get(need) else {
+                continue;
+            };
+            let name = &service.name;
+            decoder.report(
+                Diagnostic::error(
+                    NEEDS_DISABLED,
+                    format!("{name} needs {need}, which is disabled in this environment"),
+                )
+                .at(&span_of_need(service, need), "")
+                .at(span, format!("{need} is disabled here"))
+                .hint(format!(
+                    "enable {need}, disable {name} too, or give {name} other `needs` in the environment"
+                )),
+            );
+        }
+    }
+}
+
 fn span_of_need(service: &Service, need: &ServiceName) -> Span {
     let needs = service.source.get("needs");
     let item = needs.and_then(|node| match &node.value {
@@ -325,6 +357,7 @@ fn check_ports(service: &Service, decoder: &mut Decoder) {
             );
         }
     }
+    check_probed_port(service, &known, decoder);
     let probed = service.probes.ready.is_some() || service.probes.live.is_some();
     if probed && service.ports.is_empty() {
         let span = &service.source.get("probes").unwrap_or(&service.source).span;
@@ -337,6 +370,25 @@ fn check_ports(service: &Service, decoder: &mut Decoder) {
             .hint("declare one: `ports: { http: 8080 }`"),
         );
     }
+}
+
+fn check_probed_port(service: &Service, known: &[&str], decoder: &mut Decoder) {
+    let Some(port) = &service.probes.port else {
+        return;
+    };
+    if service.ports.is_empty() || service.ports.contains_key(port) {
+        return;
+    }
+    let node = service.source.at(["probes", "port"]);
+    let problem = Diagnostic::error(
+        UNKNOWN_PORT,
+        format!("{} has no port `{port}`", service.name),
+    )
+    .at(&node.unwrap_or(&service.source).span, "");
+    decoder.report(match did_you_mean(port.as_str(), known.iter().copied()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint("`probes.port` takes the name of one of `ports`"),
+    });
 }
 
 fn check_volumes(services: &BTreeMap<ServiceName, Service>, decoder: &mut Decoder) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oci_image::Reference;
 
-use crate::diagnostic::{Code, Diagnostic};
+use crate::diagnostic::{Code, Diagnostic, Span};
 use crate::yaml::{Decoder, Node};
 
 use super::layers;
@@ -22,6 +22,7 @@ const BUILD: Code = Code::new("S0121");
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
 const KEYS: &[&str] = &[
+    "enabled",
     "build",
     "kind",
     "ports",
@@ -53,14 +54,30 @@ const BUILDERS: &[(&str, &[&str])] = &[
     ("image", &[]),
 ];
 
-/// Reads a merged service file; `forward` holds only the declared ports.
-pub(super) fn decode(name: &ServiceName, source: Node, decoder: &mut Decoder) -> Option<Service> {
+/// Where a merged service file says `enabled: false`.
+pub(super) fn disabled(source: &Node, decoder: &mut Decoder) -> Option<Span> {
+    let node = decoder.optional(source, "enabled")?;
+    let is_enabled = decoder.boolean(node)?;
+    (!is_enabled).then(|| node.span.clone())
+}
+
+/// Reads a merged service file; `forward` holds only the declared ports. A service that is disabled may do without
+/// `build`, and is none then.
+pub(super) fn decode(
+    name: &ServiceName,
+    source: Node,
+    is_disabled: bool,
+    decoder: &mut Decoder,
+) -> Option<Service> {
     if !decoder.keys(&source, KEYS) {
         return None;
     }
-    let build = decoder
-        .required(&source, "build")
-        .and_then(|node| build(name, node, decoder));
+    let build = if is_disabled {
+        decoder.optional(&source, "build")
+    } else {
+        decoder.required(&source, "build")
+    };
+    let build = build.and_then(|node| build_of(name, node, decoder));
     let kind = match source.get("kind") {
         Some(node) => kind(node, decoder),
         None => Some(WorkloadKind::Deployment),
@@ -204,7 +221,7 @@ fn volume(decoder: &mut Decoder, node: &Node) -> Option<Volume> {
 }
 
 fn probes(node: &Node, decoder: &mut Decoder) -> Probes {
-    if !decoder.keys(node, &["ready", "live"]) {
+    if !decoder.keys(node, &["ready", "live", "port"]) {
         return Probes::default();
     }
     let mut path = |key: &str| {
@@ -219,10 +236,13 @@ fn probes(node: &Node, decoder: &mut Decoder) -> Probes {
     Probes {
         ready: path("ready"),
         live: path("live"),
+        port: decoder
+            .optional(node, "port")
+            .and_then(|node| decoder.parsed(node)),
     }
 }
 
-fn build(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Build> {
+fn build_of(service: &ServiceName, node: &Node, decoder: &mut Decoder) -> Option<Build> {
     let others: Vec<_> = BUILDERS
         .iter()
         .filter(|(key, _)| node.get(key).is_some())

@@ -164,8 +164,12 @@ fn probes(service: &Service) -> Value {
     ])
 }
 
-/// The name of the port that is probed: `http`, else the first that is declared; null without ports.
+/// The name of the port that is probed: the one that `probes` names, else `http`, else the first that is declared;
+/// null without ports.
 fn probe_port(service: &Service) -> Value {
+    if let Some(port) = &service.probes.port {
+        return Value::text(port.as_str()).placed_at(service.source.at(["probes", "port"]));
+    }
     if service.ports.contains_key("http") {
         return Value::text("http");
     }

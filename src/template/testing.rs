@@ -46,6 +46,7 @@ pub(super) fn stack(services: Vec<Service>) -> Stack {
                 .map(|(key, value)| (key.name.parse().unwrap(), secret(&value.span)))
                 .collect(),
         },
+        disabled: [].into(),
         services: services
             .into_iter()
             .map(|service| (service.name.clone(), service))
@@ -106,6 +107,10 @@ pub(super) fn service(name: &str, text: &str) -> Service {
         probes: Probes {
             ready: source.at(["probes", "ready"]).and_then(string),
             live: source.at(["probes", "live"]).and_then(string),
+            port: source
+                .at(["probes", "port"])
+                .and_then(string)
+                .map(|port| port.parse().unwrap()),
         },
         ready_within: Duration::from_secs(30),
         needs: Vec::new(),

@@ -53,6 +53,7 @@ pub(super) fn stack() -> Stack {
             secrets: [].into(),
         },
         services: [(service.name.clone(), service)].into(),
+        disabled: [].into(),
     }
 }
 

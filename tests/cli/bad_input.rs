@@ -128,6 +128,22 @@ const MISTAKES: &[Mistake] = &[
         ],
     },
     Mistake {
+        files: &[(
+            LOCAL,
+            "extends: base\ncluster: local\nservices: { db: { enabled: false } }\n",
+        )],
+        run: &["render"],
+        code: 2,
+        place: "services/web/service.yaml:8:9",
+        words: &[
+            "error[S0135]",
+            "web needs db, which is disabled in this environment",
+            "environments/local.yaml:3:28",
+            "db is disabled here",
+            "hint: enable db, disable web too",
+        ],
+    },
+    Mistake {
         files: &[(WEB, "build: { image: web }\nneeds: [dp]\n")],
         run: &["render"],
         code: 2,

@@ -49,6 +49,30 @@ fn one_service_can_be_rendered_alone() {
 }
 
 #[test]
+fn a_disabled_service_is_not_rendered() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "environments/local.yaml",
+        "extends: base\ncluster: local\nservices: { web: { enabled: false } }\n",
+    );
+    let run = workspace.run(&["render"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(
+        run.stdout.contains("image: db:1\n") && !run.stdout.contains("image: web:1\n"),
+        "{}",
+        run.stdout
+    );
+    let run = workspace.run(&["render", "-s", "web"]);
+    assert_eq!(run.code, 2, "{}", run.stdout);
+    for words in [
+        "web is disabled in the environment `local`",
+        "environments/local.yaml:3:29",
+    ] {
+        assert!(run.stderr.contains(words), "{words:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn a_folder_gets_a_file_for_each_service() {
     let workspace = Workspace::new();
     let run = workspace.run(&["render", "--to", "out"]);

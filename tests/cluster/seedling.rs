@@ -1,4 +1,4 @@
-//! The stack of this repository: six services, PostgreSQL and Redis, in a namespace of its own.
+//! The stack of this repository, in a namespace of its own: its services, their stores, the gateway, Prometheus.
 
 use std::path::Path;
 use std::process::Command;
@@ -39,11 +39,13 @@ fn the_whole_stack_is_built_deployed_and_proven() {
     for service in [
         "birthday",
         "counter",
+        "gateway",
         "hits-api",
         "hits-worker",
         "picture",
         "picture-source",
         "postgres",
+        "prometheus",
         "redis",
         "upload",
     ] {
@@ -83,10 +85,12 @@ fn the_whole_stack_is_built_deployed_and_proven() {
     for service in [
         "birthday",
         "counter",
+        "gateway",
         "hits-api",
         "hits-worker",
         "picture",
         "picture-source",
+        "prometheus",
         "upload",
     ] {
         assert!(

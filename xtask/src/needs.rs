@@ -22,6 +22,10 @@ pub(crate) enum Need {
     PostgreSql,
     /// The Redis server.
     Redis,
+    /// The proxy that the gateway is.
+    HaProxy,
+    /// The server, and the checker of its rules.
+    Prometheus,
     /// A Docker engine that answers.
     Docker,
     /// A cluster named by `$KUBECONFIG`.
@@ -49,6 +53,8 @@ impl Need {
         match self {
             Self::PostgreSql => "PostgreSQL",
             Self::Redis => "Redis",
+            Self::HaProxy => "HAProxy",
+            Self::Prometheus => "Prometheus",
             Self::Docker => "a Docker engine",
             Self::Cluster => "a cluster",
             Self::Kubectl => "kubectl",
@@ -91,6 +97,8 @@ impl Need {
         match self {
             Self::PostgreSql => Some("postgresql"),
             Self::Redis => Some("redis-server"),
+            Self::HaProxy => Some("haproxy"),
+            Self::Prometheus => Some("prometheus"),
             Self::Kubectl => Some("kubernetes-client"),
             Self::Skopeo => Some("skopeo"),
             Self::Umoci => Some("umoci"),
@@ -105,6 +113,11 @@ impl Need {
         match self {
             Self::PostgreSql => has_postgresql(Path::new("/usr/lib/postgresql")),
             Self::Redis => process::exists("redis-server"),
+            // Where the tests look, also when it is not in `$PATH`.
+            Self::HaProxy => Path::new("/usr/sbin/haproxy").exists(),
+            Self::Prometheus => ["prometheus", "promtool"]
+                .iter()
+                .all(|name| Path::new("/usr/bin").join(name).exists()),
             Self::Docker => succeeds("docker", &["version"]),
             Self::Cluster => is_set("KUBECONFIG"),
             Self::Registry => is_set("STACKCTL_TEST_REGISTRY"),

@@ -54,9 +54,17 @@ struct Step {
 const STEPS: [Step; 6] = [
     Step {
         name: "workspace",
-        about: "every crate: unit tests, the command line, the services with their stores",
+        about: "every crate: unit tests, the command line, the services with their stores and proxies",
         needs: &[],
-        part: Some(("stores", &[Need::PostgreSql, Need::Redis])),
+        part: Some((
+            "stores and proxies",
+            &[
+                Need::PostgreSql,
+                Need::Redis,
+                Need::HaProxy,
+                Need::Prometheus,
+            ],
+        )),
         run: workspace_tests,
     },
     Step {
@@ -209,9 +217,9 @@ fn missing(needs: impl Iterator<Item = Need>) -> Vec<Need> {
 }
 
 /// One call for all crates, so that their dependencies are built with one set of features.
-fn workspace_tests(without_stores: bool) -> Result<()> {
+fn workspace_tests(without_servers: bool) -> Result<()> {
     let mut cargo = cargo(&["test", "--workspace", "--no-fail-fast"]);
-    if without_stores {
+    if without_servers {
         cargo.env("STACKCTL_SKIP_SERVERS", "1");
     } else {
         cargo.env_remove("STACKCTL_SKIP_SERVERS");

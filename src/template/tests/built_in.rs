@@ -330,6 +330,11 @@ fn ports_and_probes() {
         json!({"path": "/r", "port": "web"})
     );
     assert!(first.get("livenessProbe").is_none() && first.get("startupProbe").is_none());
+    let named =
+        container("ports: { http: 80, admin: 81 }\nprobes: { ready: /r, live: /l, port: admin }");
+    for probe in ["readinessProbe", "livenessProbe", "startupProbe"] {
+        assert_eq!(named[probe]["httpGet"]["port"], "admin", "{probe}");
+    }
     let none = container("probes: { ready: /r, live: /l }");
     assert!(
         none.get("readinessProbe").is_none(),

@@ -1,5 +1,5 @@
-//! Images of Debian packages, built by `stackctl` and run on this machine's engine: PostgreSQL and Redis of this
-//! repository (first start, restart, kill in the middle, stop, refusals), HAProxy and Prometheus of a fixture.
+//! Images of Debian packages, built by `stackctl` and run on this machine's engine: PostgreSQL and Redis (first start,
+//! restart, kill in the middle, stop, refusals), the gateway and Prometheus (answers, packages, reproducible, stop).
 
 mod build;
 mod packages;
@@ -22,8 +22,7 @@ const PASSWORD: &str = r#"p'a"s\s $HOME `id` %s"#;
 /// A check by name; it gets the image.
 type Check = (&'static str, fn(&str) -> Result<()>);
 
-/// Builds the images and runs every check on them. Those of this repository stay in the engine, like after any
-/// `stackctl build`.
+/// Builds the images and runs every check on them. They stay in the engine, like after any `stackctl build`.
 pub(super) fn run(_: bool) -> Result<()> {
     let root = workspace::root();
     let images = Build {

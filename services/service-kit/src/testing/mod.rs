@@ -13,5 +13,6 @@ mod sentinel;
 
 pub use self::http::{Answer, call, request};
 pub use self::postgres::PostgresServer;
+pub use self::process::{find, free_port};
 pub use self::redis::RedisServer;
 pub use self::sentinel::{Member, RedisSentinel};

@@ -20,7 +20,7 @@ const NOBODY: u32 = 65534;
 ///
 /// # Panics
 /// When it is nowhere and skipping was not asked for.
-pub(super) fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
+pub fn find(candidates: &[&str], package: &str) -> Option<PathBuf> {
     let found = candidates
         .iter()
         .map(PathBuf::from)
@@ -45,7 +45,10 @@ fn missing(program: &str, package: &str, skip: bool) {
 /// A port that was free a moment ago. Below the range from which the kernel
 /// takes the ports of clients: a server that is killed must find its port free
 /// again, and a client that looks for it must not connect to itself.
-pub(super) fn free_port() -> u16 {
+///
+/// # Panics
+/// When none is free.
+pub fn free_port() -> u16 {
     (0..1000)
         .map(|_| 20_000 + (Uuid::new_v4().as_u128() % 10_000) as u16)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())

@@ -1,0 +1,82 @@
+//! How often a client may ask.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use gateway::{Client, Stub};
+use tokio::time::sleep;
+
+use crate::start;
+
+#[tokio::test]
+async fn a_client_that_asks_too_often_waits_and_others_do_not() {
+    let picture = Stub::start("picture").await;
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", &picture.address()),
+        ("RATE_LIMIT", "20")
+    ]);
+    let greedy = gateway.client();
+    let modest = greedy.from(Ipv4Addr::new(127, 0, 0, 9));
+    // What is refused does not count, so that it may come back when it was told to.
+    let mut refused = Vec::new();
+    for _ in 0..60 {
+        let answer = greedy.get("/", &[("x-forwarded-for", "6.6.6.6")]).await;
+        if answer.status != 200 {
+            refused.push(answer);
+        }
+    }
+    // As time goes by a few more get through: two a second.
+    assert!((20..=40).contains(&refused.len()), "{}", refused.len());
+    for answer in &refused {
+        assert_eq!(answer.status, 429);
+        assert_eq!(answer.problem(), "too-many-requests");
+        assert_eq!(answer.headers["retry-after"], "10");
+    }
+    assert!(is_refused(&greedy, "7.7.7.7").await, "whatever it claims");
+    assert_eq!(ask(&modest, "6.6.6.6").await, 200);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(ask(&greedy, "6.6.6.6").await, 200, "after Retry-After");
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_of_its_clients_counts_and_an_ipv6_network_is_one() {
+    let picture = Stub::start("picture").await;
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", &picture.address()),
+        ("TRUSTED_NETWORKS", "127.0.0.1"),
+        ("RATE_LIMIT", "10"),
+    ]);
+    let proxy = gateway.client();
+    for client in ["203.0.113.7", "2001:db8::1"] {
+        for _ in 0..12 {
+            ask(&proxy, client).await;
+        }
+        assert!(is_refused(&proxy, client).await, "{client}");
+    }
+    assert_eq!(ask(&proxy, "203.0.113.8").await, 200);
+    assert!(is_refused(&proxy, "2001:db8::2").await, "its neighbour");
+    assert_eq!(ask(&proxy, "2001:db8:0:1::1").await, 200);
+}
+
+#[tokio::test]
+async fn no_limit_is_none() {
+    let picture = Stub::start("picture").await;
+    let gateway = start!(&[("PICTURE_ADDRESS", &picture.address()), ("RATE_LIMIT", "0")]);
+    for _ in 0..300 {
+        assert_eq!(ask(&gateway.client(), "6.6.6.6").await, 200);
+    }
+}
+
+async fn ask(client: &Client, forwarded: &str) -> u16 {
+    let answer = client.get("/", &[("x-forwarded-for", forwarded)]).await;
+    answer.status.as_u16()
+}
+
+/// Whether most of ten requests are: now and then one gets through.
+async fn is_refused(client: &Client, forwarded: &str) -> bool {
+    let mut refused = 0;
+    for _ in 0..10 {
+        refused += usize::from(ask(client, forwarded).await == 429);
+    }
+    refused > 5
+}
