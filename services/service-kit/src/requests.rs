@@ -36,7 +36,7 @@ pub(crate) struct Observer {
 }
 
 /// Asked by machines that judge the service: also when it has more to do than it can.
-const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(crate) const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 pub(crate) async fn observe(
     State(observer): State<Observer>,

@@ -177,11 +177,25 @@ async fn the_document_of_the_api_is_that_of_the_routes() {
     assert_eq!(document["info"]["title"], "service-kit");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/healthz", "/readyz", "/sum/{n}", "/version"]);
+    let all = [
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/sum/{n}",
+        "/version",
+    ];
+    assert_eq!(paths, all);
     let operation = &document["paths"]["/sum/{n}"]["get"];
     assert_eq!(operation["summary"], "Adds.");
     let content = &operation["responses"]["200"]["content"]["application/json"];
     assert_eq!(content["schema"]["$ref"], "#/components/schemas/Sum");
+    assert_eq!(operation["operationId"], "getSumN");
+    let refused = &operation["responses"]["400"];
+    assert_eq!(refused["description"], "`invalid-path`");
+    let schema = &refused["content"]["application/problem+json"]["schema"]["allOf"];
+    let codes = &schema[1]["properties"]["code"]["enum"];
+    assert_eq!(codes, &json!(["invalid-path"]));
     let default = &operation["responses"]["default"]["$ref"];
     assert_eq!(default, "#/components/responses/Problem");
     let problem = &document["components"]["responses"]["Problem"]["content"];

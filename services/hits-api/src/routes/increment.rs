@@ -48,7 +48,12 @@ pub(crate) struct Sum {
     post, path = "/increment",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     request_body = Request,
-    responses((status = OK, body = Accepted))
+    responses(
+        (status = OK, body = Accepted),
+        (status = BAD_REQUEST, description = "`invalid-idempotency-key`"),
+        (status = UNPROCESSABLE_ENTITY, description = "`value-below-one`"),
+        (status = SERVICE_UNAVAILABLE, description = "`outcome-unknown`, `stream-unavailable`")
+    )
 )]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
@@ -76,7 +81,11 @@ pub(crate) async fn write(
 #[utoipa::path(
     get, path = "/increment/{key}",
     params(("key" = Uuid, Path)),
-    responses((status = OK, body = Sum))
+    responses(
+        (status = OK, body = Sum),
+        (status = NOT_FOUND, description = "`not-found`"),
+        (status = SERVICE_UNAVAILABLE, description = "`database-unavailable`")
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,

@@ -20,7 +20,10 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, i
         ("id" = Uuid, Path),
         ("variant" = String, Path, description = "`original`, `medium` or `thumbnail`")
     ),
-    responses((status = OK, content_type = "image/*", body = Vec<u8>))
+    responses(
+        (status = OK, content_type = "image/*", body = Vec<u8>),
+        (status = NOT_FOUND, description = "`not-found`")
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,

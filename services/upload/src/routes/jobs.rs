@@ -72,7 +72,7 @@ pub(crate) async fn list(
 #[utoipa::path(
     get, path = "/jobs/{id}",
     params(("id" = Uuid, Path)),
-    responses((status = OK, body = Job))
+    responses((status = OK, body = Job), (status = NOT_FOUND, description = "`not-found`"))
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,

@@ -37,10 +37,17 @@ pub(crate) struct Form {
 #[utoipa::path(
     post, path = "/upload",
     request_body(content = Form, content_type = "multipart/form-data"),
-    responses((
-        status = ACCEPTED, body = Accepted,
-        headers(("Location" = String, description = "the job"))
-    ))
+    responses(
+        (
+            status = ACCEPTED, body = Accepted,
+            headers(("Location" = String, description = "the job"))
+        ),
+        (status = BAD_REQUEST, description = "`not-multipart`, `no-image`, `broken-form`"),
+        (status = PAYLOAD_TOO_LARGE, description = "`body-too-large`"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "`not-an-image`"),
+        (status = UNPROCESSABLE_ENTITY, description = "`broken-image`, `too-many-pixels`"),
+        (status = TOO_MANY_REQUESTS, description = "`too-many-requests`")
+    )
 )]
 pub(crate) async fn take(
     Shared(state): Shared<State>,
