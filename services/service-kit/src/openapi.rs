@@ -98,7 +98,7 @@ fn complete(operation: &mut Operation, path: &str) {
             let schema = one_of(&in_backticks(&answer.description));
             let content = RefOr::T(content(schema));
             let kind = problem::CONTENT_TYPE.to_owned();
-            answer.content.entry(kind).or_insert(content);
+            answer.content.insert(kind, content);
         }
     }
     answers
