@@ -114,7 +114,9 @@ async fn an_accepted_increment_is_on_the_stream_also_without_postgres() {
     );
     let body = json!({"key": KEY, "value": i64::MAX});
     let mut write = request("POST", "/increment", &body);
-    write.headers_mut().insert("x-request-id", "id-1".parse().unwrap());
+    write
+        .headers_mut()
+        .insert("x-request-id", "id-1".parse().unwrap());
     let accepted = call(&app, write).await;
     assert_eq!(accepted.status, 200);
 
@@ -189,9 +191,16 @@ async fn without_servers_it_sums_up_itself_and_says_so() {
         assert!(!late, "{}", read.text());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(posted.elapsed() >= Duration::from_millis(250), "it was not gathered");
+    assert!(
+        posted.elapsed() >= Duration::from_millis(250),
+        "it was not gathered"
+    );
     let metrics = call(&app, request("GET", "/metrics", &Value::Null)).await;
-    for line in ["hits_writes_total 1", "hits_applied_total 2", "hits_duplicates_total 1"] {
+    for line in [
+        "hits_writes_total 1",
+        "hits_applied_total 2",
+        "hits_duplicates_total 1",
+    ] {
         assert!(metrics.text().contains(line), "{}", metrics.text());
     }
 }

@@ -51,9 +51,15 @@ fn alone_it_starts_with_all_in_memory_and_counts() {
         let said = next();
         assert_eq!(said["level"], "WARN", "{said}");
         assert_eq!(said["message"], "embedded store, not for production");
-        assert_eq!((&said["store"], &said["place"]), (&store.into(), &"memory".into()));
+        assert_eq!(
+            (&said["store"], &said["place"]),
+            (&store.into(), &"memory".into())
+        );
     }
-    let address = next()["address"].as_str().unwrap().replace("0.0.0.0", "127.0.0.1");
+    let address = next()["address"]
+        .as_str()
+        .unwrap()
+        .replace("0.0.0.0", "127.0.0.1");
 
     let key = "0b9d4c5e-7a51-4f0e-9f0f-5d2f3a1c7e55";
     let body = format!("{{\"key\":\"{key}\",\"value\":7}}");

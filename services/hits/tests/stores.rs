@@ -145,7 +145,10 @@ async fn in_redis_at(address: &str) {
     let dead: StreamRangeReply = connect().query(&range).await.unwrap();
     assert_eq!(dead.ids.len(), 1);
     let field = |name: &str| dead.ids[0].get::<String>(name).unwrap();
-    assert_eq!((field("reason"), field("request_id")), ("why".to_owned(), "id-1".to_owned()));
+    assert_eq!(
+        (field("reason"), field("request_id")),
+        ("why".to_owned(), "id-1".to_owned())
+    );
     // Who left, and who died and had nothing any more, is gone.
     let mut info = cmd("XINFO");
     info.arg("CONSUMERS").arg("hits").arg("hits-worker");
@@ -162,7 +165,10 @@ async fn a_message_of_any_bytes_is_delivered() {
     let consumer = RedisConsumer::new(&redis, "test");
     consumer.survey(1).await.unwrap();
     let mut add = cmd("XADD");
-    add.arg("hits").arg("*").arg(&b"\xff\x00"[..]).arg(&b"\xfe"[..]);
+    add.arg("hits")
+        .arg("*")
+        .arg(&b"\xff\x00"[..])
+        .arg(&b"\xfe"[..]);
     let _: String = redis.query(&add).await.unwrap();
     let messages = consumer.read(1, SOON).await.unwrap();
     assert_eq!(messages.len(), 1);
@@ -239,7 +245,8 @@ async fn events_are_forgotten_after_a_week() {
     let [old, young] = [increment(key, 1), increment(key, 2)];
     sums.apply(&[old.clone(), young.clone()]).await.unwrap();
     let client = server.connect().await;
-    let age = "UPDATE hits_events SET applied_at = now() - interval '7 days 1 minute' WHERE event = $1";
+    let age =
+        "UPDATE hits_events SET applied_at = now() - interval '7 days 1 minute' WHERE event = $1";
     client.execute(age, &[&old.event]).await.unwrap();
     assert_eq!(sums.forget().await.unwrap(), 1);
     assert_eq!(sums.forget().await.unwrap(), 0);

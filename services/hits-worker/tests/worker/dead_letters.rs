@@ -28,11 +28,24 @@ async fn each_fault_of_a_message_is_a_reason() {
         (&[("key", KEY), ("value", "1")], "it has no field `event`"),
         (&[("event", EVENT), ("value", "1")], "it has no field `key`"),
         (&[("event", EVENT), ("key", KEY)], "it has no field `value`"),
-        (&[("event", "x"), ("key", KEY), ("value", "1")], "its field `event` is not a UUID"),
-        (&[("event", EVENT), ("key", "x"), ("value", "1")], "its field `key` is not a UUID"),
+        (
+            &[("event", "x"), ("key", KEY), ("value", "1")],
+            "its field `event` is not a UUID",
+        ),
+        (
+            &[("event", EVENT), ("key", "x"), ("value", "1")],
+            "its field `key` is not a UUID",
+        ),
         (&[("event", EVENT), ("key", KEY), ("value", "0")], no_value),
         (&[("event", EVENT), ("key", KEY), ("value", "-1")], no_value),
-        (&[("event", EVENT), ("key", KEY), ("value", "9223372036854775808")], no_value),
+        (
+            &[
+                ("event", EVENT),
+                ("key", KEY),
+                ("value", "9223372036854775808"),
+            ],
+            no_value,
+        ),
         (&[("nothing", "known")], "it has no field `value`"),
     ];
     for (fields, _) in cases {
@@ -76,7 +89,9 @@ async fn a_sum_beyond_38_digits_is_one_too_with_its_request() {
         if n == 5 {
             let body = json!({"key": full, "value": 1});
             let mut write = request("POST", "/increment", &body);
-            write.headers_mut().insert("x-request-id", "id-5".parse().unwrap());
+            write
+                .headers_mut()
+                .insert("x-request-id", "id-5".parse().unwrap());
             let answer = call(&stack.api, write).await.json();
             event = answer["event"].as_str().unwrap().to_owned();
         }
@@ -86,7 +101,11 @@ async fn a_sum_beyond_38_digits_is_one_too_with_its_request() {
     let letters = dead_letters(&stack).await;
     assert_eq!(letters.len(), 1);
     let field = |name: &str| letters[0].get::<String>(name).unwrap();
-    assert!(field("reason").contains("numeric field overflow"), "{}", field("reason"));
+    assert!(
+        field("reason").contains("numeric field overflow"),
+        "{}",
+        field("reason")
+    );
     assert_eq!(field("request_id"), "id-5");
     let content: serde_json::Value = serde_json::from_str(&field("message")).unwrap();
     let expected = json!({"event": event, "key": full, "value": "1", "request_id": "id-5"});
@@ -99,7 +118,10 @@ async fn bytes_that_are_no_text_are_one_too() {
         return;
     };
     let mut add = cmd("XADD");
-    add.arg("hits").arg("*").arg(&b"\xff"[..]).arg(&b"\xfe\x00"[..]);
+    add.arg("hits")
+        .arg("*")
+        .arg(&b"\xff"[..])
+        .arg(&b"\xfe\x00"[..]);
     let _: String = stack.redis(&add).await;
     let key = Uuid::new_v4();
     assert!(stack.increment(key, 2).await);

@@ -10,7 +10,12 @@ impl Random {
     #[expect(clippy::print_stderr, reason = "a failure can be had again")]
     pub(crate) fn seeded() -> Self {
         let given = std::env::var("STACKCTL_TEST_SEED").ok();
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let clock = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+        };
         let seed = given.map_or_else(clock, |seed| seed.parse().unwrap());
         eprintln!("STACKCTL_TEST_SEED={seed}");
         Self(seed)

@@ -36,7 +36,11 @@ impl Stack {
         };
         let routes = hits_api::start(config, &mut kit).await.unwrap();
         let api = kit.app(routes);
-        Some(Self { redis, postgres, api })
+        Some(Self {
+            redis,
+            postgres,
+            api,
+        })
     }
 
     pub(crate) async fn worker(&self, batch: usize) -> RunningWorker {
@@ -117,8 +121,13 @@ impl RunningWorker {
 
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         let metrics = self.metrics().await;
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        value.unwrap_or_else(|| panic!("{name} is not in {metrics}")).parse().unwrap()
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .unwrap_or_else(|| panic!("{name} is not in {metrics}"))
+            .parse()
+            .unwrap()
     }
 
     /// Waits until a metric is as it should be.

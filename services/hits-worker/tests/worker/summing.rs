@@ -200,7 +200,11 @@ async fn takes_over_what_an_interrupted_read_was_given() {
         assert!(stack.increment(key, 1).await);
         // Cuts the connection of the worker, maybe between Redis handing the message out and the worker having it.
         let mut kill = cmd("CLIENT");
-        kill.arg("KILL").arg("SKIPME").arg("yes").arg("TYPE").arg("normal");
+        kill.arg("KILL")
+            .arg("SKIPME")
+            .arg("yes")
+            .arg("TYPE")
+            .arg("normal");
         let _: u64 = stack.redis(&kill).await;
         stack.wait_for_sum(key, 1).await;
     }
@@ -221,7 +225,9 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     for _ in 0..50 {
         assert!(stack.increment(key, 1).await);
     }
-    worker.wait_for("hits_backlog", |backlog| backlog == 50.0).await;
+    worker
+        .wait_for("hits_backlog", |backlog| backlog == 50.0)
+        .await;
     worker.wait_for("hits_age_seconds", |age| age > 3.0).await;
     let before = worker.metric("hits_age_seconds").await;
     sleep(Duration::from_secs(1)).await;
@@ -229,10 +235,14 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     assert!((0.5..2.0).contains(&(after - before)), "{before} {after}");
     // In hand it goes on ageing also when the stream cannot be seen.
     stack.redis.kill();
-    worker.wait_for("hits_age_seconds", |age| age > after + 2.0).await;
+    worker
+        .wait_for("hits_age_seconds", |age| age > after + 2.0)
+        .await;
     stack.redis.resume();
     stack.postgres.resume();
     stack.wait_for_sum(key, 50).await;
     worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
-    worker.wait_for("hits_backlog", |backlog| backlog == 0.0).await;
+    worker
+        .wait_for("hits_backlog", |backlog| backlog == 0.0)
+        .await;
 }

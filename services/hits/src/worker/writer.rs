@@ -146,11 +146,11 @@ impl Writer {
 mod tests {
     use std::collections::BTreeSet;
     use std::sync::Mutex;
-    use std::time::Instant;
 
     use futures_util::future::{self, BoxFuture, FutureExt};
     use proptest::prelude::*;
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
     use uuid::Uuid;
 
     use super::*;
@@ -168,7 +168,10 @@ mod tests {
     }
 
     impl Sums for Picky {
-        fn apply<'a>(&'a self, increments: &'a [Increment]) -> BoxFuture<'a, Result<usize, SumsError>> {
+        fn apply<'a>(
+            &'a self,
+            increments: &'a [Increment],
+        ) -> BoxFuture<'a, Result<usize, SumsError>> {
             let mut keys = increments.iter().map(|increment| increment.key);
             if keys.any(|key| self.refused.contains(&key)) {
                 return future::ready(Err(SumsError::Refused("picky".into()))).boxed();
@@ -222,7 +225,10 @@ mod tests {
     async fn no_write_has_more_than_a_batch() {
         let (stream, sums) = (MemoryStream::default(), Arc::new(Picky::default()));
         let messages = deliver(&stream, 25).await;
-        let pace = Pace { flush: Duration::from_secs(9), batch: 10 };
+        let pace = Pace {
+            flush: Duration::from_secs(9),
+            batch: 10,
+        };
         writer(&stream, &sums, pace).run(messages).await;
         assert_eq!(*sums.writes.lock().unwrap(), [10, 10, 5]);
     }
@@ -230,17 +236,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_older_than_a_flush_is_written_at_once_and_the_rest_when_it_is() {
         let (stream, sums) = (MemoryStream::default(), Arc::new(Picky::default()));
-        let pace = Pace { flush: Duration::from_secs(9), batch: 10 };
+        let pace = Pace {
+            flush: Duration::from_secs(9),
+            batch: 10,
+        };
         let writer = writer(&stream, &sums, pace);
         let (sender, mut receiver) = mpsc::channel(10);
         for (age, waits) in [(20, 0), (5, 4), (0, 9)] {
             let message = Message {
                 id: format!("{age}-0"),
-                added: Instant::now() - Duration::from_secs(age),
+                added: Instant::now().into_std() - Duration::from_secs(age),
                 fields: increment(1).fields(),
             };
             sender.try_send(message).unwrap();
-            let started = tokio::time::Instant::now();
+            let started = Instant::now();
             let batch = writer.gather(&mut receiver).await.unwrap();
             let waited = started.elapsed().as_secs_f64();
             assert_eq!(batch.len(), 1);
