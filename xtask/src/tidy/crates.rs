@@ -12,7 +12,7 @@ struct Rule {
 }
 
 /// The first rule whose folder fits is the one.
-const RULES: [Rule; 8] = [
+const RULES: [Rule; 9] = [
     Rule {
         folder: "xtask",
         may: &[],
@@ -33,10 +33,14 @@ const RULES: [Rule; 8] = [
         folder: "services/service-kit",
         may: &[],
     },
+    Rule {
+        folder: "services/hits-api",
+        may: &["service-kit", "hits"],
+    },
     // Its tests post to the API whose stream it reads.
     Rule {
         folder: "services/hits-worker",
-        may: &["service-kit", "hits-api"],
+        may: &["service-kit", "hits", "hits-api"],
     },
     Rule {
         folder: "services/",

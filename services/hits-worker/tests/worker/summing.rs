@@ -1,141 +1,14 @@
-//! From `POST /increment` to the sum, over real servers, some of which die.
-#![allow(clippy::unwrap_used)]
+//! Sums, through crashes too.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::Router;
-use redis::streams::StreamRangeReply;
-use redis::{Cmd, FromRedisValue, cmd};
-use serde_json::{Value, json};
-use service_kit::redis::Redis;
-use service_kit::testing::{PostgresServer, RedisServer, call, request};
-use service_kit::{Kit, Lifecycle, Settings, about, postgres, redis as kit_redis};
+use redis::cmd;
+use serde_json::json;
+use service_kit::testing::{call, request};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-struct Stack {
-    redis: RedisServer,
-    postgres: PostgresServer,
-    api: Router,
-}
-
-struct RunningWorker {
-    app: Router,
-    lifecycle: Lifecycle,
-}
-
-impl Stack {
-    async fn start() -> Option<Self> {
-        let (redis, postgres) = (RedisServer::start()?, PostgresServer::start()?);
-        let mut kit = Kit::new(about!(), Settings::default());
-        let config = hits_api::Config {
-            redis: kit_redis::url(&redis.url()).unwrap(),
-            database: postgres::url(&postgres.url()).unwrap(),
-            connections: 2,
-        };
-        let routes = hits_api::start(config, &mut kit).await.unwrap();
-        Some(Self {
-            redis,
-            postgres,
-            api: kit.app(routes),
-        })
-    }
-
-    async fn worker(&self, batch: usize) -> RunningWorker {
-        let mut kit = Kit::new(about!(), Settings::default());
-        let config = hits_worker::Config {
-            redis: kit_redis::url(&self.redis.url()).unwrap(),
-            database: postgres::url(&self.postgres.url()).unwrap(),
-            flush: Duration::from_millis(100),
-            batch,
-            host: "test".to_owned(),
-        };
-        let routes = hits_worker::start(config, &mut kit).await.unwrap();
-        RunningWorker {
-            app: kit.app(routes),
-            lifecycle: kit.lifecycle().clone(),
-        }
-    }
-
-    /// Whether the increment was acknowledged.
-    async fn increment(&self, key: Uuid, value: i64) -> bool {
-        let body = json!({"key": key, "value": value});
-        call(&self.api, request("POST", "/increment", &body))
-            .await
-            .status
-            == 200
-    }
-
-    async fn sum(&self, key: Uuid) -> Option<u64> {
-        let path = format!("/increment/{key}");
-        let answer = call(&self.api, request("GET", &path, &Value::Null)).await;
-        answer.json()["value"].as_u64()
-    }
-
-    async fn wait_for_sum(&self, key: Uuid, expected: u64) {
-        let started = Instant::now();
-        loop {
-            let sum = self.sum(key).await;
-            if sum == Some(expected) {
-                return;
-            }
-            let late = started.elapsed() > Duration::from_secs(20);
-            assert!(!late, "the sum of {key} is {sum:?} and not {expected}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    async fn redis<T: FromRedisValue>(&self, command: &Cmd) -> T {
-        let redis = Redis::new(kit_redis::url(&self.redis.url()).unwrap());
-        redis.query_twice(command).await.unwrap()
-    }
-
-    async fn append(&self, fields: &[(&str, &str)]) {
-        let mut command = cmd("XADD");
-        command.arg("hits").arg("*").arg(fields);
-        let _: String = self.redis(&command).await;
-    }
-
-    /// Waits until nothing is left to do: each message is settled.
-    async fn wait_for_empty_stream(&self) {
-        let started = Instant::now();
-        loop {
-            let length: u64 = self.redis(cmd("XLEN").arg("hits")).await;
-            if length == 0 {
-                return;
-            }
-            assert!(
-                started.elapsed() < Duration::from_secs(20),
-                "{length} messages are left"
-            );
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl RunningWorker {
-    async fn metrics(&self) -> String {
-        let answer = call(&self.app, request("GET", "/metrics", &Value::Null)).await;
-        answer.text().to_owned()
-    }
-
-    async fn ready(&self) -> (u16, Value) {
-        let answer = call(&self.app, request("GET", "/readyz", &Value::Null)).await;
-        (answer.status.as_u16(), answer.json())
-    }
-
-    async fn wait_until_ready(&self) {
-        let started = Instant::now();
-        loop {
-            let (status, report) = self.ready().await;
-            if status == 200 {
-                return;
-            }
-            assert!(started.elapsed() < Duration::from_secs(20), "{report}");
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
+use crate::stack::Stack;
 
 #[tokio::test]
 async fn sums_up_what_the_api_takes() {
@@ -197,51 +70,6 @@ async fn an_event_that_is_delivered_twice_counts_once() {
     stack.wait_for_empty_stream().await;
     assert_eq!(stack.sum(key).await, Some(5));
     assert!(worker.metrics().await.contains("hits_duplicates_total 2"));
-}
-
-#[tokio::test]
-async fn what_can_never_be_applied_becomes_a_dead_letter_and_holds_up_nothing() {
-    let Some(stack) = Stack::start().await else {
-        return;
-    };
-    let worker = stack.worker(100).await;
-    worker.wait_until_ready().await;
-    // A sum that is at its limit: PostgreSQL refuses the data of its next increment.
-    let full = Uuid::new_v4();
-    let fill = format!("INSERT INTO hits VALUES ('{full}', 1e38 - 1)");
-    stack
-        .postgres
-        .connect()
-        .await
-        .batch_execute(&fill)
-        .await
-        .unwrap();
-
-    let good = Uuid::new_v4();
-    stack
-        .append(&[("event", "x"), ("key", "y"), ("value", "1")])
-        .await;
-    for n in 1..=10 {
-        assert!(stack.increment(good, n).await);
-        if n == 5 {
-            assert!(stack.increment(full, 1).await);
-        }
-    }
-    stack.wait_for_sum(good, 55).await;
-    stack.wait_for_empty_stream().await;
-    let dead: StreamRangeReply = stack
-        .redis(cmd("XRANGE").arg("hits:dead").arg("-").arg("+"))
-        .await;
-    let reasons: Vec<String> = dead
-        .ids
-        .iter()
-        .map(|letter| letter.get("reason").unwrap())
-        .collect();
-    assert_eq!(reasons.len(), 2, "{reasons:?}");
-    assert!(reasons[0].contains("`event` is not a UUID"), "{reasons:?}");
-    assert!(reasons[1].contains("numeric field overflow"), "{reasons:?}");
-    let content: String = dead.ids[1].get("message").unwrap();
-    assert!(content.contains(&full.to_string()), "{content}");
 }
 
 #[tokio::test]
@@ -358,4 +186,63 @@ async fn writes_what_it_has_and_leaves_the_group_when_asked_to_end() {
     info.arg("CONSUMERS").arg("hits").arg("hits-worker");
     let consumers: Vec<redis::Value> = stack.redis(&info).await;
     assert!(consumers.is_empty(), "{consumers:?}");
+}
+
+#[tokio::test]
+async fn takes_over_what_an_interrupted_read_was_given() {
+    let Some(stack) = Stack::start().await else {
+        return;
+    };
+    let worker = stack.worker(100).await;
+    worker.wait_until_ready().await;
+    for _ in 0..5 {
+        let key = Uuid::new_v4();
+        assert!(stack.increment(key, 1).await);
+        // Cuts the connection of the worker, maybe between Redis handing the message out and the worker having it.
+        let mut kill = cmd("CLIENT");
+        kill.arg("KILL")
+            .arg("SKIPME")
+            .arg("yes")
+            .arg("TYPE")
+            .arg("normal");
+        let _: u64 = stack.redis(&kill).await;
+        stack.wait_for_sum(key, 1).await;
+    }
+    stack.wait_for_empty_stream().await;
+}
+
+#[tokio::test]
+async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
+    let Some(mut stack) = Stack::start().await else {
+        return;
+    };
+    let worker = stack.worker(10).await;
+    worker.wait_until_ready().await;
+    assert_eq!(worker.metric("hits_age_seconds").await, 0.0);
+    stack.postgres.kill();
+    // More than fit into the worker.
+    let key = Uuid::new_v4();
+    for _ in 0..50 {
+        assert!(stack.increment(key, 1).await);
+    }
+    worker
+        .wait_for("hits_backlog", |backlog| backlog == 50.0)
+        .await;
+    worker.wait_for("hits_age_seconds", |age| age > 3.0).await;
+    let before = worker.metric("hits_age_seconds").await;
+    sleep(Duration::from_secs(1)).await;
+    let after = worker.metric("hits_age_seconds").await;
+    assert!((0.5..2.0).contains(&(after - before)), "{before} {after}");
+    // In hand it goes on ageing also when the stream cannot be seen.
+    stack.redis.kill();
+    worker
+        .wait_for("hits_age_seconds", |age| age > after + 2.0)
+        .await;
+    stack.redis.resume();
+    stack.postgres.resume();
+    stack.wait_for_sum(key, 50).await;
+    worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
+    worker
+        .wait_for("hits_backlog", |backlog| backlog == 0.0)
+        .await;
 }
