@@ -12,7 +12,7 @@ struct Rule {
 }
 
 /// The first rule whose folder fits is the one.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 10] = [
     Rule {
         folder: "xtask",
         may: &[],
@@ -41,6 +41,21 @@ const RULES: [Rule; 9] = [
     Rule {
         folder: "services/hits-worker",
         may: &["service-kit", "hits", "hits-api"],
+    },
+    // Feeds the parsers of all services.
+    Rule {
+        folder: "services/parsers",
+        may: &[
+            "birthday",
+            "counter",
+            "hits",
+            "hits-api",
+            "hits-worker",
+            "picture",
+            "picture-source",
+            "service-kit",
+            "upload",
+        ],
     },
     Rule {
         folder: "services/",

@@ -62,6 +62,7 @@ pub async fn contract<C, F>(
     F: AsyncFnOnce(C, &mut Kit) -> Result<OpenApiRouter, StartError>,
 {
     let contract = Contract::of(about, environment, configure, start).await;
+    contract.wait_until_ready().await;
     contract.document.check();
     contract.check_routes().await;
     contract.check_examples().await;
@@ -70,10 +71,10 @@ pub async fn contract<C, F>(
 }
 
 impl Contract {
-    /// A service with this environment, once it is ready.
+    /// A service with this environment, which may not be ready yet.
     ///
     /// # Panics
-    /// When it does not start, or is not ready within half a minute.
+    /// When it does not start, or its document is none.
     pub async fn of<C, F>(
         about: About,
         environment: &[(&str, &str)],
@@ -91,7 +92,6 @@ impl Contract {
         let mut kit = Kit::new(about, Settings::default());
         let routes = start(config, &mut kit).await;
         let app = kit.app(routes.unwrap_or_else(|error| panic!("it does not start: {error}")));
-        wait_until_ready(&app).await;
         let text = call(&app, request("GET", "/openapi.json", &().into())).await;
         Self {
             document: Document::read(&text.json()),
@@ -123,6 +123,21 @@ impl Contract {
         let mut operations = self.document.operations().iter();
         let found = operations.find(|found| found.name() == operation);
         Draft::with(found.expect("the operation is documented"), slot)
+    }
+
+    async fn wait_until_ready(&self) {
+        let started = Instant::now();
+        loop {
+            let answer = call(&self.app, request("GET", "/readyz", &().into())).await;
+            if answer.status == 200 {
+                return;
+            }
+            assert!(
+                started.elapsed() < START_LIMIT,
+                "it does not get ready: {answer}"
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The routes that there are are the documented ones, with the documented methods.
@@ -199,22 +214,6 @@ impl Contract {
                 seen.borrow()
             );
         }
-    }
-}
-
-async fn wait_until_ready(app: &Router) {
-    let started = Instant::now();
-    loop {
-        let answer = call(app, request("GET", "/readyz", &().into())).await;
-        if answer.status == 200 {
-            return;
-        }
-        assert!(
-            started.elapsed() < START_LIMIT,
-            "it does not get ready: {}",
-            answer.text()
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
