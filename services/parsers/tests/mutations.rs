@@ -6,12 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use parsers::{TARGETS, Target};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::sample::{Index, select};
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use parsers::{TARGETS, Target};
 
 const CASES: u32 = 4000;
 /// For each parser.
