@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
 use reqwest::{Certificate, Client, Response, Url};
+use service_kit::RequestId;
 
 use crate::picture::{Kind, Picture, hash};
 
@@ -63,11 +64,13 @@ impl Backend {
         hash(self.url.as_str().as_bytes())
     }
 
-    pub(crate) async fn fetch(&self) -> Result<Picture, FetchError> {
+    /// `id` is for the backend's log.
+    pub(crate) async fn fetch(&self, id: &RequestId) -> Result<Picture, FetchError> {
         let hide = |error: reqwest::Error| FetchError::Request(error.without_url());
         let mut response = self
             .client
             .get(self.url.clone())
+            .header(RequestId::HEADER, id.as_str())
             .send()
             .await
             .map_err(hide)?;
