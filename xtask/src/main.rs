@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod fuzz;
 mod needs;
 mod process;
 mod test;
@@ -21,7 +22,9 @@ usage: cargo xtask COMMAND
   test [--install] [STEP…]     everything this machine can run: workspace, registry, engine,
                                debian, images, cluster
   tidy                         rules of the code that a compiler does not check
-  bench [--runs=N] [--json]    how long commands take, against limits
+  bench [--runs=N] [--json] [tool] [services]
+                               how long commands take and how much the services answer, against limits
+  fuzz [--seconds=N] [NAME…]   lets libFuzzer look for what a parser of the services cannot take
 ";
 
 fn main() -> ExitCode {
@@ -39,6 +42,10 @@ fn main() -> ExitCode {
         },
         ["bench", args @ ..] => match bench::Options::parse(args) {
             Some(options) => bench::run(&options),
+            None => return usage(),
+        },
+        ["fuzz", args @ ..] => match fuzz::Options::parse(args) {
+            Some(options) => fuzz::run(&options),
             None => return usage(),
         },
         ["help" | "--help" | "-h"] => {

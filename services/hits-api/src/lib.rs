@@ -1,39 +1,39 @@
-//! `POST /increment` puts an increment on a Redis stream, from which
-//! `hits-worker` sums them up in PostgreSQL; `GET /increment/{key}` reads the sum.
+//! `POST /increment` puts an increment on a Redis stream, from which `hits-worker` sums them up in PostgreSQL;
+//! `GET /increment/{key}` reads the sum. What is between the two is in [`hits`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod routes;
-mod stream;
-mod sums;
 
+use std::sync::Arc;
+
+use hits::stream::{Producer, RedisProducer};
+use hits::sums::{PostgresSums, Sums};
+use hits::{Pace, Servers};
 use service_kit::postgres::{self, Postgres};
-use service_kit::redis::{Place, REDIS_URL, Redis};
-use service_kit::{Kit, Reader, StartError, Unusable};
-use tokio_postgres::config::Config as DatabaseConfig;
+use service_kit::redis::Redis;
+use service_kit::{Kit, Reader, StartError, Store, Unusable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-pub use crate::stream::Stream;
-pub use crate::sums::Sums;
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
 pub struct Config {
-    /// `REDIS_URL`: where the stream is.
-    pub redis: Place,
-    /// `DATABASE_URL`: where the sums are.
-    pub database: DatabaseConfig,
+    /// `REDIS_URL` and `DATABASE_URL`; without them, which is refused in Kubernetes, increments and sums are kept in
+    /// memory, and this process is its own worker.
+    pub servers: Option<Servers>,
     /// `DATABASE_CONNECTIONS`, default 4: the size of the pool of one replica.
     pub connections: usize,
+    /// `FLUSH_SECONDS` and `BATCH_MESSAGES`, for that worker.
+    pub pace: Pace,
 }
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Where increments go.
-    pub stream: Stream,
+    pub stream: Arc<dyn Producer>,
     /// Where their sums are.
-    pub sums: Sums,
+    pub sums: Arc<dyn Sums>,
 }
 
 /// Reads the configuration.
@@ -41,13 +41,13 @@ pub struct State {
 /// # Errors
 /// When a variable is missing or unusable.
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
-    let redis = env.required(&REDIS_URL);
-    let database = env.required(&postgres::DATABASE_URL);
+    let servers = hits::servers(env);
     let connections = env.or(&postgres::DATABASE_CONNECTIONS, 4);
+    let pace = hits::pace(env);
     Ok(Config {
-        redis: redis?,
-        database: database?,
+        servers: servers?,
         connections: connections?,
+        pace: pace?,
     })
 }
 
@@ -57,13 +57,22 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// # Errors
 /// When the pool refuses its settings.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    let redis = Redis::new(config.redis);
-    let postgres = Postgres::new(config.database, kit.about().name, config.connections)?;
-    let checked = redis.clone();
-    kit.ready_when("redis", move || checked.clone().ready());
+    let Some(servers) = config.servers else {
+        let (stream, sums) = hits::embedded(kit, config.pace);
+        return Ok(app(State {
+            stream: Arc::new(stream),
+            sums: Arc::new(sums),
+        }));
+    };
+    kit.keeps(Store::external("increments", servers.redis.describe()));
+    kit.keeps(Store::external("sums", "PostgreSQL"));
+    let redis = Redis::new(servers.redis);
+    let postgres = Postgres::new(servers.database, kit.about().name, config.connections)?;
+    let stream = Arc::new(RedisProducer::new(&redis));
+    kit.ready_when("redis", move || redis.clone().ready());
     Ok(app(State {
-        stream: Stream::new(&redis),
-        sums: Sums::new(postgres),
+        stream,
+        sums: Arc::new(PostgresSums::new(postgres)),
     }))
 }
 

@@ -2,7 +2,10 @@
 //! tested with the worker.
 #![allow(clippy::unwrap_used)]
 
+use std::time::{Duration, Instant};
+
 use axum::Router;
+use hits::{Pace, Servers};
 use hits_api::{Config, start};
 use redis::streams::StreamRangeReply;
 use serde_json::{Value, json};
@@ -13,11 +16,22 @@ const NOWHERE: &str = "postgres://nobody@127.0.0.1:1/none";
 const KEY: &str = "0b9d4c5e-7a51-4f0e-9f0f-5d2f3a1c7e55";
 
 async fn app_at(redis: &str, database: &str) -> Router {
-    let mut kit = Kit::new(about!(), Settings::default());
-    let config = Config {
+    app_with(Some(Servers {
         redis: kit_redis::url(redis).unwrap(),
         database: postgres::url(database).unwrap(),
+    }))
+    .await
+}
+
+async fn app_with(servers: Option<Servers>) -> Router {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = Config {
+        servers,
         connections: 1,
+        pace: Pace {
+            flush: Duration::from_millis(300),
+            ..Pace::default()
+        },
     };
     let routes = start(config, &mut kit).await.unwrap();
     kit.app(routes)
@@ -99,7 +113,11 @@ async fn an_accepted_increment_is_on_the_stream_also_without_postgres() {
         200
     );
     let body = json!({"key": KEY, "value": i64::MAX});
-    let accepted = call(&app, request("POST", "/increment", &body)).await;
+    let mut write = request("POST", "/increment", &body);
+    write
+        .headers_mut()
+        .insert("x-request-id", "id-1".parse().unwrap());
+    let accepted = call(&app, write).await;
     assert_eq!(accepted.status, 200);
 
     let redis = kit_redis::Redis::new(kit_redis::url(&server.url()).unwrap());
@@ -110,6 +128,7 @@ async fn an_accepted_increment_is_on_the_stream_also_without_postgres() {
     let field = |name: &str| stream.ids[0].get::<String>(name).unwrap();
     assert_eq!(field("key"), KEY);
     assert_eq!(field("value"), "9223372036854775807");
+    assert_eq!(field("request_id"), "id-1");
     assert_eq!(accepted.json()["event"], field("event"));
 }
 
@@ -138,4 +157,50 @@ async fn a_sum_may_be_wider_than_64_bits() {
         (unknown.status.as_u16(), unknown.problem().as_str()),
         (404, "not-found")
     );
+}
+
+#[tokio::test]
+async fn without_servers_it_sums_up_itself_and_says_so() {
+    let app = app_with(None).await;
+    let ready = call(&app, request("GET", "/readyz", &Value::Null)).await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json()["stores"],
+        json!([
+            {"name": "increments", "place": "memory", "embedded": true},
+            {"name": "sums", "place": "memory", "embedded": true}
+        ])
+    );
+    let path = format!("/increment/{KEY}");
+    let none = call(&app, request("GET", &path, &Value::Null)).await;
+    assert_eq!(none.status, 404);
+    let posted = Instant::now();
+    for (idempotency, value) in [("one", 2), ("two", 3), ("one", 2)] {
+        let mut write = request("POST", "/increment", &json!({"key": KEY, "value": value}));
+        let header = idempotency.parse().unwrap();
+        write.headers_mut().insert("idempotency-key", header);
+        assert_eq!(call(&app, write).await.status, 200);
+    }
+    loop {
+        let read = call(&app, request("GET", &path, &Value::Null)).await;
+        if read.status == 200 {
+            assert_eq!(read.json(), json!({"key": KEY, "value": 5}));
+            break;
+        }
+        let late = posted.elapsed() > Duration::from_secs(2);
+        assert!(!late, "{}", read.text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(
+        posted.elapsed() >= Duration::from_millis(250),
+        "it was not gathered"
+    );
+    let metrics = call(&app, request("GET", "/metrics", &Value::Null)).await;
+    for line in [
+        "hits_writes_total 1",
+        "hits_applied_total 2",
+        "hits_duplicates_total 1",
+    ] {
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
 }

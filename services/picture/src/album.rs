@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
-use service_kit::chain;
 use service_kit::prometheus_client::metrics::counter::Counter;
 use service_kit::prometheus_client::registry::Registry;
+use service_kit::{RequestId, chain};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
+use tracing::Instrument;
 
 use crate::backend::{Backend, FetchError};
 use crate::cache::Cache;
@@ -164,8 +165,10 @@ impl Album {
                 sleep(remaining).await;
             }
             self.begin();
-            let picture = self.fetch(backend).await;
-            tracing::info!(etag = picture.etag, "a new picture");
+            let id = RequestId::random();
+            let span = tracing::info_span!("refresh", request_id = id.as_str());
+            let picture = self.fetch(backend, &id).instrument(span.clone()).await;
+            span.in_scope(|| tracing::info!(etag = picture.etag, "a new picture"));
             self.metrics.refreshed.inc();
             self.show(picture.clone());
             if let Some(cache) = cache
@@ -176,15 +179,15 @@ impl Album {
         }
     }
 
-    /// Tries until there is one.
-    async fn fetch(&self, backend: &Backend) -> Picture {
+    /// Tries until there is one, under the same id.
+    async fn fetch(&self, backend: &Backend, id: &RequestId) -> Picture {
         loop {
             let backoff = ExponentialBuilder::default()
                 .with_min_delay(MIN_DELAY)
                 .with_max_delay(MAX_DELAY)
                 .without_max_times()
                 .with_jitter();
-            let attempt = || backend.fetch();
+            let attempt = || backend.fetch(id);
             let fetched = attempt
                 .retry(backoff)
                 .notify(|error, delay| {

@@ -3,8 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use reqwest::{Certificate, Client, Response, Url};
+use service_kit::RequestId;
 
 use crate::picture::{Kind, Picture, hash};
 
@@ -63,11 +64,13 @@ impl Backend {
         hash(self.url.as_str().as_bytes())
     }
 
-    pub(crate) async fn fetch(&self) -> Result<Picture, FetchError> {
+    /// `id` is for the backend's log.
+    pub(crate) async fn fetch(&self, id: &RequestId) -> Result<Picture, FetchError> {
         let hide = |error: reqwest::Error| FetchError::Request(error.without_url());
         let mut response = self
             .client
             .get(self.url.clone())
+            .header(RequestId::HEADER, id.as_str())
             .send()
             .await
             .map_err(hide)?;
@@ -86,16 +89,53 @@ impl Backend {
     }
 }
 
-/// `Retry-After` in seconds; a date, which none of the backends in question sends, counts as none.
+/// How long a server wants to be left alone, by the `Retry-After` of its answer: seconds, or a date.
+pub fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(now).unwrap_or_default())
+        }
+    }
+}
+
 fn refused(response: &Response) -> FetchError {
     let status = response.status();
-    let asked = response.headers().get(http::header::RETRY_AFTER);
-    let seconds = asked.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    match seconds.map(Duration::from_secs) {
+    match retry_after(response.headers(), SystemTime::now()) {
         Some(retry_after) => FetchError::Limited {
             status,
             retry_after,
         },
         None => FetchError::Status(status),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        // Sun, 06 Nov 1994 08:49:37 GMT
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (text, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("-1", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(retry_after(&headers, now), expected, "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 }

@@ -47,7 +47,7 @@ impl Cache {
             .await
             .ok()?;
         match content {
-            Ok(content) => decode(&Bytes::from(content), &self.source),
+            Ok(content) => kept(&Bytes::from(content), &self.source),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(error = error.to_string(), "the kept picture cannot be read");
@@ -88,7 +88,8 @@ fn encode(picture: &Picture, source: &str) -> Vec<u8> {
     content
 }
 
-fn decode(content: &Bytes, source: &str) -> Option<Picture> {
+/// The picture that a file keeps; none where it is damaged, or of another source.
+pub fn kept(content: &Bytes, source: &str) -> Option<Picture> {
     let end = content.iter().position(|byte| *byte == b'\n')?;
     let head: Head = serde_json::from_slice(&content[..end]).ok()?;
     let kind = Kind::from_content_type(&head.content_type)?;
@@ -132,16 +133,16 @@ mod tests {
     #[test]
     fn damage_is_noticed() {
         let good = encode(&picture(), "s");
-        assert!(decode(&Bytes::from(good.clone()), "s").is_some());
+        assert!(kept(&Bytes::from(good.clone()), "s").is_some());
         for cut in 0..good.len() {
             assert_eq!(
-                decode(&Bytes::copy_from_slice(&good[..cut]), "s"),
+                kept(&Bytes::copy_from_slice(&good[..cut]), "s"),
                 None,
                 "{cut}"
             );
         }
         let mut flipped = good;
         *flipped.last_mut().unwrap() ^= 1;
-        assert_eq!(decode(&Bytes::from(flipped), "s"), None);
+        assert_eq!(kept(&Bytes::from(flipped), "s"), None);
     }
 }

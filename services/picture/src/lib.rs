@@ -22,7 +22,10 @@ use utoipa_axum::routes;
 
 use crate::album::Album;
 use crate::backend::Backend;
+pub use crate::backend::retry_after;
 use crate::cache::Cache;
+pub use crate::cache::kept;
+pub use crate::picture::{Kind, Picture};
 
 /// Another picture each time.
 const LOREM_PICSUM: &str = "https://picsum.photos/800/600";

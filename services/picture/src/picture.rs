@@ -8,20 +8,27 @@ use sha2::{Digest, Sha256};
 
 /// A picture, as it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Picture {
-    pub(crate) kind: Kind,
-    pub(crate) bytes: Bytes,
+pub struct Picture {
+    /// What its bytes are.
+    pub kind: Kind,
+    /// The picture itself.
+    pub bytes: Bytes,
     /// Of the bytes, without quotes.
-    pub(crate) etag: String,
-    pub(crate) made: SystemTime,
+    pub etag: String,
+    /// When it was fetched.
+    pub made: SystemTime,
 }
 
 /// What a picture may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `image/png`
     Png,
+    /// `image/jpeg`
     Jpeg,
+    /// `image/gif`
     Gif,
+    /// `image/webp`
     WebP,
 }
 
@@ -49,7 +56,7 @@ impl Kind {
     const ALL: [Self; 4] = [Self::Png, Self::Jpeg, Self::Gif, Self::WebP];
 
     /// What the first bytes say, whatever a server claims.
-    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+    pub fn of(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some(Self::Png),
             [0xff, 0xd8, 0xff, ..] => Some(Self::Jpeg),

@@ -17,11 +17,16 @@ pub struct About {
     pub commit: Option<&'static str>,
     /// RFC 3339 time of the build, where `BUILD_TIME` was set while it was compiled.
     pub built_at: Option<&'static str>,
+    /// The compiler, such as `rustc 1.95.0 (59807616e 2026-04-14)`.
+    pub toolchain: &'static str,
     /// `debug` or `release`.
     pub profile: &'static str,
     /// Architecture and operating system, such as `x86_64-linux`.
     pub target: String,
 }
+
+/// The compiler of this library, and so of the service that it is in.
+pub const TOOLCHAIN: &str = env!("SERVICE_KIT_TOOLCHAIN");
 
 /// The [`About`] of the crate in which it is written.
 #[macro_export]
@@ -33,6 +38,7 @@ macro_rules! about {
             version: env!("CARGO_PKG_VERSION"),
             commit: option_env!("GIT_COMMIT"),
             built_at: option_env!("BUILD_TIME"),
+            toolchain: $crate::TOOLCHAIN,
             profile: if cfg!(debug_assertions) {
                 "debug"
             } else {

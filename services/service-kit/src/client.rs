@@ -34,8 +34,9 @@ pub struct RateLimit {
 }
 
 impl ClientAddress {
-    /// Each proxy adds, at the end, the address that it was asked from; what stands before is the client's own claim.
-    pub(crate) fn of(request: &Request, proxies: usize) -> Self {
+    /// The address of who sent a request, behind this many proxies. Each adds, at the end, the address that it was
+    /// asked from; what stands before is the client's own claim.
+    pub fn of(request: &Request, proxies: usize) -> Self {
         let connection = request.extensions().get::<ConnectInfo<SocketAddr>>();
         let peer = connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip());
         if proxies == 0 {

@@ -115,7 +115,13 @@ impl fmt::Debug for Check {
 }
 
 /// Whether the process answers and its background tasks live.
-#[utoipa::path(get, path = "/healthz", tag = "health", responses((status = OK, body = String)))]
+#[utoipa::path(
+    get, path = "/healthz", tag = "health",
+    responses(
+        (status = OK, body = String),
+        (status = INTERNAL_SERVER_ERROR, description = "`task-ended`")
+    )
+)]
 async fn healthz(State(health): State<Health>) -> Response {
     match health.lifecycle.broken() {
         None => "ok\n".into_response(),

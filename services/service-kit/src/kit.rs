@@ -102,11 +102,15 @@ impl Kit {
             stores: self.stores.clone().into(),
             lifecycle: self.lifecycle.clone(),
         });
-        let (routes, api) = routes.merge(health).split_for_parts();
-        let document = openapi::document(api, &self.about);
-        routes
-            .merge(openapi::route(&document))
+        let text = openapi::Text::default();
+        let (routes, api) = routes
+            .merge(health)
+            .merge(openapi::routes(Arc::clone(&text)))
             .merge(self.metrics.clone().routes())
+            .split_for_parts();
+        let document = openapi::document(api, &self.about).to_json();
+        text.get_or_init(|| document.expect("the document is texts and maps of them"));
+        routes
             .fallback(no_such_path)
             .method_not_allowed_fallback(no_such_method)
             .layer(DefaultBodyLimit::max(BODY_LIMIT))

@@ -53,7 +53,7 @@ pub mod testing;
 
 pub use prometheus_client;
 
-pub use crate::about::About;
+pub use crate::about::{About, TOOLCHAIN};
 pub use crate::client::{ClientAddress, RateLimit};
 pub use crate::config::{ConfigError, Reader, Unusable, Variable};
 pub use crate::extract::{JsonBody, PathParams, QueryParams};

@@ -4,10 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::{Method, StatusCode, header};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -16,6 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::about::About;
 use crate::problem::Problem;
@@ -97,9 +97,9 @@ impl Metrics {
             .observe(duration.as_secs_f64());
     }
 
-    pub(crate) fn routes(self) -> Router {
-        Router::new()
-            .route("/metrics", get(metrics))
+    pub(crate) fn routes(self) -> OpenApiRouter {
+        OpenApiRouter::new()
+            .routes(routes!(metrics))
             .with_state(self)
     }
 }
@@ -135,6 +135,11 @@ impl Drop for InFlight {
     }
 }
 
+/// The metrics of this process, as OpenMetrics.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = OK, body = String, content_type = "application/openmetrics-text"))
+)]
 async fn metrics(State(metrics): State<Metrics>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let mut body = String::new();

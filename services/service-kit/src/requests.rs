@@ -17,8 +17,6 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::problem::Problem;
 
-const REQUEST_ID: &str = "x-request-id";
-
 /// The id of a request: the caller's `x-request-id` if it is usable, else a
 /// new one. In the extensions of the request, in its logs and in its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +34,7 @@ pub(crate) struct Observer {
 }
 
 /// Asked by machines that judge the service: also when it has more to do than it can.
-const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+pub(crate) const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
 pub(crate) async fn observe(
     State(observer): State<Observer>,
@@ -73,7 +71,7 @@ pub(crate) async fn observe(
     let labels = RequestLabels::new(&method, route, response.status());
     observer.metrics.observe(&labels, elapsed);
     span.in_scope(|| log(route, &response, elapsed));
-    response.headers_mut().insert(REQUEST_ID, id.0);
+    response.headers_mut().insert(RequestId::HEADER, id.0);
     if observer.lifecycle.is_draining() {
         // The client's next request shall find another replica.
         let close = HeaderValue::from_static("close");
@@ -119,6 +117,16 @@ fn log(route: Option<&str>, response: &Response, elapsed: Duration) {
 }
 
 impl RequestId {
+    /// The name of its header.
+    pub const HEADER: &str = "x-request-id";
+
+    /// A new one, for work that no request asked for.
+    #[must_use]
+    pub fn random() -> Self {
+        let id = HeaderValue::try_from(Uuid::now_v7().to_string());
+        Self(id.expect("a UUID is letters, digits and dashes"))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         // Only visible ASCII is let in.
@@ -130,12 +138,9 @@ impl RequestId {
         let usable = |id: &&HeaderValue| {
             (1..=128).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
         };
-        match headers.get(REQUEST_ID).filter(usable) {
+        match headers.get(Self::HEADER).filter(usable) {
             Some(id) => Self(id.clone()),
-            None => Self(
-                HeaderValue::try_from(Uuid::now_v7().to_string())
-                    .expect("a UUID is letters, digits and dashes"),
-            ),
+            None => Self::random(),
         }
     }
 }

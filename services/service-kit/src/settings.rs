@@ -63,7 +63,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    pub(crate) fn read(env: &mut Reader<'_>) -> Result<Self, Unusable> {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// When a variable is unusable.
+    pub fn read(env: &mut Reader<'_>) -> Result<Self, Unusable> {
         let default = Self::default();
         let port = env.or(&PORT, default.port);
         let log_filter = env.or(&LOG_LEVEL, default.log_filter);

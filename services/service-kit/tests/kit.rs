@@ -66,6 +66,11 @@ async fn answers_its_own_endpoints() {
     let version = call(&app, request("GET", "/version", &Value::Null)).await;
     assert_eq!(version.json()["name"], "service-kit");
     assert_eq!(version.json()["version"], env!("CARGO_PKG_VERSION"));
+    let toolchain = version.json()["toolchain"].as_str().unwrap().to_owned();
+    assert!(toolchain.starts_with("rustc 1."), "{toolchain}");
+    // Set where the build was given them.
+    assert_eq!(version.json()["commit"], json!(option_env!("GIT_COMMIT")));
+    assert_eq!(version.json()["built_at"], json!(option_env!("BUILD_TIME")));
 
     call(&app, request("GET", "/quick/7", &Value::Null)).await;
     call(&app, request("GET", "/nowhere", &Value::Null)).await;
@@ -177,11 +182,25 @@ async fn the_document_of_the_api_is_that_of_the_routes() {
     assert_eq!(document["info"]["title"], "service-kit");
     assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/healthz", "/readyz", "/sum/{n}", "/version"]);
+    let all = [
+        "/healthz",
+        "/metrics",
+        "/openapi.json",
+        "/readyz",
+        "/sum/{n}",
+        "/version",
+    ];
+    assert_eq!(paths, all);
     let operation = &document["paths"]["/sum/{n}"]["get"];
     assert_eq!(operation["summary"], "Adds.");
     let content = &operation["responses"]["200"]["content"]["application/json"];
     assert_eq!(content["schema"]["$ref"], "#/components/schemas/Sum");
+    assert_eq!(operation["operationId"], "getSumN");
+    let refused = &operation["responses"]["400"];
+    assert_eq!(refused["description"], "`invalid-path`");
+    let schema = &refused["content"]["application/problem+json"]["schema"]["allOf"];
+    let codes = &schema[1]["properties"]["code"]["enum"];
+    assert_eq!(codes, &json!(["invalid-path"]));
     let default = &operation["responses"]["default"]["$ref"];
     assert_eq!(default, "#/components/responses/Problem");
     let problem = &document["components"]["responses"]["Problem"]["content"];
@@ -280,6 +299,12 @@ async fn every_failure_is_a_problem() {
         let answer = call(&app, request(method, path, &body)).await;
         assert_eq!(answer.status.as_u16(), status, "{method} {path}");
         assert_eq!(answer.problem(), code, "{method} {path}");
+    }
+    let metrics = call(&app, request("GET", "/metrics", &Value::Null)).await;
+    for (path, status) in [("/panic", 500), ("/stuck", 503)] {
+        let counted =
+            format!(r#"http_requests_total{{method="GET",path="{path}",status="{status}"}} 1"#);
+        assert!(metrics.text().contains(&counted), "{}", metrics.text());
     }
     let refused = call(&app, request("DELETE", "/slow", &Value::Null)).await;
     assert!(refused.headers.contains_key("allow"));

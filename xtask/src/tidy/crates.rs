@@ -12,7 +12,7 @@ struct Rule {
 }
 
 /// The first rule whose folder fits is the one.
-const RULES: [Rule; 9] = [
+const RULES: [Rule; 11] = [
     Rule {
         folder: "xtask",
         may: &[],
@@ -33,10 +33,29 @@ const RULES: [Rule; 9] = [
         folder: "services/service-kit",
         may: &[],
     },
+    Rule {
+        folder: "services/hits-api",
+        may: &["service-kit", "hits"],
+    },
     // Its tests post to the API whose stream it reads.
     Rule {
         folder: "services/hits-worker",
-        may: &["service-kit", "hits-api"],
+        may: &["service-kit", "hits", "hits-api"],
+    },
+    // Feeds the parsers of all services.
+    Rule {
+        folder: "services/parsers",
+        may: &[
+            "birthday",
+            "counter",
+            "hits",
+            "hits-api",
+            "hits-worker",
+            "picture",
+            "picture-source",
+            "service-kit",
+            "upload",
+        ],
     },
     // Its tests look at a real gateway.
     Rule {

@@ -34,7 +34,12 @@ pub(crate) struct Greeting {
     put, path = "/hello/{user}",
     params(("user" = String, Path, description = "1 to 64 letters from A to Z", example = "Ada")),
     request_body = DateOfBirth,
-    responses((status = NO_CONTENT, description = "it is stored"))
+    responses(
+        (status = NO_CONTENT, description = "it is stored"),
+        (status = BAD_REQUEST, description = "`invalid-user`, `invalid-date`"),
+        (status = UNPROCESSABLE_ENTITY, description = "`date-not-in-the-past`"),
+        (status = SERVICE_UNAVAILABLE, description = "`database-unavailable`")
+    )
 )]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
@@ -61,7 +66,12 @@ pub(crate) async fn write(
 #[utoipa::path(
     get, path = "/hello/{user}",
     params(("user" = String, Path, description = "1 to 64 letters from A to Z", example = "Ada")),
-    responses((status = OK, body = Greeting))
+    responses(
+        (status = OK, body = Greeting),
+        (status = BAD_REQUEST, description = "`invalid-user`"),
+        (status = NOT_FOUND, description = "`not-found`"),
+        (status = SERVICE_UNAVAILABLE, description = "`database-unavailable`")
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,

@@ -39,7 +39,12 @@ pub(crate) struct Counters {
         ("name" = String, Path, description = "1 to 128 of A-Z a-z 0-9 . _ -", example = "visits"),
         Increment
     ),
-    responses((status = OK, body = Counter))
+    responses(
+        (status = OK, body = Counter),
+        (status = BAD_REQUEST, description = "`invalid-name`"),
+        (status = UNPROCESSABLE_ENTITY, description = "`overflow`"),
+        (status = SERVICE_UNAVAILABLE, description = "`outcome-unknown`, `store-unavailable`")
+    )
 )]
 pub(crate) async fn increment(
     State(store): State<Store>,
@@ -59,7 +64,12 @@ pub(crate) async fn increment(
 #[utoipa::path(
     get, path = "/counters/{name}",
     params(("name" = String, Path, example = "visits")),
-    responses((status = OK, body = Counter))
+    responses(
+        (status = OK, body = Counter),
+        (status = BAD_REQUEST, description = "`invalid-name`"),
+        (status = NOT_FOUND, description = "`not-found`"),
+        (status = SERVICE_UNAVAILABLE, description = "`store-unavailable`")
+    )
 )]
 pub(crate) async fn read(
     State(store): State<Store>,
@@ -77,7 +87,13 @@ pub(crate) async fn read(
 }
 
 /// All counters, by name.
-#[utoipa::path(get, path = "/counters", responses((status = OK, body = Counters)))]
+#[utoipa::path(
+    get, path = "/counters",
+    responses(
+        (status = OK, body = Counters),
+        (status = SERVICE_UNAVAILABLE, description = "`store-unavailable`")
+    )
+)]
 pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, Problem> {
     let all = store.list().await.map_err(|error| repeatable(&error))?;
     let counters = all.into_iter().map(|(name, value)| Counter { name, value });
@@ -90,7 +106,11 @@ pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, P
 #[utoipa::path(
     delete, path = "/counters/{name}",
     params(("name" = String, Path, example = "visits")),
-    responses((status = NO_CONTENT, description = "there is no such counter any more"))
+    responses(
+        (status = NO_CONTENT, description = "there is no such counter any more"),
+        (status = BAD_REQUEST, description = "`invalid-name`"),
+        (status = SERVICE_UNAVAILABLE, description = "`store-unavailable`")
+    )
 )]
 pub(crate) async fn delete(
     State(store): State<Store>,

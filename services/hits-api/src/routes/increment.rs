@@ -1,16 +1,16 @@
 //! `/increment` and `/increment/{key}`.
 
-use axum::Json;
 use axum::extract::State as Shared;
+use axum::{Extension, Json};
+use hits::Increment;
+use hits::stream::AppendError;
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
-use service_kit::redis::CommandError;
-use service_kit::{JsonBody, PathParams, Problem, chain, postgres};
+use service_kit::{JsonBody, PathParams, Problem, RequestId, chain, postgres};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::State;
-use crate::stream::Increment;
 
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -48,10 +48,16 @@ pub(crate) struct Sum {
     post, path = "/increment",
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters")),
     request_body = Request,
-    responses((status = OK, body = Accepted))
+    responses(
+        (status = OK, body = Accepted),
+        (status = BAD_REQUEST, description = "`invalid-idempotency-key`"),
+        (status = UNPROCESSABLE_ENTITY, description = "`value-below-one`"),
+        (status = SERVICE_UNAVAILABLE, description = "`outcome-unknown`, `stream-unavailable`")
+    )
 )]
 pub(crate) async fn write(
     Shared(state): Shared<State>,
+    Extension(request_id): Extension<RequestId>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<Request>,
 ) -> Result<Json<Accepted>, Problem> {
@@ -66,6 +72,7 @@ pub(crate) async fn write(
         event,
         key: request.key,
         value: request.value,
+        request_id: Some(request_id.as_str().to_owned()),
     };
     let appended = state.stream.append(&increment).await;
     appended.map_err(|error| append_problem(&error))?;
@@ -76,7 +83,11 @@ pub(crate) async fn write(
 #[utoipa::path(
     get, path = "/increment/{key}",
     params(("key" = Uuid, Path)),
-    responses((status = OK, body = Sum))
+    responses(
+        (status = OK, body = Sum),
+        (status = NOT_FOUND, description = "`not-found`"),
+        (status = SERVICE_UNAVAILABLE, description = "`database-unavailable`")
+    )
 )]
 pub(crate) async fn read(
     Shared(state): Shared<State>,
@@ -107,20 +118,18 @@ fn event(headers: &HeaderMap, request: &Request) -> Result<Uuid, Problem> {
     Ok(Uuid::new_v5(&request.key, key))
 }
 
-fn append_problem(error: &CommandError) -> Problem {
+fn append_problem(error: &AppendError) -> Problem {
     tracing::warn!(error = chain(error), "an increment was not taken");
     match error {
         // Without Retry-After: a repeat might count twice.
-        CommandError::Interrupted(_) | CommandError::Unconfirmed => Problem::new(
+        AppendError::OutcomeUnknown(_) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "outcome-unknown",
             "the stream did not answer: the increment may or may not be counted",
         ),
-        CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-            Problem::unavailable(
-                "stream-unavailable",
-                "the stream takes no increments just now; nothing will be counted",
-            )
-        }
+        AppendError::NotAppended(_) => Problem::unavailable(
+            "stream-unavailable",
+            "the stream takes no increments just now; nothing will be counted",
+        ),
     }
 }

@@ -27,7 +27,8 @@ const POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; sandbo
                 ("X-Picture" = String, description = "`fresh`, `grace` (the old one, once, while the next is on its way) or `stale`")
             )
         ),
-        (status = NOT_MODIFIED, description = "it is the one that `If-None-Match` names")
+        (status = NOT_MODIFIED, description = "it is the one that `If-None-Match` names"),
+        (status = SERVICE_UNAVAILABLE, description = "`no-picture-yet`")
     )
 )]
 pub(crate) async fn serve(

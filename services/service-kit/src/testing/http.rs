@@ -1,5 +1,7 @@
 //! Calling an app in-process, without a socket.
 
+use std::fmt;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use http::{HeaderMap, Request, StatusCode, header};
@@ -48,6 +50,15 @@ pub async fn call(app: &Router, request: Request<Body>) -> Answer {
         status: parts.status,
         headers: parts.headers,
         body: body.to_vec(),
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            status, headers, ..
+        } = self;
+        write!(f, "{status} {headers:?}\n{}", self.body.escape_ascii())
     }
 }
 

@@ -1,16 +1,18 @@
-//! Real servers for tests: PostgreSQL and Redis as Debian packages them, each
+//! The contract that every service keeps, and real servers for tests: PostgreSQL and Redis as Debian packages them, each
 //! on a free loopback port with its data in a temporary folder, ended with the
 //! value that stands for it.
 //!
 //! A missing server fails the test and names the package. With
 //! `STACKCTL_SKIP_SERVERS=1` the test is skipped instead, loudly.
 
+mod contract;
 mod http;
 mod postgres;
 mod process;
 mod redis;
 mod sentinel;
 
+pub use self::contract::{Contract, Draft, Slot, contract};
 pub use self::http::{Answer, call, request};
 pub use self::postgres::PostgresServer;
 pub use self::process::{find, free_port};

@@ -22,21 +22,36 @@ pub struct PostgresServer {
     binaries: PathBuf,
     folder: TempDir,
     port: u16,
+    fsync: &'static str,
     child: Option<Child>,
 }
 
 impl PostgresServer {
-    /// Starts one, or gives none where the test is to be skipped.
+    /// Starts one, or gives none where the test is to be skipped. What it acknowledged survives its own end, and not
+    /// that of the machine.
     ///
     /// # Panics
     /// When it is not installed, or does not start.
     pub fn start() -> Option<Self> {
+        Self::with("fsync=off")
+    }
+
+    /// One that waits for the disk, as in production.
+    ///
+    /// # Panics
+    /// When it is not installed, or does not start.
+    pub fn durable() -> Option<Self> {
+        Self::with("fsync=on")
+    }
+
+    fn with(fsync: &'static str) -> Option<Self> {
         let binaries = process::find(&BINARIES, "postgresql-15")?;
         let folder = process::folder();
         let mut server = Self {
             port: process::free_port(),
             binaries,
             folder,
+            fsync,
             child: None,
         };
         server.initialise();
@@ -77,7 +92,7 @@ impl PostgresServer {
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string(), "-h", "127.0.0.1"])
-            .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .args(["-c", "unix_socket_directories=", "-c", self.fsync])
             .spawn()
             .expect("postgres can be started");
         process::wait_for_port(&mut child, self.port, &log);

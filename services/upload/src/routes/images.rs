@@ -26,17 +26,9 @@ const CACHE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, i
             status = OK, description = "PNG, JPEG, GIF or WebP; it never changes",
             content_type = "image/*", body = Vec<u8>
         ),
-        (
-            status = BAD_REQUEST, description = "`invalid-path`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
-            status = NOT_FOUND, description = "`not-found`: its job says why",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
+        (status = NOT_FOUND, description = "`not-found`: its job says why"),
         (
             status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
             headers(("Retry-After" = u64, description = "seconds"))
         ),
     )

@@ -45,12 +45,7 @@ pub(crate) struct Jobs {
     responses(
         (status = OK, body = Jobs, description = "a page of them"),
         (
-            status = BAD_REQUEST, description = "`invalid-query`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
             status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
             headers(("Retry-After" = u64, description = "seconds"))
         ),
     )
@@ -90,17 +85,9 @@ pub(crate) async fn list(
     params(("id" = Uuid, Path, description = "as an upload was answered")),
     responses(
         (status = OK, body = Job, description = "the job as it is now"),
-        (
-            status = BAD_REQUEST, description = "`invalid-path`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
-            status = NOT_FOUND, description = "`not-found`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
+        (status = NOT_FOUND, description = "`not-found`"),
         (
             status = SERVICE_UNAVAILABLE, description = "`store-unavailable`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
             headers(("Retry-After" = u64, description = "seconds"))
         ),
     )

@@ -53,36 +53,21 @@ pub(crate) struct Form {
             status = ACCEPTED, body = Accepted, description = "a worker has it and it is stored",
             headers(("Location" = String, description = "the job"))
         ),
-        (
-            status = BAD_REQUEST, description = "`not-multipart`, `broken-form`, `no-image`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
-            status = REQUEST_TIMEOUT, description = "`body-too-slow`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
-            status = PAYLOAD_TOO_LARGE, description = "`body-too-large`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
-        (
-            status = UNSUPPORTED_MEDIA_TYPE, description = "`not-an-image`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
-        ),
+        (status = BAD_REQUEST, description = "`not-multipart`, `broken-form`, `no-image`"),
+        (status = REQUEST_TIMEOUT, description = "`body-too-slow`"),
+        (status = PAYLOAD_TOO_LARGE, description = "`body-too-large`"),
+        (status = UNSUPPORTED_MEDIA_TYPE, description = "`not-an-image`"),
         (
             status = UNPROCESSABLE_ENTITY,
-            description = "`broken-image`, `head-too-large`, `too-many-pixels`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem")
+            description = "`broken-image`, `head-too-large`, `too-many-pixels`"
         ),
         (
             status = TOO_MANY_REQUESTS, description = "`too-many-requests`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
             headers(("Retry-After" = u64, description = "seconds"))
         ),
         (
             status = SERVICE_UNAVAILABLE,
             description = "`busy`, `store-unavailable`, `request-timed-out`",
-            content_type = "application/problem+json", body = ref("#/components/schemas/Problem"),
             headers(("Retry-After" = u64, description = "seconds; not with `request-timed-out`"))
         ),
     )

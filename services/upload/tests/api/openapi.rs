@@ -14,7 +14,7 @@ async fn has_each_answer_of_each_route() {
         (
             "/upload",
             "post",
-            "202 400 408 413 415 422 429 503 default",
+            "202 400 408 413 415 422 429 500 503 default",
             "not-multipart broken-form no-image body-too-slow body-too-large not-an-image \
              broken-image head-too-large too-many-pixels too-many-requests busy \
              store-unavailable request-timed-out",
@@ -22,19 +22,19 @@ async fn has_each_answer_of_each_route() {
         (
             "/jobs",
             "get",
-            "200 400 503 default",
+            "200 400 500 503 default",
             "invalid-query store-unavailable",
         ),
         (
             "/jobs/{id}",
             "get",
-            "200 400 404 503 default",
+            "200 400 404 500 503 default",
             "invalid-path not-found store-unavailable",
         ),
         (
             "/images/{id}/{variant}",
             "get",
-            "200 400 404 503 default",
+            "200 400 404 500 503 default",
             "invalid-path not-found store-unavailable",
         ),
     ] {

@@ -1,0 +1,4 @@
+//! Feeds `store_urls` with what libFuzzer finds interesting.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parsers::run("store_urls", data));

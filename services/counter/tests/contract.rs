@@ -1,0 +1,9 @@
+//! What `/openapi.json` promises is what is answered, whatever is sent.
+
+use service_kit::about;
+use service_kit::testing::contract;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keeps_its_contract() {
+    contract(about!(), &[], counter::configure, counter::start).await;
+}

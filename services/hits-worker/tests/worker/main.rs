@@ -1,0 +1,11 @@
+//! From `POST /increment` to the sum, over real servers, some of which die.
+#![allow(clippy::unwrap_used)]
+
+mod age;
+mod backlog;
+mod dead_letters;
+mod kills;
+mod process;
+mod random;
+mod stack;
+mod summing;

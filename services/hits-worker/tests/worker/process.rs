@@ -1,0 +1,269 @@
+//! The programs as processes that can be killed and started again, and how they are asked.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use service_kit::{about, run};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+/// Longer than a request may take.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// `hits-api` or `hits-worker`. Ends with the value.
+pub(crate) struct Process {
+    program: Program,
+    environment: Vec<(&'static str, String)>,
+    pub(crate) port: u16,
+    child: Option<Child>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Program {
+    Api,
+    Worker,
+}
+
+/// Where the servers are.
+pub(crate) struct Urls {
+    pub(crate) redis: String,
+    pub(crate) database: String,
+}
+
+/// An answer, as far as the tests care.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The request did not get there.
+    NotSent,
+    /// It may have.
+    NoAnswer,
+}
+
+impl Process {
+    pub(crate) fn start(program: Program, urls: &Urls, more: &[(&'static str, &str)]) -> Self {
+        let port = free_port();
+        let mut environment = vec![
+            ("PORT", port.to_string()),
+            ("REDIS_URL", urls.redis.clone()),
+            ("DATABASE_URL", urls.database.clone()),
+            ("LOG_LEVEL", "warn".to_owned()),
+        ];
+        environment.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let mut process = Self {
+            program,
+            environment,
+            port,
+            child: None,
+        };
+        process.resume();
+        process
+    }
+
+    /// With SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    pub(crate) fn resume(&mut self) {
+        let mut command = match self.program {
+            Program::Worker => Command::new(env!("CARGO_BIN_EXE_hits-worker")),
+            // Cargo builds no programs of other packages for a test.
+            Program::Api => {
+                let mut command = Command::new(std::env::current_exe().unwrap());
+                command.args([
+                    "--exact",
+                    "process::is_hits_api",
+                    "--ignored",
+                    "--nocapture",
+                ]);
+                command
+            }
+        };
+        let output = match std::env::var_os("STACKCTL_TEST_LOGS") {
+            Some(_) => Stdio::inherit(),
+            None => Stdio::null(),
+        };
+        let environment = self.environment.iter().map(|(name, value)| (*name, value));
+        command
+            .env_clear()
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(output);
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The most memory that it has had, in bytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let pid = self.child.as_ref().unwrap().id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
+    }
+
+    pub(crate) async fn wait_until_ready(&self) {
+        let started = Instant::now();
+        loop {
+            let answer = ask(self.port, "GET /readyz", &[], "").await;
+            if answer.as_ref().is_ok_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(started.elapsed() < START_LIMIT, "{answer:?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Not a test: what [`Program::Api`] runs.
+#[test]
+#[ignore = "a process of other tests"]
+fn is_hits_api() {
+    run(about!(), hits_api::configure, hits_api::start);
+}
+
+/// Asks once, over a connection of its own.
+pub(crate) async fn ask(
+    port: u16,
+    line: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Answer, Failure> {
+    let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+    let mut stream = connected.map_err(|_| Failure::NotSent)?;
+    let mut text = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    text.push_str(&format!(
+        "content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    let mut answer = String::new();
+    let exchange = async {
+        stream.write_all(text.as_bytes()).await?;
+        stream.read_to_string(&mut answer).await
+    };
+    match timeout(ANSWER_LIMIT, exchange).await {
+        Ok(Ok(_)) => whole(&answer).ok_or(Failure::NoAnswer),
+        Ok(Err(_)) | Err(_) => Err(Failure::NoAnswer),
+    }
+}
+
+/// None where it broke off.
+fn whole(answer: &str) -> Option<Answer> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    (length.parse() == Ok(body.len())).then(|| Answer {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+/// The servers that listen on a port, by what they were started with; their children too.
+pub(crate) fn servers_on(port: u16) -> Vec<u32> {
+    let port = port.to_string();
+    let all: Vec<(u32, u32, Vec<String>)> = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let parent = stat
+                .rsplit_once(')')?
+                .1
+                .split_whitespace()
+                .nth(1)?
+                .parse()
+                .ok()?;
+            let words = line.split(|byte| *byte == 0);
+            let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
+            Some((pid, parent, words.collect()))
+        })
+        .collect();
+    let listens = |words: &[String]| {
+        let given = words
+            .windows(2)
+            .any(|two| ["-p", "--port"].contains(&two[0].as_str()) && two[1] == port);
+        // Redis shows where it listens instead.
+        given
+            || words.iter().any(|word| {
+                word.starts_with("/usr/bin/redis-server") && word.ends_with(&format!(":{port}"))
+            })
+    };
+    let servers: Vec<u32> = all
+        .iter()
+        .filter(|(.., words)| listens(words))
+        .map(|(pid, ..)| *pid)
+        .collect();
+    let children = all
+        .iter()
+        .filter(|(_, parent, _)| servers.contains(parent))
+        .map(|(pid, ..)| *pid);
+    let children: Vec<u32> = children.collect();
+    [servers, children].concat()
+}
+
+/// Sends a signal to processes that this test has started.
+pub(crate) fn signal(name: &str, pids: &[u32]) {
+    assert!(!pids.is_empty(), "no such process");
+    let pids = pids.iter().map(u32::to_string);
+    // One that has ended already is no failure.
+    let _ = Command::new("kill")
+        .arg(name)
+        .args(pids)
+        .stderr(Stdio::null())
+        .status();
+}
+
+/// The port in a URL.
+pub(crate) fn port_of(url: &str) -> u16 {
+    let (_, rest) = url.rsplit_once(':').unwrap();
+    rest.split('/').next().unwrap().parse().unwrap()
+}
+
+/// Below the range from which the kernel takes the ports of clients: a program that is killed must find its port free
+/// again.
+fn free_port() -> u16 {
+    (0..1000)
+        .map(|_| 20_000 + (Uuid::new_v4().as_u128() % 10_000) as u16)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .unwrap()
+}

@@ -1,0 +1,296 @@
+//! What holds for every stream and for all sums, wherever they are.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use hits::Increment;
+use hits::stream::{
+    Consumer, DeadLetter, MemoryStream, Message, Producer, RedisConsumer, RedisProducer,
+};
+use hits::sums::{MemorySums, PostgresSums, Sums, SumsError};
+use redis::streams::StreamRangeReply;
+use redis::{Value, cmd};
+use service_kit::postgres::{self, Postgres};
+use service_kit::redis::{Redis, url};
+use service_kit::testing::{PostgresServer, RedisSentinel, RedisServer};
+use service_kit::{Kit, Settings, about};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+const SOON: Duration = Duration::from_millis(200);
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn increment(key: Uuid, value: i64) -> Increment {
+    Increment {
+        event: Uuid::now_v7(),
+        key,
+        value,
+        request_id: Some("id-1".to_owned()),
+    }
+}
+
+fn ids(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| message.id.clone()).collect()
+}
+
+/// What holds for a stream that is empty. Its consumers die when they are dropped.
+async fn streams(producer: &dyn Producer, join: &dyn Fn() -> Arc<dyn Consumer>) {
+    let (first, second) = (join(), join());
+    for consumer in [&first, &second] {
+        assert_eq!(consumer.read(10, SOON).await.unwrap(), []);
+        let survey = consumer.survey(10).await.unwrap();
+        assert_eq!((survey.messages, survey.oldest), (0, None));
+    }
+
+    let key = Uuid::new_v4();
+    let sent: Vec<Increment> = (1..=5).map(|value| increment(key, value)).collect();
+    let before = Instant::now();
+    for increment in &sent {
+        producer.append(increment).await.unwrap();
+    }
+    sleep(SOON).await;
+    let (some, rest) = (
+        first.read(2, SOON).await.unwrap(),
+        second.read(10, SOON).await.unwrap(),
+    );
+    let got: Vec<Increment> = [&some[..], &rest]
+        .concat()
+        .iter()
+        .map(|message| Increment::parse(&message.fields).unwrap())
+        .collect();
+    assert_eq!((some.len(), got), (2, sent));
+    for message in [&some[..], &rest].concat() {
+        // By the clock that ids are made with, in milliseconds, and our own.
+        let slack = Duration::from_millis(100);
+        assert!(message.added + slack > before, "{message:?}");
+        assert!(message.added.elapsed() > SOON - slack, "{message:?}");
+    }
+    assert_eq!(second.read(10, SOON).await.unwrap(), [], "delivered twice");
+    let survey = second.survey(10).await.unwrap();
+    assert_eq!(survey.messages, 5, "they stay until they are settled");
+    let oldest = survey.oldest.unwrap();
+    assert!(oldest.elapsed() > SOON, "{oldest:?}");
+
+    first.settle(&ids(&some)).await.unwrap();
+    assert_eq!(second.survey(10).await.unwrap().messages, 3);
+    let letter = DeadLetter {
+        id: rest[0].id.clone(),
+        reason: "why".to_owned(),
+        content: "{}".to_owned(),
+        request_id: Some("id-1".to_owned()),
+    };
+    second.reject(&letter).await.unwrap();
+    assert_eq!(second.survey(10).await.unwrap().messages, 2);
+
+    // What the second has is its own while it lives, and the first's when it died.
+    for _ in 0..8 {
+        assert_eq!(first.survey(10).await.unwrap().taken_over, []);
+        second.survey(10).await.unwrap();
+        sleep(SOON).await;
+    }
+    drop(second);
+    let died = Instant::now();
+    let mut taken = Vec::new();
+    while taken.len() < 2 {
+        assert!(died.elapsed() < LIMIT, "{taken:?}");
+        taken.extend(first.survey(1).await.unwrap().taken_over);
+        sleep(SOON).await;
+    }
+    assert_eq!(ids(&taken), ids(&rest[1..]));
+    first.settle(&ids(&taken)).await.unwrap();
+    let empty = first.survey(10).await.unwrap();
+    assert_eq!((empty.messages, empty.oldest), (0, None));
+    first.leave().await.unwrap();
+}
+
+#[tokio::test]
+async fn in_memory() {
+    let stream = MemoryStream::default();
+    let number = std::cell::Cell::new(0);
+    streams(&stream, &|| {
+        number.set(number.get() + 1);
+        Arc::new(stream.consumer(&number.get().to_string()))
+    })
+    .await;
+    assert_eq!(stream.dead_letters().len(), 1);
+    sums(&MemorySums::default()).await;
+}
+
+#[tokio::test]
+async fn in_redis() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    in_redis_at(&server.url()).await;
+}
+
+#[tokio::test]
+async fn in_redis_behind_sentinels() {
+    let Some(servers) = RedisSentinel::start() else {
+        return;
+    };
+    in_redis_at(&servers.url()).await;
+}
+
+async fn in_redis_at(address: &str) {
+    let connect = || Redis::new(url(address).unwrap());
+    streams(&RedisProducer::new(&connect()), &|| {
+        Arc::new(RedisConsumer::new(&connect(), "test"))
+    })
+    .await;
+    let mut range = cmd("XRANGE");
+    range.arg("hits:dead").arg("-").arg("+");
+    let dead: StreamRangeReply = connect().query(&range).await.unwrap();
+    assert_eq!(dead.ids.len(), 1);
+    let field = |name: &str| dead.ids[0].get::<String>(name).unwrap();
+    assert_eq!(
+        (field("reason"), field("request_id")),
+        ("why".to_owned(), "id-1".to_owned())
+    );
+    // Who left, and who died and had nothing any more, is gone.
+    let mut info = cmd("XINFO");
+    info.arg("CONSUMERS").arg("hits").arg("hits-worker");
+    let consumers: Vec<Value> = connect().query(&info).await.unwrap();
+    assert!(consumers.len() <= 1, "{consumers:?}");
+}
+
+#[tokio::test]
+async fn a_message_of_any_bytes_is_delivered() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let redis = Redis::new(url(&server.url()).unwrap());
+    let consumer = RedisConsumer::new(&redis, "test");
+    consumer.survey(1).await.unwrap();
+    let mut add = cmd("XADD");
+    add.arg("hits")
+        .arg("*")
+        .arg(&b"\xff\x00"[..])
+        .arg(&b"\xfe"[..]);
+    let _: String = redis.query(&add).await.unwrap();
+    let messages = consumer.read(1, SOON).await.unwrap();
+    assert_eq!(messages.len(), 1);
+    assert!(Increment::parse(&messages[0].fields).is_err());
+}
+
+async fn in_postgres(server: &PostgresServer) -> PostgresSums {
+    let kit = Kit::new(about!(), Settings::default());
+    let config = postgres::url(&server.url()).unwrap();
+    let sums = PostgresSums::new(Postgres::new(config, "test", 8).unwrap());
+    sums.migrate_in_background(kit.lifecycle());
+    let started = Instant::now();
+    while let Err(error) = sums.get(Uuid::nil()).await {
+        assert!(started.elapsed() < LIMIT, "{error}");
+        sleep(Duration::from_millis(20)).await;
+    }
+    sums
+}
+
+#[tokio::test]
+async fn in_a_database() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    sums(&in_postgres(&server).await).await;
+}
+
+/// What holds for sums that are empty.
+async fn sums(sums: &dyn Sums) {
+    let [a, b] = [Uuid::new_v4(), Uuid::new_v4()];
+    assert_eq!(sums.get(a).await.unwrap(), None);
+    let first = [increment(a, 1), increment(b, i64::MAX), increment(a, 2)];
+    assert_eq!(sums.apply(&first).await.unwrap(), 0);
+    assert_eq!(sums.get(a).await.unwrap(), Some(3));
+    // What is there already counts no more, beside what is new; twice at once counts once.
+    let new = increment(b, i64::MAX);
+    let again = [first[0].clone(), new.clone(), new, first[1].clone()];
+    assert_eq!(sums.apply(&again).await.unwrap(), 3);
+    assert_eq!(sums.get(a).await.unwrap(), Some(3));
+    assert_eq!(sums.get(b).await.unwrap(), Some(2 * i64::MAX as u128));
+    assert_eq!(sums.apply(&[]).await.unwrap(), 0);
+    assert_eq!(sums.forget().await.unwrap(), 0, "nothing is old enough");
+    assert_eq!(sums.apply(&first).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn a_sum_beyond_38_digits_is_refused_and_nothing_is_added() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let sums = in_postgres(&server).await;
+    let (full, other) = (Uuid::new_v4(), Uuid::new_v4());
+    let fill = format!("INSERT INTO hits VALUES ('{full}', 1e38 - 2)");
+    let client = server.connect().await;
+    client.batch_execute(&fill).await.unwrap();
+    sums.apply(&[increment(full, 1)]).await.unwrap();
+    let largest = 10_u128.pow(38) - 1;
+    assert_eq!(sums.get(full).await.unwrap(), Some(largest));
+    let both = [increment(other, 1), increment(full, 1)];
+    let refused = sums.apply(&both).await;
+    assert!(matches!(refused, Err(SumsError::Refused(_))), "{refused:?}");
+    assert_eq!(sums.get(other).await.unwrap(), None);
+    // Its event is not remembered either.
+    assert_eq!(sums.apply(&both[..1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn events_are_forgotten_after_a_week() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let sums = in_postgres(&server).await;
+    let key = Uuid::new_v4();
+    let [old, young] = [increment(key, 1), increment(key, 2)];
+    sums.apply(&[old.clone(), young.clone()]).await.unwrap();
+    let client = server.connect().await;
+    let age =
+        "UPDATE hits_events SET applied_at = now() - interval '7 days 1 minute' WHERE event = $1";
+    client.execute(age, &[&old.event]).await.unwrap();
+    assert_eq!(sums.forget().await.unwrap(), 1);
+    assert_eq!(sums.forget().await.unwrap(), 0);
+    assert_eq!(sums.apply(&[young]).await.unwrap(), 1, "it is remembered");
+}
+
+/// Each worker has the same keys, and events of another's, in an order of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn workers_with_the_same_hot_keys_do_not_deadlock() {
+    const WORKERS: usize = 6;
+    const ROUNDS: usize = 40;
+    const KEYS: usize = 50;
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let sums = in_postgres(&server).await;
+    let keys: Vec<Uuid> = (0..KEYS).map(|_| Uuid::new_v4()).collect();
+    let batches: Vec<Vec<Increment>> = (0..ROUNDS * WORKERS / 2)
+        .map(|_| keys.iter().map(|key| increment(*key, 1)).collect())
+        .collect();
+    let work = (0..WORKERS).map(|worker| {
+        let (sums, batches) = (sums.clone(), batches.clone());
+        tokio::spawn(async move {
+            // Two workers share each batch, one of them from its end.
+            for mut batch in batches.into_iter().skip(worker / 2).step_by(WORKERS / 2) {
+                batch.rotate_left(worker * 7 % KEYS);
+                if worker % 2 == 0 {
+                    batch.reverse();
+                }
+                sums.apply(&batch).await.unwrap();
+            }
+        })
+    });
+    for done in join_all(work).await {
+        done.unwrap();
+    }
+    for key in &keys {
+        let sum = sums.get(*key).await.unwrap();
+        assert_eq!(sum, Some((ROUNDS * WORKERS / 2) as u128));
+    }
+    let client = server.connect().await;
+    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+    // Counted when a connection has been idle for a second.
+    sleep(Duration::from_millis(1500)).await;
+    let counted: i64 = client.query_one(deadlocks, &[]).await.unwrap().get(0);
+    assert_eq!(counted, 0);
+}

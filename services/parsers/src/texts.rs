@@ -1,0 +1,113 @@
+//! Parsers of what comes otherwise: from the environment, from proxies, from a stream, from a backend, from a disk.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStringExt;
+use std::time::{Duration, SystemTime};
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use hits::{Fields, Increment};
+use http::{HeaderMap, HeaderValue, Request, header};
+use picture::{Kind, kept, retry_after};
+use service_kit::{ClientAddress, Settings, config, postgres, redis};
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 99);
+
+/// The environment of all services: each variable has one of the lines, whose number is the sum of its name's bytes.
+pub(crate) fn config(data: &[u8]) {
+    let lines: Vec<&[u8]> = data.split(|byte| *byte == b'\n').collect();
+    let lookup = |name: &str| {
+        let sum: usize = name.bytes().map(usize::from).sum();
+        Some(OsString::from_vec(lines[sum % lines.len()].to_vec()))
+    };
+    let faults = [
+        config::read(&lookup, Settings::read).err(),
+        config::read(&lookup, birthday::configure).err(),
+        config::read(&lookup, counter::configure).err(),
+        config::read(&lookup, hits_api::configure).err(),
+        config::read(&lookup, hits_worker::configure).err(),
+        config::read(&lookup, picture::configure).err(),
+        config::read(&lookup, picture_source::configure).err(),
+        config::read(&lookup, upload::configure).err(),
+    ];
+    for fault in faults.into_iter().flatten() {
+        let text = fault.to_string();
+        assert!(text.contains("expected "), "{text}");
+        assert!(
+            !text.contains(char::is_control) || text.contains('\n'),
+            "{text}"
+        );
+    }
+}
+
+/// `X-Forwarded-For`, one header a line, behind as many proxies as the first byte says.
+pub(crate) fn forwarded_for(data: &[u8]) {
+    let Some((proxies, data)) = data.split_first() else {
+        return;
+    };
+    let proxies = usize::from(*proxies % 11);
+    let mut request = Request::new(Body::empty());
+    request.extensions_mut().insert(ConnectInfo(PEER));
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Ok(value) = HeaderValue::from_bytes(line) {
+            request.headers_mut().append("x-forwarded-for", value);
+        }
+    }
+    let ClientAddress(address) = ClientAddress::of(&request, proxies);
+    if address != PEER.ip() {
+        assert!(proxies > 0, "nobody said {address}");
+        let mut said = data.split(|byte| b"\n,".contains(byte));
+        let is_it = |text: &[u8]| {
+            let text = std::str::from_utf8(text).ok();
+            text.and_then(|text| text.trim().parse().ok()) == Some(address)
+        };
+        assert!(said.any(is_it), "nobody said {address}");
+    }
+}
+
+/// A message on the stream: a field a line, as `NAME=VALUE`.
+pub(crate) fn hits_message(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let lines = text.lines().filter_map(|line| line.split_once('='));
+    let fields: Fields = lines
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    match Increment::parse(&fields) {
+        Ok(increment) => {
+            assert!(increment.value >= 1, "{increment:?}");
+            assert_eq!(Increment::parse(&increment.fields()), Ok(increment));
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+}
+
+/// What a backend sends, and what is kept of it on disk.
+pub(crate) fn picture_answer(data: &[u8]) {
+    if let Some(kind) = Kind::of(data) {
+        assert!(data.len() >= 3, "{kind:?}");
+    }
+    if let Ok(value) = HeaderValue::from_bytes(data) {
+        let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);
+        let _ = retry_after(&headers, SystemTime::now());
+    }
+    if let Some(picture) = kept(&Bytes::copy_from_slice(data), "source") {
+        assert!(data.ends_with(&picture.bytes));
+        let _ = picture.made + Duration::from_secs(1);
+    }
+}
+
+/// `REDIS_URL`, `DATABASE_URL` and `STORE_URL`.
+pub(crate) fn store_urls(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if let Some(place) = redis::url(text) {
+        assert!(text.starts_with("redis"), "{place:?}");
+    }
+    if let Some(database) = postgres::url(text) {
+        assert!(database.get_user().is_some());
+    }
+    let _ = text.parse::<upload::StoreUrl>();
+}

@@ -1,0 +1,146 @@
+//! The program as Kubernetes runs it: the id that goes with a fetch, and an end that drops no request.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// Ends the process with the test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A backend that sends another picture for each word from the test, and tells the ids it was asked with.
+fn backend() -> (String, Receiver<String>, Sender<&'static str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let ((ids, asked), (words, said)) = (channel(), channel());
+    spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut id = String::new();
+            for line in BufReader::new(&stream).lines() {
+                let line = line.unwrap();
+                if let Some(value) = line.strip_prefix("x-request-id: ") {
+                    id = value.to_owned();
+                }
+                if line.is_empty() {
+                    break;
+                }
+            }
+            let _ = ids.send(id);
+            let Ok(word) = said.recv() else { return };
+            let body = format!("GIF89a{word}");
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = stream.write_all((head + &body).as_bytes());
+        }
+    });
+    (url, asked, words)
+}
+
+fn start(backend: &str) -> (Process, BufReader<ChildStdout>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_picture"))
+        .env_clear()
+        .envs([
+            ("PORT", "0"),
+            ("DRAIN_SECONDS", "0"),
+            ("TTL_SECONDS", "0.5"),
+            ("WAIT_SECONDS", "8"),
+        ])
+        .env("BACKEND_URL", backend)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let serving = next(&mut log, "serving");
+    let address = serving["address"]
+        .as_str()
+        .unwrap()
+        .replace("0.0.0.0", "127.0.0.1");
+    (Process(child), log, address)
+}
+
+/// The next line of the log with this message; all before are JSON, too.
+fn next(log: &mut BufReader<ChildStdout>, message: &str) -> Value {
+    loop {
+        let mut line = String::new();
+        assert!(
+            log.read_line(&mut line).unwrap() > 0,
+            "no `{message}` in the log"
+        );
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["message"] == message {
+            return line;
+        }
+    }
+}
+
+fn get(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head =
+        "GET /picture HTTP/1.1\r\nhost: x\r\nx-request-id: id-1\r\nconnection: close\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn a_fetch_is_in_the_log_under_the_id_that_the_backend_gets() {
+    let (url, ids, words) = backend();
+    let (_process, mut log, address) = start(&url);
+    for word in ["one", "two"] {
+        let id = ids.recv().unwrap();
+        words.send(word).unwrap();
+        let line = next(&mut log, "a new picture");
+        assert_eq!(line["span"]["request_id"], id.as_str(), "{line}");
+        assert_eq!(id.len(), 36, "{id}");
+    }
+    assert!(get(&address).contains("GIF89a"));
+    let answered = next(&mut log, "answered");
+    assert_eq!(answered["span"]["request_id"], "id-1", "{answered}");
+}
+
+#[test]
+fn a_request_that_waits_is_answered_after_sigterm() {
+    let (url, ids, words) = backend();
+    let (mut process, mut log, address) = start(&url);
+    ids.recv().unwrap();
+    words.send("old").unwrap();
+    next(&mut log, "a new picture");
+    // Its time is up, and the next is being fetched: one request gets the old one, the other waits.
+    ids.recv().unwrap();
+    assert!(get(&address).ends_with("GIF89aold"));
+    let waiting: JoinHandle<String> = spawn({
+        let address = address.clone();
+        move || get(&address)
+    });
+    sleep(Duration::from_millis(300));
+    let pid = process.0.id().to_string();
+    let kill = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(kill.unwrap().success());
+    next(&mut log, "draining");
+    sleep(Duration::from_millis(300));
+    assert!(TcpStream::connect(&address).is_err(), "it still listens");
+    assert!(!waiting.is_finished(), "it did not wait");
+    words.send("new").unwrap();
+    let answer = waiting.join().unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with("GIF89anew"),
+        "{answer}"
+    );
+    assert_eq!(process.0.wait().unwrap().code(), Some(0));
+}
