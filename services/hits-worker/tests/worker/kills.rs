@@ -13,7 +13,7 @@ use service_kit::testing::{Member, PostgresServer, RedisSentinel, RedisServer};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::process::{Answer, Failure, Process, Program, Urls, ask, port_of, servers_on, signal};
+use crate::process::{Answer, Failure, Process, Program, Urls, ask};
 use crate::random::Random;
 
 const DURATION: Duration = Duration::from_secs(30);
@@ -127,6 +127,7 @@ impl System {
     }
 
     /// Kills for as long as it is to, then starts everything again.
+    #[expect(clippy::print_stderr, reason = "what led to a failure")]
     fn torment(&mut self, mut random: Random) {
         let started = Instant::now();
         while started.elapsed() < DURATION {
@@ -142,29 +143,30 @@ impl System {
                 _ => Victim::Redis(self.store.victim(&mut random)),
             };
             let pause = Duration::from_millis(random.below(3000));
-            self.kill(victim, now + pause);
+            if self.kill(victim, now + pause) {
+                eprintln!("{:.1?} {victim:?} for {pause:?}", started.elapsed());
+            }
         }
         let all = self.down.drain(..).collect();
         self.resume(all);
         self.store.wait_until_settled();
     }
 
-    fn kill(&mut self, victim: Victim, until: Instant) {
+    /// Whether it was up.
+    fn kill(&mut self, victim: Victim, until: Instant) -> bool {
         let mut down = self.down.iter();
         let is_down = match victim {
             Victim::Redis(_) => down.any(|(other, _)| matches!(other, Victim::Redis(_))),
             victim => down.any(|(other, _)| *other == victim),
         };
         if is_down {
-            return;
+            return false;
         }
         match victim {
             Victim::Api(number) => self.apis[number].kill(),
             Victim::Worker(number) => self.workers[number].kill(),
             Victim::Postgres => {
-                // The postmaster and everything below it at once.
-                signal("-KILL", &servers_on(port_of(&self.postgres.url())));
-                self.postgres.kill();
+                self.postgres.kill_all_processes();
                 self.postgres_runs = false;
             }
             Victim::Redis(member) => {
@@ -173,6 +175,7 @@ impl System {
             }
         }
         self.down.push((victim, until));
+        true
     }
 
     fn resume(&mut self, victims: Vec<(Victim, Instant)>) {
