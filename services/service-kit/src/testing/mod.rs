@@ -10,6 +10,7 @@ mod postgres;
 mod process;
 mod redis;
 mod sentinel;
+mod settle;
 
 pub use self::http::{Answer, call, request};
 pub use self::postgres::PostgresServer;
