@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{interval, sleep};
 use uuid::Uuid;
 
-use crate::process::{Process, Program, Urls, port_of, servers_on, signal};
+use crate::process::{Process, Program, Urls, port_of, redis_on, signal};
 use crate::stack::Stack;
 
 const FLUSH: Duration = Duration::from_secs(9);
@@ -132,11 +132,11 @@ async fn nothing_is_ten_seconds_old_whatever_intervenes() {
         workers[0].kill();
         sleep(Duration::from_secs(5)).await;
         workers[0].resume();
-        let redis = servers_on(port_of(&urls.redis));
+        let redis = redis_on(port_of(&urls.redis));
         for _ in 0..4 {
-            signal("-STOP", &redis);
+            signal("-STOP", redis);
             sleep(Duration::from_millis(1200)).await;
-            signal("-CONT", &redis);
+            signal("-CONT", redis);
             sleep(Duration::from_millis(1800)).await;
         }
         workers[1].kill();

@@ -1,10 +1,10 @@
 //! Everything is killed at random under load, several processes at once: what was acknowledged counts exactly once,
 //! what was not at most once.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::cmd;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use service_kit::testing::{Member, PostgresServer, RedisSentinel, RedisServer};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::process::{Answer, Failure, Process, Program, Urls, ask, port_of, servers_on, signal};
+use crate::process::{Answer, Failure, Process, Program, Urls, ask};
 use crate::random::Random;
 
 const DURATION: Duration = Duration::from_secs(30);
@@ -29,11 +29,13 @@ struct Counted {
     once: bool,
     acknowledged: AtomicU64,
     unknown: AtomicU64,
+    /// Those that were acknowledged, and when.
+    events: Mutex<Vec<(Uuid, SystemTime)>>,
 }
 
 /// What a client may conclude from an answer, or from none.
 enum Outcome {
-    Acknowledged,
+    Acknowledged(Uuid),
     /// It does not count.
     Refused,
     /// It counts once or not at all.
@@ -127,6 +129,7 @@ impl System {
     }
 
     /// Kills for as long as it is to, then starts everything again.
+    #[expect(clippy::print_stderr, reason = "what led to a failure")]
     fn torment(&mut self, mut random: Random) {
         let started = Instant::now();
         while started.elapsed() < DURATION {
@@ -142,29 +145,31 @@ impl System {
                 _ => Victim::Redis(self.store.victim(&mut random)),
             };
             let pause = Duration::from_millis(random.below(3000));
-            self.kill(victim, now + pause);
+            if self.kill(victim, pause) {
+                let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+                eprintln!("{:.3} {victim:?} for {pause:?}", clock.as_secs_f64());
+            }
         }
         let all = self.down.drain(..).collect();
         self.resume(all);
         self.store.wait_until_settled();
     }
 
-    fn kill(&mut self, victim: Victim, until: Instant) {
+    /// Whether it was up.
+    fn kill(&mut self, victim: Victim, pause: Duration) -> bool {
         let mut down = self.down.iter();
         let is_down = match victim {
             Victim::Redis(_) => down.any(|(other, _)| matches!(other, Victim::Redis(_))),
             victim => down.any(|(other, _)| *other == victim),
         };
         if is_down {
-            return;
+            return false;
         }
         match victim {
             Victim::Api(number) => self.apis[number].kill(),
             Victim::Worker(number) => self.workers[number].kill(),
             Victim::Postgres => {
-                // The postmaster and everything below it at once.
-                signal("-KILL", &servers_on(port_of(&self.postgres.url())));
-                self.postgres.kill();
+                self.postgres.kill_all_processes();
                 self.postgres_runs = false;
             }
             Victim::Redis(member) => {
@@ -172,7 +177,8 @@ impl System {
                 self.store.kill(member);
             }
         }
-        self.down.push((victim, until));
+        self.down.push((victim, Instant::now() + pause));
+        true
     }
 
     fn resume(&mut self, victims: Vec<(Victim, Instant)>) {
@@ -195,7 +201,10 @@ async fn post(port: u16, body: &str, idempotency: Option<&str>) -> Outcome {
     let header = idempotency.map(|key| ("idempotency-key", key));
     let headers: Vec<(&str, &str)> = header.into_iter().collect();
     match ask(port, "POST /increment", &headers, body).await {
-        Ok(Answer { status: 200, .. }) => Outcome::Acknowledged,
+        Ok(Answer { status: 200, body }) => {
+            let accepted: Value = serde_json::from_str(&body).unwrap();
+            Outcome::Acknowledged(accepted["event"].as_str().unwrap().parse().unwrap())
+        }
         Ok(Answer { status: 503, body }) => {
             let problem: Value = serde_json::from_str(&body).unwrap();
             match problem["code"].as_str().unwrap() {
@@ -228,8 +237,9 @@ async fn client(
             let port = ports[random.below(ports.len() as u64) as usize];
             let idempotency = one.once.then_some(name.as_str());
             match (one.once, post(port, &body, idempotency).await) {
-                (true, Outcome::Acknowledged) if again => again = false,
-                (_, Outcome::Acknowledged) => {
+                (true, Outcome::Acknowledged(_)) if again => again = false,
+                (_, Outcome::Acknowledged(event)) => {
+                    one.events.lock().unwrap().push((event, SystemTime::now()));
                     one.acknowledged.fetch_add(value, Ordering::SeqCst);
                     break;
                 }
@@ -253,6 +263,21 @@ async fn sum(port: u16, key: Uuid) -> u64 {
         .unwrap();
     let body: Value = serde_json::from_str(&answer.body).unwrap();
     body["value"].as_u64().unwrap()
+}
+
+/// Tells which acknowledged increments are in no sum, and when they were acknowledged.
+#[expect(clippy::print_stderr, reason = "what led to a failure")]
+async fn missing(postgres: &PostgresServer, one: &Counted) {
+    let client = postgres.connect().await;
+    let events = one.events.lock().unwrap().clone();
+    for (event, at) in events {
+        let select = "SELECT 1 FROM hits_events WHERE event = $1";
+        let found = client.query_opt(select, &[&event]).await.unwrap();
+        if found.is_none() {
+            let at = at.duration_since(UNIX_EPOCH).unwrap();
+            eprintln!("missing: {event}, acknowledged at {:.3}", at.as_secs_f64());
+        }
+    }
 }
 
 /// Waits until all that is on the stream is in a sum.
@@ -284,6 +309,7 @@ async fn survives(store: Store) {
                 once: number < KEYS,
                 acknowledged: AtomicU64::new(0),
                 unknown: AtomicU64::new(0),
+                events: Mutex::default(),
             })
             .collect(),
     );
@@ -329,6 +355,7 @@ async fn survives(store: Store) {
         );
         if !(acknowledged..=acknowledged + unknown).contains(&total) {
             wrong.push(line);
+            missing(&system.postgres, one).await;
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");

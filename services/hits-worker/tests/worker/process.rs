@@ -197,60 +197,23 @@ fn whole(answer: &str) -> Option<Answer> {
     })
 }
 
-/// The servers that listen on a port, by what they were started with; their children too.
-pub(crate) fn servers_on(port: u16) -> Vec<u32> {
-    let port = port.to_string();
-    let all: Vec<(u32, u32, Vec<String>)> = fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| {
-            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let parent = stat
-                .rsplit_once(')')?
-                .1
-                .split_whitespace()
-                .nth(1)?
-                .parse()
-                .ok()?;
-            let words = line.split(|byte| *byte == 0);
-            let words = words.map(|word| String::from_utf8_lossy(word).into_owned());
-            Some((pid, parent, words.collect()))
-        })
-        .collect();
-    let listens = |words: &[String]| {
-        let given = words
-            .windows(2)
-            .any(|two| ["-p", "--port"].contains(&two[0].as_str()) && two[1] == port);
-        // Redis shows where it listens instead.
-        given
-            || words.iter().any(|word| {
-                word.starts_with("/usr/bin/redis-server") && word.ends_with(&format!(":{port}"))
-            })
+/// The Redis that listens on a port.
+pub(crate) fn redis_on(port: u16) -> u32 {
+    // It shows in its command line where it listens.
+    let shows = |pid: &u32| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = line.replace('\0', " ");
+        line.contains("redis-server") && line.trim_end().ends_with(&format!(":{port}"))
     };
-    let servers: Vec<u32> = all
-        .iter()
-        .filter(|(.., words)| listens(words))
-        .map(|(pid, ..)| *pid)
-        .collect();
-    let children = all
-        .iter()
-        .filter(|(_, parent, _)| servers.contains(parent))
-        .map(|(pid, ..)| *pid);
-    let children: Vec<u32> = children.collect();
-    [servers, children].concat()
+    let entries = fs::read_dir("/proc").unwrap();
+    let mut pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.find(shows).expect("such a Redis runs")
 }
 
-/// Sends a signal to processes that this test has started.
-pub(crate) fn signal(name: &str, pids: &[u32]) {
-    assert!(!pids.is_empty(), "no such process");
-    let pids = pids.iter().map(u32::to_string);
-    // One that has ended already is no failure.
-    let _ = Command::new("kill")
-        .arg(name)
-        .args(pids)
-        .stderr(Stdio::null())
-        .status();
+/// Sends a signal to a process that this test has started.
+pub(crate) fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 /// The port in a URL.

@@ -196,8 +196,10 @@ async fn takes_over_what_an_interrupted_read_was_given() {
     let worker = stack.worker(100).await;
     worker.wait_until_ready().await;
     for _ in 0..5 {
-        let key = Uuid::new_v4();
-        assert!(stack.increment(key, 1).await);
+        let (event, key) = (Uuid::now_v7().to_string(), Uuid::new_v4());
+        let text = key.to_string();
+        let message = [("event", event.as_str()), ("key", &text), ("value", "1")];
+        stack.append(&message).await;
         // Cuts the connection of the worker, maybe between Redis handing the message out and the worker having it.
         let mut kill = cmd("CLIENT");
         kill.arg("KILL")

@@ -11,6 +11,7 @@ mod postgres;
 mod process;
 mod redis;
 mod sentinel;
+mod settle;
 
 pub use self::contract::{Contract, Draft, Slot, contract};
 pub use self::http::{Answer, call, request};

@@ -81,7 +81,18 @@ impl PostgresServer {
         let _ = child.wait();
     }
 
-    /// Starts it again after [`kill`](Self::kill), on the same port with the same data.
+    /// Kills all its processes (SIGKILL): no one of them gets to do anything more. Its data stays.
+    ///
+    /// # Panics
+    /// When they do not end.
+    pub fn kill_all_processes(&mut self) {
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
+        process::kill_with_children(&mut child);
+    }
+
+    /// Starts it again after it was killed, on the same port with the same data.
     ///
     /// # Panics
     /// When it does not start.

@@ -100,6 +100,36 @@ pub(super) fn wait_for_port(child: &mut Child, port: u16, log: &Path) {
     }
 }
 
+/// Kills a program and those it has started, and waits until they have ended.
+///
+/// # Panics
+/// When they do not end.
+pub(super) fn kill_with_children(child: &mut Child) {
+    let id = child.id();
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+    let children = children.expect("Linux tells the children of a process");
+    let children: Vec<&str> = children.split_whitespace().collect();
+    let _ = Command::new("kill")
+        .args(["-KILL", &id.to_string()])
+        .args(&children)
+        .status();
+    let _ = child.wait();
+    let started = Instant::now();
+    while children.iter().any(|child| lives(child)) {
+        assert!(started.elapsed() < START_LIMIT, "a process does not end");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process is more than an entry that waits for its parent.
+fn lives(id: &str) -> bool {
+    let state = std::fs::read_to_string(format!("/proc/{id}/stat"));
+    let state = state
+        .ok()
+        .and_then(|text| text.rsplit_once(") ").map(|(_, rest)| rest.chars().next()));
+    state.is_some_and(|state| state != Some('Z'))
+}
+
 /// What a server wrote, for messages.
 pub(super) fn read(log: &Path) -> String {
     let mut text = String::new();

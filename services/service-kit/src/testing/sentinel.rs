@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::process;
+use super::settle::{Server, Settling, UNSETTLED, ask, value};
 
 const REDIS_PASSWORD: &str = "p/w@1";
 const SENTINEL_PASSWORD: &str = "s?w";
@@ -41,6 +42,8 @@ struct Node {
     folder: TempDir,
     port: u16,
     child: Option<Child>,
+    /// Of a Redis that was started again.
+    settling: Option<Settling>,
 }
 
 impl RedisSentinel {
@@ -106,6 +109,9 @@ impl RedisSentinel {
     /// When it does not start.
     pub fn resume(&mut self, member: Member) {
         self.node(member).start();
+        if let Member::Redis(number) = member {
+            self.redis[number].settling = Some(self.settling(number));
+        }
     }
 
     /// Kills all of them.
@@ -120,9 +126,10 @@ impl RedisSentinel {
     /// # Panics
     /// When one does not start.
     pub fn resume_all(&mut self) {
-        for node in self.redis.iter_mut().chain(&mut self.sentinels) {
-            if node.child.is_none() {
-                node.start();
+        let members = (0..3).flat_map(|number| [Member::Redis(number), Member::Sentinel(number)]);
+        for member in members {
+            if self.node(member).child.is_none() {
+                self.resume(member);
             }
         }
     }
@@ -143,7 +150,23 @@ impl RedisSentinel {
         }
     }
 
+    fn settling(&self, number: usize) -> Settling {
+        let server = |node: &Node, password| Server {
+            cli: self.cli.clone(),
+            port: node.port,
+            password,
+        };
+        let sentinels = self.sentinels.iter();
+        let sentinels = sentinels.map(|node| server(node, SENTINEL_PASSWORD));
+        let redis = server(&self.redis[number], REDIS_PASSWORD);
+        Settling::start(redis, sentinels.collect(), MASTER)
+    }
+
     fn is_settled(&self) -> bool {
+        let settling = self.redis.iter().filter_map(|node| node.settling.as_ref());
+        if !settling.into_iter().all(Settling::is_done) {
+            return false;
+        }
         let Some(master) = self.master() else {
             return false;
         };
@@ -159,26 +182,15 @@ impl RedisSentinel {
             && self.sentinels.iter().all(|node| {
                 let asked = ["sentinel", "master", MASTER];
                 let view = self.ask(node.port, SENTINEL_PASSWORD, &asked);
-                view.is_some_and(|text| {
-                    let lines: Vec<&str> = text.lines().collect();
-                    let value = |name: &str| {
-                        let at = lines.iter().position(|line| *line == name)?;
-                        lines.get(at + 1).copied()
-                    };
-                    value("num-other-sentinels") == Some("2") && value("num-slaves") == Some("2")
+                view.is_some_and(|view| {
+                    value(&view, "num-other-sentinels") == Some("2")
+                        && value(&view, "num-slaves") == Some("2")
                 })
             })
     }
 
     fn ask(&self, port: u16, password: &str, question: &[&str]) -> Option<String> {
-        let output = std::process::Command::new(&self.cli)
-            .args(["-h", "127.0.0.1", "-p", &port.to_string()])
-            .env("REDISCLI_AUTH", password)
-            .args(question)
-            .stderr(Stdio::null())
-            .output()
-            .ok()?;
-        Some(String::from_utf8_lossy(&output.stdout).replace('\r', ""))
+        ask(&self.cli, port, password, question)
     }
 
     fn node(&mut self, member: Member) -> &mut Node {
@@ -204,6 +216,7 @@ impl Node {
             folder: process::folder(),
             port: process::free_port(),
             child: None,
+            settling: None,
         }
     }
 
@@ -226,6 +239,7 @@ impl Node {
         let mut child = process::command(&self.program)
             .arg(self.folder.path().join("conf"))
             .args(self.arguments)
+            .args(UNSETTLED.iter().filter(|_| self.is_redis()))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(Stdio::null())
@@ -236,10 +250,15 @@ impl Node {
     }
 
     fn kill(&mut self) {
+        self.settling = None;
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    fn is_redis(&self) -> bool {
+        self.arguments.is_empty()
     }
 }
 
