@@ -12,5 +12,6 @@ mod failures;
 mod killed;
 mod lifecycle;
 mod seedling;
+mod sentinel;
 mod shop;
 mod together;

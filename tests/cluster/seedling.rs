@@ -1,4 +1,4 @@
-//! The stack of this repository: six services, PostgreSQL and Redis, in a namespace of its own.
+//! The stack of this repository: its services, PostgreSQL, Redis and its Sentinels, in a namespace of its own.
 
 use std::path::Path;
 use std::process::Command;
@@ -44,6 +44,7 @@ fn the_whole_stack_is_built_deployed_and_proven() {
         "picture-source",
         "postgres",
         "redis",
+        "sentinel",
         "upload",
     ] {
         assert!(
