@@ -50,6 +50,8 @@ enum Blow {
     Kill(Role),
     /// The pod is gone at once; the next one has another address.
     Delete(Role),
+    /// The master's data is deleted before it is killed: nobody may follow it when it comes back.
+    Empty,
     /// The master's pod is asked to end, as it is in a rolling update.
     Ask,
     /// SIGKILL to all six.
@@ -58,13 +60,14 @@ enum Blow {
     DeleteAll,
 }
 
-const SINGLE: [Blow; 7] = [
+const SINGLE: [Blow; 8] = [
     Blow::Kill(Role::Master),
     Blow::Kill(Role::Replica),
     Blow::Kill(Role::Sentinel),
     Blow::Delete(Role::Master),
     Blow::Delete(Role::Replica),
     Blow::Delete(Role::Sentinel),
+    Blow::Empty,
     Blow::Ask,
 ];
 
@@ -162,8 +165,11 @@ impl Faults {
     fn strike(&self, blow: Blow, random: &mut Random) -> Vec<String> {
         let victims = self.victims(blow, random);
         let names: Vec<&str> = victims.iter().map(String::as_str).collect();
+        if let Blow::Empty = blow {
+            self.exec(names[0], &["rm", "-r", "/data/appendonlydir"]);
+        }
         match blow {
-            Blow::Kill(_) | Blow::KillAll => {
+            Blow::Kill(_) | Blow::KillAll | Blow::Empty => {
                 let running = self.containers();
                 let ids: Vec<&str> = names.iter().map(|pod| running[*pod].as_str()).collect();
                 docker(&[&["kill", "--signal=KILL"], &ids[..]].concat());
@@ -182,7 +188,7 @@ impl Faults {
         let role = match blow {
             Blow::KillAll | Blow::DeleteAll => return self.containers().into_keys().collect(),
             Blow::Kill(role) | Blow::Delete(role) => role,
-            Blow::Ask => Role::Master,
+            Blow::Ask | Blow::Empty => Role::Master,
         };
         let master = self.master();
         let victim = match role {
