@@ -102,7 +102,14 @@ impl Faults {
     /// What a program in a pod prints; none where there is no such pod, or it fails.
     fn exec(&self, pod: &str, program: &[&str]) -> Option<String> {
         let output = Command::new("kubectl")
-            .args(["--namespace", NAMESPACE, "--request-timeout=10s", "exec", pod, "--"])
+            .args([
+                "--namespace",
+                NAMESPACE,
+                "--request-timeout=10s",
+                "exec",
+                pod,
+                "--",
+            ])
             .args(program)
             .output()
             .expect("kubectl is installed");
@@ -112,7 +119,14 @@ impl Faults {
 
     /// The pod of the master, by the first Sentinel that answers.
     fn master(&self) -> String {
-        let question = ["redis-cli", "-p", "26379", "sentinel", "get-master-addr-by-name", "main"];
+        let question = [
+            "redis-cli",
+            "-p",
+            "26379",
+            "sentinel",
+            "get-master-addr-by-name",
+            "main",
+        ];
         let answer = SENTINELS.iter().find_map(|pod| self.exec(pod, &question));
         pod_of(answer.expect("a Sentinel answers").lines().next())
     }
@@ -175,10 +189,18 @@ impl Faults {
                 docker(&[&["kill", "--signal=KILL"], &ids[..]].concat());
             }
             Blow::Delete(_) | Blow::DeleteAll => {
-                let at_once = ["delete", "pod", "--grace-period=0", "--force", "--wait=false"];
+                let at_once = [
+                    "delete",
+                    "pod",
+                    "--grace-period=0",
+                    "--force",
+                    "--wait=false",
+                ];
                 self.kubectl(&[&at_once, &names[..]].concat());
             }
-            Blow::Ask => drop(self.kubectl(&[&["delete", "pod", "--wait=false"], &names[..]].concat())),
+            Blow::Ask => {
+                drop(self.kubectl(&[&["delete", "pod", "--wait=false"], &names[..]].concat()))
+            }
         }
         victims
     }
@@ -268,6 +290,7 @@ fn no_acknowledged_increment_is_lost_whoever_is_killed() {
     let faults = Faults::up();
     let mut random = Random::seeded();
     let load = Load::start(faults.address());
+    load.wait_until_taken();
     let mut blows = SINGLE.to_vec();
     while !blows.is_empty() {
         let blow = blows.swap_remove(random.next() as usize % blows.len());

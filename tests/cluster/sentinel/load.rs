@@ -1,6 +1,6 @@
 //! Clients of the service `counter`, each with a counter of its own, who remember what they were told.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 8;
 /// Longer than the service takes at most.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// For the way to the service to be there, and its first answers.
+const START_LIMIT: Duration = Duration::from_secs(30);
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 /// Increments without end, one after the other for each client.
@@ -67,6 +69,16 @@ impl Load {
         }
     }
 
+    /// Until every client has had an increment acknowledged.
+    pub(super) fn wait_until_taken(&self) {
+        let started = Instant::now();
+        let taken = |client: &Arc<Client>| client.acknowledged.load(Ordering::SeqCst) > 0;
+        while !self.clients.iter().all(taken) {
+            assert!(started.elapsed() < START_LIMIT, "no increments are taken");
+            sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Forgets how long it was silent until now.
     pub(super) fn listen(&self) {
         for client in &self.clients {
@@ -106,8 +118,9 @@ impl Load {
     }
 
     fn value(&self, client: &Client) -> u64 {
-        let stream = TcpStream::connect(self.address).expect("the service answers");
-        let (status, body) = ask(stream, "GET", &client.path).expect("the service answers");
+        let mut connection = Connection::open(self.address).expect("the service answers");
+        let answer = connection.ask("GET", &client.path);
+        let (status, body) = answer.expect("the service answers");
         assert_eq!(status, 200, "{body}");
         let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
         body["value"].as_u64().expect("a value")
@@ -135,8 +148,9 @@ impl Client {
     }
 
     fn count(&self, address: SocketAddr, stop: &AtomicBool) {
+        let mut connection = None;
         while !stop.load(Ordering::SeqCst) {
-            match self.increment(address) {
+            match self.increment(address, &mut connection) {
                 Outcome::Counted => {
                     self.acknowledged.fetch_add(1, Ordering::SeqCst);
                     let mut silence = self.silence();
@@ -152,13 +166,16 @@ impl Client {
         }
     }
 
-    fn increment(&self, address: SocketAddr) -> Outcome {
-        let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) else {
+    /// Connections are kept: thousands a second would use up the ports that the node translates them to.
+    fn increment(&self, address: SocketAddr, kept: &mut Option<Connection>) -> Outcome {
+        let open = kept.take().map_or_else(|| Connection::open(address), Ok);
+        let Ok(mut connection) = open else {
             return Outcome::NotCounted;
         };
-        let Ok((status, body)) = ask(stream, "POST", &self.path) else {
+        let Ok((status, body)) = connection.ask("POST", &self.path) else {
             return Outcome::Unknown;
         };
+        *kept = Some(connection);
         let is = |code: &str| body.contains(&format!("\"{code}\""));
         match status {
             200 => Outcome::Counted,
@@ -173,17 +190,45 @@ impl Client {
     }
 }
 
-/// Status and body.
-fn ask(mut stream: TcpStream, method: &str, path: &str) -> io::Result<(u16, String)> {
-    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
-    let head = "HTTP/1.1\r\nHost: counter\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-    stream.write_all(format!("{method} {path} {head}").as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.get(9..12).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
-    match (status, body) {
-        (Some(status), Some(body)) => Ok((status, body.to_owned())),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+/// HTTP, as far as these requests need it.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+        stream.set_nodelay(true)?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Status and body.
+    fn ask(&mut self, method: &str, path: &str) -> io::Result<(u16, String)> {
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: counter\r\nContent-Length: 0\r\n\r\n");
+        self.0.get_mut().write_all(head.as_bytes())?;
+        let status = self.line()?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let mut length = 0;
+        loop {
+            let line = self.line()?.to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        let body = String::from_utf8(body).map_err(io::Error::other)?;
+        Ok((status.ok_or(io::ErrorKind::InvalidData)?, body))
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        match self.0.read_line(&mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line.trim_end().to_owned()),
+        }
     }
 }

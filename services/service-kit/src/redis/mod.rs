@@ -208,10 +208,7 @@ fn was_answered(error: &RedisError) -> bool {
 /// Whether there may be a server that takes the command while this one does not: it is a replica, or a master that has
 /// lost its replicas, maybe because they follow another.
 fn wants_another_server(error: &RedisError) -> bool {
-    matches!(
-        error.code(),
-        Some("READONLY" | "MASTERDOWN" | "NOREPLICAS")
-    )
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
 }
 
 #[cfg(test)]
