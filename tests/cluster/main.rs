@@ -13,5 +13,6 @@ mod killed;
 mod lifecycle;
 mod rolling;
 mod seedling;
+mod sentinel;
 mod shop;
 mod together;

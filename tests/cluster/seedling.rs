@@ -47,6 +47,7 @@ fn the_whole_stack_is_built_deployed_and_proven() {
         "postgres",
         "prometheus",
         "redis",
+        "sentinel",
         "upload",
     ] {
         assert!(

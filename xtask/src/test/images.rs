@@ -1,10 +1,11 @@
-//! Images of Debian packages, built by `stackctl` and run on this machine's engine: PostgreSQL and Redis (first start,
-//! restart, kill in the middle, stop, refusals), the gateway and Prometheus (answers, packages, reproducible, stop).
+//! Images of Debian packages, built by `stackctl` and run on this machine's engine: PostgreSQL, Redis and Sentinel (first
+//! start, restart, kill in the middle, stop, refusals), the gateway and Prometheus (answers, packages, reproducible, stop).
 
 mod build;
 mod packages;
 mod postgres;
 mod redis;
+mod sentinel;
 
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ pub(super) fn run(_: bool) -> Result<()> {
     let root = workspace::root();
     let images = Build {
         stack: &root,
-        services: &["postgres", "redis"],
+        services: &["postgres", "redis", "sentinel"],
         to: "docker",
         cache: None,
     }
@@ -35,6 +36,7 @@ pub(super) fn run(_: bool) -> Result<()> {
     let reference = |name| build::image(&images, name).map(|image| image.reference.as_str());
     run_checks("postgres", reference("postgres")?, &postgres::CHECKS)?;
     run_checks("redis", reference("redis")?, &redis::CHECKS)?;
+    run_checks("sentinel", reference("sentinel")?, &sentinel::CHECKS)?;
     packages::run(reference("redis")?)
 }
 

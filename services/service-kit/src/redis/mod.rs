@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
 };
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -206,16 +205,16 @@ fn was_answered(error: &RedisError) -> bool {
     matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension)
 }
 
-/// Whether this server will not take the command however often it is sent.
+/// Whether there may be a server that takes the command while this one does not: it is a replica, or a master that has
+/// lost its replicas, maybe because they follow another.
 fn wants_another_server(error: &RedisError) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-    )
+    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
 }
 
 #[cfg(test)]
 mod tests {
+    use redis::{ServerErrorKind, parse_redis_value};
+
     use super::*;
 
     #[test]
@@ -226,5 +225,21 @@ mod tests {
         assert!(was_answered(&refused));
         assert!(!was_answered(&broken));
         assert!(!was_answered(&garbled));
+    }
+    #[test]
+    fn a_server_that_takes_no_writes_is_left() {
+        let refusal = |line: &str| {
+            let answer = parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+            answer.extract_error().unwrap_err()
+        };
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "MASTERDOWN Link with MASTER is down.",
+        ] {
+            assert!(wants_another_server(&refusal(line)), "{line}");
+        }
+        let line = "ERR increment or decrement would overflow";
+        assert!(!wants_another_server(&refusal(line)), "{line}");
     }
 }

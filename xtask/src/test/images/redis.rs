@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::{Check, PASSWORD, STOP_LIMIT};
 use crate::test::container::{Container, Server, Volume};
 
-pub(super) const CHECKS: [Check; 5] = [
+pub(super) const CHECKS: [Check; 6] = [
     ("wants its password and keeps its data", life),
     (
         "loses nothing that it acknowledged when it is killed",
@@ -20,6 +20,10 @@ pub(super) const CHECKS: [Check; 5] = [
         refuse,
     ),
     ("is Redis Sentinel where that is started", sentinel),
+    (
+        "serves nobody until its Sentinels say who is master",
+        waits_for_sentinels,
+    ),
 ];
 
 const READY: [&str; 3] = ["redis-cli", "-e", "ping"];
@@ -125,5 +129,43 @@ fn sentinel(image: &str) -> Result<()> {
     server.wait_for(&[], &[&info[..3], &["ping"]].concat())?;
     let info = String::from_utf8_lossy(&server.exec(&[], &info)?.stdout).into_owned();
     ensure!(info.contains("redis_mode:sentinel"), "no Sentinel: {info}");
+    Ok(())
+}
+
+fn waits_for_sentinels(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-waits")?;
+    let start = |sentinel_password| {
+        let server = Server {
+            image,
+            user: "998:998",
+            env: &[
+                ("REDIS_PASSWORD", PASSWORD),
+                ("REDIS_HOST", "redis-0.redis"),
+                ("SENTINELS", "127.0.0.1 127.0.0.2 127.0.0.3"),
+                ("SENTINEL_PASSWORD", sentinel_password),
+                ("MASTER", "main"),
+            ],
+            args: &[],
+        };
+        server.start(&volume)
+    };
+    let server = start("")?;
+    let (code, log) = (server.exit_code()?, server.logs()?);
+    ensure!(
+        code == 1 && log.contains("set SENTINEL_PASSWORD"),
+        "exit code {code}:\n{log}"
+    );
+    drop(server);
+
+    let server = start(PASSWORD)?;
+    server.wait_until(|| Ok(server.logs()?.contains("waiting for 2 of the Sentinels")))?;
+    ensure!(
+        !server.exec(&LOGIN, &READY)?.status.success(),
+        "it serves before it knows who is master"
+    );
+    ensure!(
+        !server.logs()?.contains("p'a"),
+        "the password is in the log"
+    );
     Ok(())
 }

@@ -1,0 +1,69 @@
+# What the programs of this image share; sourced by them.
+#
+#   SENTINELS          hosts of all Sentinels, separated by spaces
+#   SENTINEL_PASSWORD  of all of them
+#   MASTER             what they call the master
+# shellcheck shell=sh
+
+say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# NAME VALUE: a password that a line of a configuration can hold.
+check_password() {
+  [ -n "$2" ] || die "set $1"
+  case $2 in *[[:cntrl:]]*) die "$1 has a control character" ;; esac
+}
+
+# As configurations of Redis quote.
+quoted() { printf '"%s"' "$(printf '%s' "$1" | sed 's/[\\"]/\\&/g')"; }
+
+# One server per volume: the lock is inherited by the server and dies with it.
+lock_volume() {
+  exec 9>>/data/.lock || die "/data is not writable by uid $(id -u)"
+  flock -n 9 && return
+  say "another server uses this volume, waiting for it to end"
+  flock 9 & wait $!
+}
+
+# A host by its full name, in a pod. With the last dot it is looked up as it stands: a search path would ask
+# the name servers of the outside too while a pod is away, and a Sentinel does nothing else meanwhile.
+full() {
+  domain=$(sed -n 's/^search[[:space:]]*\([^[:space:]]*\).*/\1/p' /etc/resolv.conf)
+  case $domain in
+    *.svc.*) printf '%s.%s.' "$1" "$domain" ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
+
+# SENTINEL COMMAND…
+ask() {
+  sentinel=$(full "$1")
+  shift
+  REDISCLI_AUTH=$SENTINEL_PASSWORD timeout 1 redis-cli -h "$sentinel" -p 26379 "$@" 2>/dev/null </dev/null
+}
+
+# A line for every Sentinel that answers: epoch, host and port of the master, its flags, number of its replicas.
+views() {
+  for each in $SENTINELS; do
+    ask "$each" sentinel master "$MASTER" | awk '
+      NR % 2 { key = $0; next }
+      { value[key] = $0 }
+      END {
+        if ("config-epoch" in value)
+          print value["config-epoch"], value["ip"], value["port"], value["flags"], value["num-slaves"]
+      }' &
+  done
+  wait
+}
+
+# How many Sentinels are more than half of them.
+majority() {
+  # shellcheck disable=SC2086 # a word for each
+  set -- $SENTINELS
+  echo $(($# / 2 + 1))
+}
+
+lines() { printf '%s' "$1" | awk 'END { print NR }'; }
+
+# TEXT PART
+contains() { case $1 in *"$2"*) true ;; *) false ;; esac; }
