@@ -46,7 +46,8 @@ pub(crate) async fn observe(
     let id = RequestId::of(request.headers());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let span = tracing::info_span!(
+    // Of the highest level: whatever is logged has the id.
+    let span = tracing::error_span!(
         "request",
         request_id = id.as_str(),
         method = method.as_str(),
