@@ -166,7 +166,7 @@ impl Album {
             }
             self.begin();
             let id = RequestId::random();
-            let span = tracing::info_span!("refresh", request_id = id.as_str());
+            let span = tracing::error_span!("refresh", request_id = id.as_str());
             let picture = self.fetch(backend, &id).instrument(span.clone()).await;
             span.in_scope(|| tracing::info!(etag = picture.etag, "a new picture"));
             self.metrics.refreshed.inc();
