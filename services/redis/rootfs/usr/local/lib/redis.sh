@@ -45,8 +45,9 @@ ask() {
   REDISCLI_AUTH=$SENTINEL_PASSWORD "$limit" 1 redis-cli -h "$sentinel" -p 26379 "$@" 2>/dev/null </dev/null
 }
 
-# A line for every Sentinel that answers: epoch, host and port of the master, its flags, number of its replicas, and
-# the host that the flags are about. That is still the former one while a failover comes to its end.
+# A line for every Sentinel that answers: epoch, host and port of the master, its flags, number of its replicas, the
+# host that the flags are about, and how many milliseconds ago it answered. That host is still the former one while a
+# failover comes to its end.
 views() {
   for each in $SENTINELS; do
     printf 'sentinel %s %s\n' get-master-addr-by-name "$MASTER" master "$MASTER" |
@@ -58,7 +59,8 @@ views() {
       { value[key] = $0 }
       END {
         if (both && "config-epoch" in value)
-          print value["config-epoch"], host, port, value["flags"], value["num-slaves"], value["ip"]
+          print value["config-epoch"], host, port, value["flags"], value["num-slaves"], value["ip"],
+            value["last-ok-ping-reply"]
       }' &
   done
   wait
@@ -67,6 +69,12 @@ views() {
 # Those of the lines that are of the latest election.
 latest() {
   printf '%s\n' "$1" | sort -rn | awk 'NR == 1 { epoch = $1 } $1 == epoch'
+}
+
+# Seconds of a clock that nobody sets.
+now() {
+  read -r uptime _ </proc/uptime
+  echo "${uptime%%.*}"
 }
 
 # How many Sentinels are more than half of them.
