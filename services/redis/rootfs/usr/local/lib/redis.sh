@@ -35,25 +35,46 @@ full() {
   esac
 }
 
+# Not that of busybox, which its shell would take: it leaves a process behind each time.
+limit=/usr/bin/timeout
+
 # SENTINEL COMMAND…
 ask() {
   sentinel=$(full "$1")
   shift
-  REDISCLI_AUTH=$SENTINEL_PASSWORD timeout 1 redis-cli -h "$sentinel" -p 26379 "$@" 2>/dev/null </dev/null
+  REDISCLI_AUTH=$SENTINEL_PASSWORD "$limit" 1 redis-cli -h "$sentinel" -p 26379 "$@" 2>/dev/null </dev/null
 }
 
-# A line for every Sentinel that answers: epoch, host and port of the master, its flags, number of its replicas.
+# A line for every Sentinel that answers: epoch, host and port of the master, its flags, number of its replicas, the
+# host that the flags are about, and how many milliseconds ago it answered. That host is still the former one while a
+# failover comes to its end.
 views() {
   for each in $SENTINELS; do
-    ask "$each" sentinel master "$MASTER" | awk '
+    printf 'sentinel %s %s\n' get-master-addr-by-name "$MASTER" master "$MASTER" |
+      REDISCLI_AUTH=$SENTINEL_PASSWORD "$limit" 1 redis-cli -h "$(full "$each")" -p 26379 2>/dev/null | awk '
+      NR == 1 { host = $0 }
+      NR == 2 { port = $0 }
+      NR == 3 { both = $0 == "name" } # not if it has only just begun to listen
       NR % 2 { key = $0; next }
       { value[key] = $0 }
       END {
-        if ("config-epoch" in value)
-          print value["config-epoch"], value["ip"], value["port"], value["flags"], value["num-slaves"]
+        if (both && "config-epoch" in value)
+          print value["config-epoch"], host, port, value["flags"], value["num-slaves"], value["ip"],
+            value["last-ok-ping-reply"]
       }' &
   done
   wait
+}
+
+# Those of the lines that are of the latest election.
+latest() {
+  printf '%s\n' "$1" | sort -rn | awk 'NR == 1 { epoch = $1 } $1 == epoch'
+}
+
+# Seconds of a clock that nobody sets.
+now() {
+  read -r uptime _ </proc/uptime
+  echo "${uptime%%.*}"
 }
 
 # How many Sentinels are more than half of them.
