@@ -26,6 +26,7 @@ const SERVICES: [&str; 5] = ["PICTURE", "UPLOAD", "COUNTER", "BIRTHDAY", "HITS_A
 /// Nothing listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 const START_LIMIT: Duration = Duration::from_secs(20);
+const LOG_LIMIT: Duration = Duration::from_secs(10);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running gateway, killed with its value.
@@ -75,11 +76,16 @@ impl Gateway {
         Client::of(self.internal_port)
     }
 
-    /// The access log so far.
+    /// The access log, as soon as it has so many lines: each is written after its answer.
     ///
     /// # Panics
-    /// When a line of it is not JSON.
-    pub fn log(&self) -> Vec<Value> {
+    /// When it does not get them, or one is not JSON.
+    pub async fn log(&self, lines: usize) -> Vec<Value> {
+        let started = Instant::now();
+        while self.read("stdout").matches('\n').count() < lines {
+            assert!(started.elapsed() < LOG_LIMIT, "{}", self.words());
+            sleep(Duration::from_millis(20)).await;
+        }
         let text = self.read("stdout");
         // As it ends HAProxy says that it does, in words.
         let lines = text.lines().filter(|line| !line.starts_with("Proxy "));

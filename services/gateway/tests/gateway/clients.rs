@@ -49,7 +49,7 @@ async fn the_access_log_is_json_and_holds_no_query() {
         .await;
     client.get("/nope%ff%22", &[]).await;
     let _ = client.exchange("NONSENSE\r\n\r\n").await;
-    let log = gateway.log();
+    let log = gateway.log(3).await;
     let line = &log[0];
     for (key, expected) in [
         ("/level", json!("INFO")),
@@ -81,7 +81,7 @@ async fn a_client_cannot_claim_another_address() {
     let client = gateway.client().from(Ipv4Addr::new(127, 0, 0, 9));
     let answer = client.get("/", &[("x-forwarded-for", "6.6.6.6")]).await;
     assert_eq!(last_forwarded(&answer.json()), "127.0.0.9");
-    assert_eq!(gateway.log()[0]["client"], "127.0.0.9");
+    assert_eq!(gateway.log(1).await[0]["client"], "127.0.0.9");
 }
 
 #[tokio::test]

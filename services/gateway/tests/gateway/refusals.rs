@@ -46,7 +46,7 @@ async fn what_is_no_request_reaches_nobody() {
         let answer = gateway.client().send(nonsense).await;
         assert_eq!(answer.status, 400, "{nonsense:?}");
     }
-    let log = gateway.log();
+    let log = gateway.log(4).await;
     assert!(
         log.iter().all(|line| line["service"] != "picture"),
         "{log:?}"

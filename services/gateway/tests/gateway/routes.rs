@@ -1,8 +1,12 @@
 //! Which service gets which path, and what is nobody's.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway::Stub;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::sleep;
 
 use crate::start;
@@ -136,23 +140,21 @@ async fn a_service_that_does_not_answer_in_time_is_not_waited_for() {
 
 #[tokio::test]
 async fn a_service_that_breaks_off_is_not_asked_twice() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let count = std::sync::Arc::clone(&asked);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let mut head = [0; 64];
-            let _ = stream.readable().await;
-            let got = stream.try_read(&mut head).unwrap_or(0);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1024];
+            let got = stream.read(&mut head).await.unwrap_or(0);
             if head[..got].starts_with(b"POST") {
-                count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                count.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             // A health check.
-            let _ = stream.writable().await;
-            let _ = stream
-                .try_write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            let healthy = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(healthy).await;
         }
     });
     let gateway = start!(&[("HITS_API_ADDRESS", &address)]);
@@ -160,7 +162,7 @@ async fn a_service_that_breaks_off_is_not_asked_twice() {
     let answer = gateway.client().send(&request).await;
     assert_eq!(answer.status, 502);
     assert_eq!(answer.problem(), "no-answer");
-    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
