@@ -43,40 +43,12 @@ async fn streams(producer: &dyn Producer, join: &dyn Fn() -> Arc<dyn Consumer>) 
         let survey = consumer.survey(10).await.unwrap();
         assert_eq!((survey.messages, survey.oldest), (0, None));
     }
+    let (two, three) = delivers_each_once(producer, &*first, &*second).await;
 
-    let key = Uuid::new_v4();
-    let sent: Vec<Increment> = (1..=5).map(|value| increment(key, value)).collect();
-    let before = Instant::now();
-    for increment in &sent {
-        producer.append(increment).await.unwrap();
-    }
-    sleep(SOON).await;
-    let (some, rest) = (
-        first.read(2, SOON).await.unwrap(),
-        second.read(10, SOON).await.unwrap(),
-    );
-    let got: Vec<Increment> = [&some[..], &rest]
-        .concat()
-        .iter()
-        .map(|message| Increment::parse(&message.fields).unwrap())
-        .collect();
-    assert_eq!((some.len(), got), (2, sent));
-    for message in [&some[..], &rest].concat() {
-        // By the clock that ids are made with, in milliseconds, and our own.
-        let slack = Duration::from_millis(100);
-        assert!(message.added + slack > before, "{message:?}");
-        assert!(message.added.elapsed() > SOON - slack, "{message:?}");
-    }
-    assert_eq!(second.read(10, SOON).await.unwrap(), [], "delivered twice");
-    let survey = second.survey(10).await.unwrap();
-    assert_eq!(survey.messages, 5, "they stay until they are settled");
-    let oldest = survey.oldest.unwrap();
-    assert!(oldest.elapsed() > SOON, "{oldest:?}");
-
-    first.settle(&ids(&some)).await.unwrap();
+    first.settle(&ids(&two)).await.unwrap();
     assert_eq!(second.survey(10).await.unwrap().messages, 3);
     let letter = DeadLetter {
-        id: rest[0].id.clone(),
+        id: three[0].id.clone(),
         reason: "why".to_owned(),
         content: "{}".to_owned(),
         request_id: Some("id-1".to_owned()),
@@ -84,25 +56,62 @@ async fn streams(producer: &dyn Producer, join: &dyn Fn() -> Arc<dyn Consumer>) 
     second.reject(&letter).await.unwrap();
     assert_eq!(second.survey(10).await.unwrap().messages, 2);
 
-    // What the second has is its own while it lives, and the first's when it died.
-    for _ in 0..8 {
-        assert_eq!(first.survey(10).await.unwrap().taken_over, []);
-        second.survey(10).await.unwrap();
-        sleep(SOON).await;
-    }
-    drop(second);
-    let died = Instant::now();
-    let mut taken = Vec::new();
-    while taken.len() < 2 {
-        assert!(died.elapsed() < LIMIT, "{taken:?}");
-        taken.extend(first.survey(1).await.unwrap().taken_over);
-        sleep(SOON).await;
-    }
-    assert_eq!(ids(&taken), ids(&rest[1..]));
-    first.settle(&ids(&taken)).await.unwrap();
+    takes_over_when_it_dies(&*first, second, &three[1..]).await;
     let empty = first.survey(10).await.unwrap();
     assert_eq!((empty.messages, empty.oldest), (0, None));
     first.leave().await.unwrap();
+}
+
+/// Gives the two that the first was given, and the three of the second.
+async fn delivers_each_once(
+    producer: &dyn Producer,
+    first: &dyn Consumer,
+    second: &dyn Consumer,
+) -> (Vec<Message>, Vec<Message>) {
+    let key = Uuid::new_v4();
+    let sent: Vec<Increment> = (1..=5).map(|value| increment(key, value)).collect();
+    let before = Instant::now();
+    for increment in &sent {
+        producer.append(increment).await.unwrap();
+    }
+    sleep(SOON).await;
+    let two = first.read(2, SOON).await.unwrap();
+    let three = second.read(10, SOON).await.unwrap();
+    let all = [&two[..], &three].concat();
+    let read = |message: &Message| Increment::parse(&message.fields).unwrap();
+    let got: Vec<Increment> = all.iter().map(read).collect();
+    assert_eq!((two.len(), got), (2, sent));
+    for message in &all {
+        // By the clock that ids are made with, in milliseconds, and our own.
+        let slack = Duration::from_millis(100);
+        assert!(message.added + slack > before, "{message:?}");
+        assert!(message.added.elapsed() > SOON - slack, "{message:?}");
+    }
+    let again = second.read(10, SOON).await.unwrap();
+    assert_eq!(again, [], "delivered twice");
+    let survey = second.survey(10).await.unwrap();
+    assert_eq!(survey.messages, 5, "they stay until they are settled");
+    assert!(survey.oldest.unwrap().elapsed() > SOON);
+    (two, three)
+}
+
+/// What a consumer has is its own while it lives.
+async fn takes_over_when_it_dies(heir: &dyn Consumer, other: Arc<dyn Consumer>, had: &[Message]) {
+    for _ in 0..8 {
+        assert_eq!(heir.survey(10).await.unwrap().taken_over, []);
+        other.survey(10).await.unwrap();
+        sleep(SOON).await;
+    }
+    drop(other);
+    let died = Instant::now();
+    let mut taken = Vec::new();
+    while taken.len() < had.len() {
+        assert!(died.elapsed() < LIMIT, "{taken:?}");
+        taken.extend(heir.survey(1).await.unwrap().taken_over);
+        sleep(SOON).await;
+    }
+    assert_eq!(ids(&taken), ids(had));
+    heir.settle(&ids(&taken)).await.unwrap();
 }
 
 #[tokio::test]

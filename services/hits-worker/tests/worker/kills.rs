@@ -66,6 +66,18 @@ enum Victim {
     Redis(Member),
 }
 
+impl Counted {
+    fn new(number: usize) -> Self {
+        Self {
+            key: Uuid::new_v4(),
+            once: number < KEYS,
+            acknowledged: AtomicU64::new(0),
+            unknown: AtomicU64::new(0),
+            events: Mutex::default(),
+        }
+    }
+}
+
 impl Store {
     fn url(&self) -> String {
         match self {
@@ -293,7 +305,6 @@ async fn drain(redis: &Redis) {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "how much was at stake")]
 async fn survives(store: Store) {
     let mut random = Random::seeded();
     let Some(mut system) = System::start(store) else {
@@ -302,17 +313,7 @@ async fn survives(store: Store) {
     for process in system.apis.iter().chain(&system.workers) {
         process.wait_until_ready().await;
     }
-    let counted: Arc<Vec<Counted>> = Arc::new(
-        (0..2 * KEYS)
-            .map(|number| Counted {
-                key: Uuid::new_v4(),
-                once: number < KEYS,
-                acknowledged: AtomicU64::new(0),
-                unknown: AtomicU64::new(0),
-                events: Mutex::default(),
-            })
-            .collect(),
-    );
+    let counted: Arc<Vec<Counted>> = Arc::new((0..2 * KEYS).map(Counted::new).collect());
     let stop = Arc::new(AtomicBool::new(false));
     let ports: Vec<u16> = system.apis.iter().map(|api| api.port).collect();
     let clients: Vec<_> = (0..CLIENTS)
@@ -342,8 +343,16 @@ async fn survives(store: Store) {
 
     let redis = Redis::new(url(&system.store.url()).unwrap());
     drain(&redis).await;
+    check(&system, &counted).await;
+    let dead: u64 = redis.query(cmd("XLEN").arg("hits:dead")).await.unwrap();
+    assert_eq!(dead, 0);
+}
+
+/// Checks every sum.
+#[expect(clippy::print_stderr, reason = "how much was at stake")]
+async fn check(system: &System, counted: &[Counted]) {
     let mut wrong = Vec::new();
-    for one in counted.iter() {
+    for one in counted {
         let total = sum(system.apis[0].port, one.key).await;
         let acknowledged = one.acknowledged.load(Ordering::SeqCst);
         let unknown = one.unknown.load(Ordering::SeqCst);
@@ -359,8 +368,6 @@ async fn survives(store: Store) {
         }
     }
     assert!(wrong.is_empty(), "{wrong:?}");
-    let dead: u64 = redis.query(cmd("XLEN").arg("hits:dead")).await.unwrap();
-    assert_eq!(dead, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,11 +120,11 @@ fn may_be_trusted(redis: &Server, sentinels: &[Server], master: &str) -> bool {
         .collect();
     let port = redis.port.to_string();
     let sees = |view: &&String| {
-        value(view, "port") == Some(&port) && value(view, "flags") == Some("master")
+        value(view, "port") == Some(port.as_str()) && value(view, "flags") == Some("master")
     };
     let doubts = |view: &String| {
         let flags = value(view, "flags").unwrap_or_default();
-        value(view, "port") != Some(&port) || flags.contains("o_down") || flags.contains("failover")
+        value(view, "port") != Some(port.as_str()) || flags.contains("o_down") || flags.contains("failover")
     };
     info.contains("role:master")
         && !views.iter().any(doubts)
