@@ -60,8 +60,11 @@ enum Blow {
     DeleteAll,
 }
 
-const SINGLE: [Blow; 8] = [
+const SINGLE: [Blow; 10] = [
+    // Twice those that hurt most.
     Blow::Kill(Role::Master),
+    Blow::Kill(Role::Master),
+    Blow::Delete(Role::Master),
     Blow::Kill(Role::Replica),
     Blow::Kill(Role::Sentinel),
     Blow::Delete(Role::Master),
