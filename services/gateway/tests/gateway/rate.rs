@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use gateway::{Client, Stub};
+use service_kit::testing::Answer;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::start;
@@ -18,13 +20,8 @@ async fn a_client_that_asks_too_often_waits_and_others_do_not() {
     let greedy = gateway.client();
     let modest = greedy.from(Ipv4Addr::new(127, 0, 0, 9));
     // What is refused does not count, so that it may come back when it was told to.
-    let mut refused = Vec::new();
-    for _ in 0..60 {
-        let answer = greedy.get("/", &[("x-forwarded-for", "6.6.6.6")]).await;
-        if answer.status != 200 {
-            refused.push(answer);
-        }
-    }
+    let mut refused = burst(greedy, "6.6.6.6", 60).await;
+    refused.retain(|answer| answer.status != 200);
     // As time goes by a few more get through: two a second.
     assert!((20..=40).contains(&refused.len()), "{}", refused.len());
     for answer in &refused {
@@ -48,9 +45,7 @@ async fn behind_a_trusted_proxy_each_of_its_clients_counts_and_an_ipv6_network_i
     ]);
     let proxy = gateway.client();
     for client in ["203.0.113.7", "2001:db8::1"] {
-        for _ in 0..12 {
-            ask(&proxy, client).await;
-        }
+        burst(proxy, client, 12).await;
         assert!(is_refused(&proxy, client).await, "{client}");
     }
     assert_eq!(ask(&proxy, "203.0.113.8").await, 200);
@@ -73,10 +68,17 @@ async fn ask(client: &Client, forwarded: &str) -> u16 {
 }
 
 /// Whether most of ten requests are: now and then one gets through.
-async fn is_refused(client: &Client, forwarded: &str) -> bool {
-    let mut refused = 0;
-    for _ in 0..10 {
-        refused += usize::from(ask(client, forwarded).await == 429);
+async fn is_refused(client: &Client, forwarded: &'static str) -> bool {
+    let mut answers = burst(*client, forwarded, 10).await;
+    answers.retain(|answer| answer.status == 429);
+    answers.len() > 5
+}
+
+/// Many requests at once.
+async fn burst(client: Client, forwarded: &'static str, count: usize) -> Vec<Answer> {
+    let mut requests = JoinSet::new();
+    for _ in 0..count {
+        requests.spawn(async move { client.get("/", &[("x-forwarded-for", forwarded)]).await });
     }
-    refused > 5
+    requests.join_all().await
 }
