@@ -124,7 +124,9 @@ fn may_be_trusted(redis: &Server, sentinels: &[Server], master: &str) -> bool {
     };
     let doubts = |view: &String| {
         let flags = value(view, "flags").unwrap_or_default();
-        value(view, "port") != Some(port.as_str()) || flags.contains("o_down") || flags.contains("failover")
+        value(view, "port") != Some(port.as_str())
+            || flags.contains("o_down")
+            || flags.contains("failover")
     };
     info.contains("role:master")
         && !views.iter().any(doubts)
