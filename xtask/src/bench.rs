@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: how long the commands take that people wait for, and how much the services answer, against
+//! `cargo xtask bench`: how long the commands take that people wait for, against
 //! limits of our own and beside other programs in the same run.
 
 mod cargo;
@@ -7,7 +7,6 @@ mod copy;
 mod edits;
 mod engine;
 mod report;
-mod services;
 mod subject;
 mod times;
 
@@ -15,7 +14,6 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use serde_json::{Value, json};
 
 use crate::needs::Need;
 use crate::{process, workspace};
@@ -29,15 +27,6 @@ pub(crate) struct Options {
     json: bool,
     /// Measured runs of each program.
     runs: usize,
-    /// All where none is named.
-    parts: Vec<Part>,
-}
-
-/// What can be measured by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Tool,
-    Services,
 }
 
 impl Options {
@@ -46,7 +35,6 @@ impl Options {
         let mut options = Self {
             json: false,
             runs: 30,
-            parts: Vec::new(),
         };
         for arg in args {
             match arg.split_once('=') {
@@ -54,8 +42,6 @@ impl Options {
                     options.runs = runs.parse().ok().filter(|runs| *runs > 0)?
                 }
                 None if *arg == "--json" => options.json = true,
-                None if *arg == "tool" => options.parts.push(Part::Tool),
-                None if *arg == "services" => options.parts.push(Part::Services),
                 _ => return None,
             }
         }
@@ -65,15 +51,6 @@ impl Options {
     /// An edit is compiled several times, so there are fewer of them.
     fn edits(&self) -> usize {
         self.runs.div_ceil(3)
-    }
-
-    /// A round of all services takes half a minute.
-    fn rounds(&self) -> usize {
-        self.runs.div_ceil(6)
-    }
-
-    fn wants(&self, part: Part) -> bool {
-        self.parts.is_empty() || self.parts.contains(&part)
     }
 }
 
@@ -89,46 +66,20 @@ struct Setup {
 
 /// Measures, prints, and fails where a median is over its limit.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let tool = options
-        .wants(Part::Tool)
-        .then(|| measure_tool(options))
-        .transpose()?;
-    let services = options
-        .wants(Part::Services)
-        .then(|| services::measure(options.rounds()))
-        .transpose()?;
-    if options.json {
-        let mut all = tool
-            .as_ref()
-            .map_or_else(|| json!({ "version": 1 }), Report::to_json);
-        all["services"] = services
-            .as_ref()
-            .map_or(Value::Null, services::Report::to_json);
-        println!("{}", serde_json::to_string_pretty(&all)?);
-    } else {
-        tool.iter().for_each(|report| print!("{report}"));
-        services.iter().for_each(|report| print!("{report}"));
-    }
-    let counts = [
-        tool.map(|report| report.over()),
-        services.map(|report| report.over()),
-    ];
-    let (over, limits) = counts
-        .into_iter()
-        .flatten()
-        .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1));
-    ensure!(over == 0, "{over} of {limits} medians are over their limit");
-    Ok(())
-}
-
-fn measure_tool(options: &Options) -> Result<Report> {
     let setup = Setup::prepare()?;
     // Removed when the run is over, however it ends.
     let _images = setup.has_engine.then_some(Images);
     let mut report = Report::new(options.runs, options.edits());
     commands::measure(&setup, options.runs, &mut report)?;
     edits::measure(&setup, options.edits(), &mut report)?;
-    Ok(report)
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&report.to_json())?);
+    } else {
+        print!("{report}");
+    }
+    let (over, limits) = report.over();
+    ensure!(over == 0, "{over} of {limits} medians are over their limit");
+    Ok(())
 }
 
 impl Setup {
@@ -175,10 +126,5 @@ mod tests {
         assert_eq!(runs(&[]), Some((30, 10)));
         assert_eq!(runs(&["--runs=0"]), None);
         assert_eq!(runs(&["--fast"]), None);
-        let wants = |args: &[&str], part| Options::parse(args).map(|options| options.wants(part));
-        assert_eq!(wants(&[], Part::Services), Some(true));
-        assert_eq!(wants(&["tool"], Part::Services), Some(false));
-        assert_eq!(wants(&["services", "--json"], Part::Services), Some(true));
-        assert_eq!(wants(&["servces"], Part::Services), None);
     }
 }

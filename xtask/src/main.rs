@@ -6,7 +6,6 @@
 )]
 
 mod bench;
-mod fuzz;
 mod needs;
 mod process;
 mod test;
@@ -22,9 +21,7 @@ usage: cargo xtask COMMAND
   test [--install] [STEP…]     everything this machine can run: workspace, registry, engine,
                                debian, images, cluster
   tidy                         rules of the code that a compiler does not check
-  bench [--runs=N] [--json] [tool] [services]
-                               how long commands take and how much the services answer, against limits
-  fuzz [--seconds=N] [NAME…]   lets libFuzzer look for what a parser of the services cannot take
+  bench [--runs=N] [--json]    how long commands take, against limits
 ";
 
 fn main() -> ExitCode {
@@ -42,10 +39,6 @@ fn main() -> ExitCode {
         },
         ["bench", args @ ..] => match bench::Options::parse(args) {
             Some(options) => bench::run(&options),
-            None => return usage(),
-        },
-        ["fuzz", args @ ..] => match fuzz::Options::parse(args) {
-            Some(options) => fuzz::run(&options),
             None => return usage(),
         },
         ["help" | "--help" | "-h"] => {

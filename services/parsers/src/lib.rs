@@ -1,8 +1,7 @@
 //! Every parser of the services that reads what others wrote, as a function that takes any bytes and panics where
 //! the parser does, or where what it says cannot be.
 //!
-//! `tests/mutations.rs` feeds them in every test run; `cargo xtask fuzz` lets libFuzzer look for more, with the
-//! programs in `fuzz/`. Both start from `seeds/NAME/`.
+//! `tests/mutations.rs` feeds them in every test run; the programs in `fuzz/` let libFuzzer look for more. Both start from `seeds/NAME/`.
 
 mod requests;
 mod texts;
