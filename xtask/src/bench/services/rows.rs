@@ -141,7 +141,7 @@ impl Row {
     pub(super) fn measure(&mut self) -> Result<Measured> {
         let measured = match &mut self.what {
             What::Requests(load) => from_load(&process::capture(load)?),
-            What::Store(own, redis, postgres) => own.measure((redis, postgres)),
+            What::Store(own, redis, postgres) => own.measure(redis, postgres),
         };
         measured.with_context(|| format!("cannot measure {}", self.name))
     }

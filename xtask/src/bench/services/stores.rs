@@ -87,22 +87,42 @@ impl Own {
         Self::Postgres { script, folder }
     }
 
-    pub(super) fn measure(&self, stores: (&str, &str)) -> Result<Measured> {
+    pub(super) fn measure(&self, redis: &str, postgres: &str) -> Result<Measured> {
         match self {
-            Self::Redis(words) => redis_benchmark(stores.0, words),
-            Self::Postgres { script, folder } => pgbench(stores.1, script, folder),
+            Self::Redis(words) => redis_benchmark(redis, words),
+            Self::Postgres { script, folder } => pgbench(postgres, script, folder),
         }
     }
 }
 
 fn redis_benchmark(url: &str, words: &[String]) -> Result<Measured> {
+    let (password, address) = login(url).with_context(|| format!("`{url}` is no URL of Redis"))?;
+    let (host, port) = address.split_once(':').unwrap_or((address, "6379"));
     let mut benchmark = Command::new("redis-benchmark");
     benchmark
-        .args(["-u", url, "--csv"])
+        .args(["-h", host, "-p", port, "-a", &password, "--csv"])
         .args(["-c", &CONNECTIONS.to_string(), "-n", &COMMANDS.to_string()])
         .args(words);
     let table = process::capture(&mut benchmark)?;
     from_csv(&table).with_context(|| format!("redis-benchmark says {table:?}"))
+}
+
+/// Password and address of `redis://:PASSWORD@HOST:PORT/0`: the benchmark's own reader takes the user for an empty one.
+fn login(url: &str) -> Option<(String, &str)> {
+    let (password, rest) = url.strip_prefix("redis://:")?.split_once('@')?;
+    Some((decoded(password)?, rest.split('/').next()?))
+}
+
+/// Without percent-encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut decoded = parts.next()?.to_owned();
+    for part in parts {
+        let code = u8::from_str_radix(part.get(..2)?, 16).ok()?;
+        decoded.push(char::from(code));
+        decoded.push_str(&part[2..]);
+    }
+    Some(decoded)
 }
 
 /// `"test","rps","avg_latency_ms","min_latency_ms","p50_latency_ms","p95_latency_ms","p99_latency_ms",…`
@@ -191,6 +211,14 @@ fn words(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_password_is_in_the_url() {
+        let found = login("redis://:p%2Fw%401@127.0.0.1:7000/0");
+        assert_eq!(found, Some(("p/w@1".to_owned(), "127.0.0.1:7000")));
+        assert_eq!(login("redis://127.0.0.1:7000/0"), None);
+        assert_eq!(login("redis://:%2@h:1"), None);
+    }
 
     #[test]
     fn what_the_benchmarks_of_stores_say_is_read() {
