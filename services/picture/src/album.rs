@@ -170,12 +170,13 @@ impl Album {
             let picture = self.fetch(backend, &id).instrument(span.clone()).await;
             span.in_scope(|| tracing::info!(etag = picture.etag, "a new picture"));
             self.metrics.refreshed.inc();
-            self.show(picture.clone());
+            // First kept, then shown: after a restart nobody sees another one than before.
             if let Some(cache) = cache
                 && let Err(error) = cache.store(&picture).await
             {
                 tracing::warn!(error = chain(&error), "the picture could not be kept");
             }
+            self.show(picture);
         }
     }
 
