@@ -1,5 +1,5 @@
-//! Increments that count exactly once: `hits-api` puts them on a [stream](stream), a [`Worker`] adds them to
-//! [sums](sums) in batches.
+//! Increments that count exactly once: `hits-api` puts them on a [stream], a [`Worker`] adds them to
+//! [sums] in batches.
 //!
 //! An increment has a name, its event. It is committed in the same transaction as the sum it went into, so however
 //! often the stream delivers it (a worker died, an acknowledgement got lost, PostgreSQL did not say whether it
