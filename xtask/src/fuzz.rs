@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::{process, workspace};
 
@@ -49,11 +49,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Ok(());
     }
     let all = names()?;
-    let unknown = options.names.iter().find(|name| !all.contains(name));
-    ensure!(
-        unknown.is_none(),
-        "there is no program {unknown:?} in fuzz/, but {all:?}"
-    );
+    if let Some(unknown) = options.names.iter().find(|name| !all.contains(name)) {
+        bail!(
+            "there is no program `{unknown}` in fuzz/; there are {}",
+            all.join(", ")
+        );
+    }
     let chosen = match options.names.is_empty() {
         true => all,
         false => options.names.clone(),
