@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::cluster::{finish, stackctl};
+use crate::cluster::{alone, finish, stackctl};
 use crate::rolling;
 
 /// Deletes the namespace of `environments/test.yaml` before and after.
@@ -32,6 +32,7 @@ fn delete() {
 #[test]
 #[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
 fn the_whole_stack_is_built_deployed_and_proven() {
+    let _alone = alone();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let _clean = Clean::now();
     let first = finish(stackctl(root, &["up", "test"]));

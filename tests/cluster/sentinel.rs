@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::{finish, kubectl, stackctl};
+use crate::cluster::{alone, finish, kubectl, stackctl};
 use crate::docker::docker;
 use crate::shop::{Random, note};
 use load::Load;
@@ -322,6 +322,7 @@ fn survive(faults: &Faults, load: &Load, blow: Blow, random: &mut Random) -> Aft
 #[test]
 #[ignore = "needs Docker and a cluster: run `cargo xtask test`"]
 fn no_acknowledged_increment_is_lost_whoever_is_killed() {
+    let _alone = alone();
     let faults = Faults::up();
     let mut random = Random::seeded();
     let load = Load::start(faults.address());
