@@ -77,12 +77,15 @@ now() {
   echo "${uptime%%.*}"
 }
 
-# How many Sentinels are more than half of them.
-majority() {
+# How many Sentinels there are.
+number() {
   # shellcheck disable=SC2086 # a word for each
   set -- $SENTINELS
-  echo $(($# / 2 + 1))
+  echo $#
 }
+
+# How many Sentinels are more than half of them.
+majority() { echo $(($(number) / 2 + 1)); }
 
 lines() { printf '%s' "$1" | awk 'END { print NR }'; }
 
