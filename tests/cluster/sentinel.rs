@@ -24,6 +24,8 @@ const PODS: &str = "app.kubernetes.io/name in (redis,sentinel)";
 const SENTINELS: [&str; 3] = ["sentinel-0", "sentinel-1", "sentinel-2"];
 /// From a kill until increments are taken again; where all are killed, from when all run again.
 const OUTAGE: Duration = Duration::from_secs(10);
+/// The same where the master hands over before it ends: less than Sentinels alone would take.
+const HAND_OVER: Duration = Duration::from_secs(5);
 /// Until all are as they were. Kubernetes lets a container that ended twice wait for 10 s, then for 20 s.
 const REJOIN: Duration = Duration::from_secs(120);
 
@@ -60,7 +62,7 @@ enum Blow {
     DeleteAll,
 }
 
-const SINGLE: [Blow; 10] = [
+const SINGLE: [Blow; 12] = [
     // Twice those that hurt most.
     Blow::Kill(Role::Master),
     Blow::Kill(Role::Master),
@@ -71,6 +73,9 @@ const SINGLE: [Blow; 10] = [
     Blow::Delete(Role::Replica),
     Blow::Delete(Role::Sentinel),
     Blow::Empty,
+    // However far apart the Sentinels' and the replicas' words are just then.
+    Blow::Ask,
+    Blow::Ask,
     Blow::Ask,
 ];
 
@@ -205,7 +210,8 @@ impl Faults {
         let victims = self.victims(blow, random);
         let names: Vec<&str> = victims.iter().map(String::as_str).collect();
         if let Blow::Empty = blow {
-            self.exec(names[0], &["rm", "-r", "/data/appendonlydir"]);
+            let emptied = self.exec(names[0], &["rm", "-r", "/data/appendonlydir"]);
+            emptied.expect("the master's data can be deleted");
         }
         match blow {
             Blow::Kill(_) | Blow::KillAll | Blow::Empty => {
@@ -248,6 +254,16 @@ impl Faults {
             }
         };
         vec![victim]
+    }
+
+    /// How often a Sentinel was asked to replace a master that lives.
+    fn hand_overs(&self) -> usize {
+        let log = |pod: &&str| self.kubectl(&["logs", pod]);
+        let asked = "Executing user requested FAILOVER";
+        SENTINELS
+            .iter()
+            .map(|pod| log(pod).matches(asked).count())
+            .sum()
     }
 
     /// What all of them wrote last.
@@ -330,8 +346,16 @@ fn no_acknowledged_increment_is_lost_whoever_is_killed() {
     let mut blows = SINGLE.to_vec();
     while !blows.is_empty() {
         let blow = blows.swap_remove(random.next() as usize % blows.len());
+        let handed_over = faults.hand_overs();
         let Aftermath { silence, .. } = survive(&faults, &load, blow, &mut random);
-        assert!(silence < OUTAGE, "{blow:?}: {silence:?}\n{}", faults.logs());
+        let limit = match blow {
+            Blow::Ask => HAND_OVER,
+            _ => OUTAGE,
+        };
+        assert!(silence < limit, "{blow:?}: {silence:?}\n{}", faults.logs());
+        if let Blow::Ask = blow {
+            assert!(faults.hand_overs() > handed_over, "{}", faults.logs());
+        }
     }
     for blow in [Blow::KillAll, Blow::DeleteAll] {
         // How soon they run again is the matter of Kubernetes.

@@ -1,8 +1,5 @@
 //! Checks of the Redis image.
 
-use std::thread::sleep;
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
 use super::{Check, PASSWORD, STOP_LIMIT};
@@ -92,7 +89,7 @@ fn one_at_a_time(image: &str) -> Result<()> {
     let volume = Volume::create("redis-two")?;
     let first = start_ready(image, &volume)?;
     let second = start(image, &volume, PASSWORD)?;
-    sleep(Duration::from_secs(1));
+    second.wait_until(|| Ok(second.logs()?.contains("another server uses this volume")))?;
     ensure!(
         second.is_running()?,
         "the second gave up:\n{}",

@@ -19,7 +19,9 @@ quoted() { printf '"%s"' "$(printf '%s' "$1" | sed 's/[\\"]/\\&/g')"; }
 
 # One server per volume: the lock is inherited by the server and dies with it.
 lock_volume() {
-  exec 9>>/data/.lock || die "/data is not writable by uid $(id -u)"
+  # A redirection of `exec` that fails ends the shell, so it is tried first.
+  (: >>/data/.lock) 2>/dev/null || die "/data is not writable by uid $(id -u)"
+  exec 9>>/data/.lock
   flock -n 9 && return
   say "another server uses this volume, waiting for it to end"
   flock 9 & wait $!
@@ -65,6 +67,9 @@ views() {
   done
   wait
 }
+
+# COMMAND…: while no other program here decides what the server takes.
+alone() { ( flock 8 && "$@" ) 8>/run/redis/deciding; }
 
 # Those of the lines that are of the latest election.
 latest() {
