@@ -1,6 +1,7 @@
 //! Named counters: `POST /counters/{name}` counts, `GET` reads, `DELETE` forgets.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod metrics;
 mod name;
 mod routes;
 mod store;
@@ -12,8 +13,10 @@ use service_kit::{Kit, Reader, StartError, Store as Kept, Unusable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::metrics::Metrics;
 pub use crate::name::{CounterName, NameError};
-pub use crate::store::{Counters, InRedis, Memory, Store, StoreError};
+use crate::routes::counters::{self, App};
+pub use crate::store::{Counters, InRedis, Memory, Page, Store, StoreError};
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -50,12 +53,11 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
             Arc::new(Memory::default())
         }
     };
-    Ok(app(store))
+    let metrics = kit.register_metrics(Metrics::register);
+    Ok(app(App { store, metrics }))
 }
 
-/// The routes of the service.
-pub fn app(store: Store) -> OpenApiRouter {
-    use crate::routes::counters;
+fn app(app: App) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(counters::list))
         .routes(routes!(
@@ -63,5 +65,5 @@ pub fn app(store: Store) -> OpenApiRouter {
             counters::increment,
             counters::delete
         ))
-        .with_state(store)
+        .with_state(app)
 }

@@ -48,6 +48,9 @@ async fn refuses_what_is_wrong() {
             "invalid-query",
         ),
         ("POST", "/counters/a?times=2", "invalid-query"),
+        ("GET", "/counters?limit=0", "invalid-query"),
+        ("GET", "/counters?limit=10001", "invalid-query"),
+        ("GET", "/counters?limit=many", "invalid-query"),
     ] {
         let answer = send(&app, method, path).await;
         assert_eq!(answer.status, 400, "{method} {path}");
@@ -125,6 +128,13 @@ async fn counts(app: &Router) {
     }
     assert_eq!(send(app, "GET", "/counters/a").await.status, 404);
     values_are_64_bit_and_never_wrap(app).await;
+    let metrics = send(app, "GET", "/metrics").await;
+    for line in [
+        "counter_increments_total{outcome=\"counted\"} 5\n",
+        "counter_increments_total{outcome=\"overflow\"} 1\n",
+    ] {
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
     lists_more_than_one_page(app).await;
 }
 
@@ -141,8 +151,6 @@ async fn values_are_64_bit_and_never_wrap(app: &Router) {
 }
 
 async fn lists_more_than_one_page(app: &Router) {
-    let before = send(app, "GET", "/counters").await.json();
-    let before = before["counters"].as_array().unwrap().len();
     let paths: Vec<String> = (0..2500).map(|n| format!("/counters/c{n}")).collect();
     // At once: they share round trips.
     let counted = join_all(paths.iter().map(|path| send(app, "POST", path))).await;
@@ -151,8 +159,34 @@ async fn lists_more_than_one_page(app: &Router) {
         .filter(|answer| answer.status != 200)
         .collect();
     assert!(refused.is_empty(), "{refused:?}");
-    let all = send(app, "GET", "/counters").await.json();
-    assert_eq!(all["counters"].as_array().unwrap().len(), before + 2500);
+
+    let mut expected: Vec<String> = (0..2500).map(|n| format!("c{n}")).collect();
+    expected.extend(["b", "max"].map(str::to_owned));
+    expected.sort();
+    let mut found: Vec<String> = Vec::new();
+    let mut path = "/counters?limit=1200".to_owned();
+    for length in [1200, 1200, 102] {
+        let page = send(app, "GET", &path).await.json();
+        let counters = page["counters"].as_array().unwrap();
+        assert_eq!(counters.len(), length, "{path}");
+        let names = counters.iter().map(|one| one["name"].as_str().unwrap());
+        found.extend(names.map(str::to_owned));
+        let next = page["next"].as_str();
+        assert_eq!(next.is_some(), length == 1200, "{next:?}");
+        path = format!("/counters?limit=1200&after={}", next.unwrap_or_default());
+    }
+    assert_eq!(found, expected);
+    // A page that ends with the last has no next one.
+    let last = send(app, "GET", "/counters?limit=1&after=c999")
+        .await
+        .json();
+    assert_eq!(
+        last,
+        json!({"counters": [{"name": "max", "value": i64::MAX}]})
+    );
+    let page = send(app, "GET", "/counters").await.json();
+    assert_eq!(page["counters"].as_array().unwrap().len(), 1000);
+    assert_eq!(page["next"], expected[999]);
 }
 
 #[tokio::test]

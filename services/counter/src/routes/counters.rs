@@ -1,5 +1,7 @@
 //! `/counters` and `/counters/{name}`.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -7,8 +9,19 @@ use serde::{Deserialize, Serialize};
 use service_kit::{PathParams, Problem, QueryParams, chain};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::metrics::Metrics;
 use crate::name::{CounterName, NameError};
-use crate::store::{Store, StoreError};
+use crate::store::{Page, Store, StoreError};
+
+const PAGE: usize = 1000;
+const LONGEST_PAGE: usize = 10_000;
+
+/// What the routes work with.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+}
 
 /// `?by=N`, which may be negative and is 1 where it is not given.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -19,6 +32,17 @@ pub(crate) struct Increment {
     by: Option<i64>,
 }
 
+/// Which part of the counters.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Range {
+    /// Only counters whose names come after this one: the `next` of the page before.
+    after: Option<String>,
+    /// How many at most, 1 to 10000; 1000 where it is missing.
+    limit: Option<usize>,
+}
+
 /// A counter and its value.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Counter {
@@ -26,10 +50,13 @@ pub(crate) struct Counter {
     value: i64,
 }
 
-/// All counters, by name.
+/// Counters by name, in the order of bytes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Counters {
     counters: Vec<Counter>,
+    /// For the `after` of the next page; missing on the last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// Counts, and answers the new value.
@@ -47,16 +74,15 @@ pub(crate) struct Counters {
     )
 )]
 pub(crate) async fn increment(
-    State(store): State<Store>,
+    State(App { store, metrics }): State<App>,
     PathParams(name): PathParams<String>,
     QueryParams(increment): QueryParams<Increment>,
 ) -> Result<Json<Counter>, Problem> {
     let name = parse(&name)?;
     let by = increment.by.unwrap_or(1);
-    let value = store
-        .add(&name, by)
-        .await
-        .map_err(|error| increment_problem(&error))?;
+    let end = store.add(&name, by).await;
+    metrics.ended(&end);
+    let value = end.map_err(|error| increment_problem(&error))?;
     Ok(Json(Counter::new(&name, value)))
 }
 
@@ -72,7 +98,7 @@ pub(crate) async fn increment(
     )
 )]
 pub(crate) async fn read(
-    State(store): State<Store>,
+    State(App { store, .. }): State<App>,
     PathParams(name): PathParams<String>,
 ) -> Result<Json<Counter>, Problem> {
     let name = parse(&name)?;
@@ -86,20 +112,38 @@ pub(crate) async fn read(
     }
 }
 
-/// All counters, by name.
+/// The counters, by name, a page at a time.
 #[utoipa::path(
     get, path = "/counters",
+    params(Range),
     responses(
         (status = OK, body = Counters),
+        (status = BAD_REQUEST, description = "`invalid-query`"),
         (status = SERVICE_UNAVAILABLE, description = "`store-unavailable`")
     )
 )]
-pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, Problem> {
-    let all = store.list().await.map_err(|error| repeatable(&error))?;
-    let counters = all.into_iter().map(|(name, value)| Counter { name, value });
-    Ok(Json(Counters {
-        counters: counters.collect(),
-    }))
+pub(crate) async fn list(
+    State(App { store, .. }): State<App>,
+    QueryParams(Range { after, limit }): QueryParams<Range>,
+) -> Result<Json<Counters>, Problem> {
+    let limit = limit.unwrap_or(PAGE);
+    if !(1..=LONGEST_PAGE).contains(&limit) {
+        let range = format!("limit is a number from 1 to {LONGEST_PAGE}");
+        return Err(Problem::bad_request("invalid-query", range));
+    }
+    // One more tells whether there is another page.
+    let page = Page {
+        after,
+        limit: limit + 1,
+    };
+    let mut found = store.list(page).await.map_err(|error| repeatable(&error))?;
+    if found.len() > limit {
+        found.pop_last();
+    } else {
+        return Ok(Json(Counters::new(found, None)));
+    }
+    let next = found.last_key_value().map(|(name, _)| name.clone());
+    Ok(Json(Counters::new(found, next)))
 }
 
 /// Forgets a counter: 204, also where there was none, so that a client may repeat it.
@@ -113,7 +157,7 @@ pub(crate) async fn list(State(store): State<Store>) -> Result<Json<Counters>, P
     )
 )]
 pub(crate) async fn delete(
-    State(store): State<Store>,
+    State(App { store, .. }): State<App>,
     PathParams(name): PathParams<String>,
 ) -> Result<StatusCode, Problem> {
     let name = parse(&name)?;
@@ -129,6 +173,18 @@ impl Counter {
         Self {
             name: name.as_str().to_owned(),
             value,
+        }
+    }
+}
+
+impl Counters {
+    fn new(found: BTreeMap<String, i64>, next: Option<String>) -> Self {
+        let counters = found
+            .into_iter()
+            .map(|(name, value)| Counter { name, value });
+        Self {
+            counters: counters.collect(),
+            next,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Counters in the memory of this process: gone with it, for trying things out.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::{self, BoxFuture, FutureExt};
 
-use super::{Counters, StoreError};
+use super::{Counters, Page, StoreError};
 use crate::name::CounterName;
 
 /// Counters in memory.
@@ -22,9 +23,12 @@ impl Counters for Memory {
         future::ready(Ok(value)).boxed()
     }
 
-    fn list(&self) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>> {
-        let values = self.values().clone();
-        future::ready(Ok(values)).boxed()
+    fn list(&self, page: Page) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>> {
+        let start = page.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let values = self.values();
+        let found = values.range((start, Bound::Unbounded)).take(page.limit);
+        let found = found.map(|(name, value)| (name.clone(), *value));
+        future::ready(Ok(found.collect())).boxed()
     }
 
     fn delete<'a>(&'a self, name: &'a CounterName) -> BoxFuture<'a, Result<(), StoreError>> {

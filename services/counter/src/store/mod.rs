@@ -29,17 +29,26 @@ pub trait Counters: fmt::Debug + Send + Sync {
     /// When the store does not answer.
     fn get<'a>(&'a self, name: &'a CounterName) -> BoxFuture<'a, Result<Option<i64>, StoreError>>;
 
-    /// All counters. One that is made or deleted meanwhile may be in it or not.
+    /// A page of the counters. One that is made or deleted meanwhile may be in it or not.
     ///
     /// # Errors
     /// When the store does not answer.
-    fn list(&self) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>>;
+    fn list(&self, page: Page) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>>;
 
     /// Forgets a counter, also where there is none.
     ///
     /// # Errors
     /// When it may still be there.
     fn delete<'a>(&'a self, name: &'a CounterName) -> BoxFuture<'a, Result<(), StoreError>>;
+}
+
+/// A part of the counters, by name in the order of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only names that come after this one.
+    pub after: Option<String>,
+    /// How many at most: the first of them.
+    pub limit: usize,
 }
 
 /// The store that a service works with.

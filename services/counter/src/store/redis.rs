@@ -6,13 +6,13 @@ use futures_util::future::{BoxFuture, FutureExt};
 use redis::cmd;
 use service_kit::redis::{CommandError, Durable, Redis};
 
-use super::{Counters, StoreError};
+use super::{Counters, Page, StoreError};
 use crate::name::CounterName;
 
 const KEY: &str = "counters";
 /// How many counters one step of a listing asks for, so that a long listing
 /// does not keep Redis from others.
-const PAGE: usize = 1000;
+const STEP: usize = 1000;
 
 /// Counters in Redis. Clones share the connections.
 #[derive(Clone, Debug)]
@@ -43,14 +43,23 @@ impl InRedis {
         Ok(self.redis.query_twice(&command).await?)
     }
 
-    async fn values(&self) -> Result<BTreeMap<String, i64>, StoreError> {
+    /// A hash has no order: all of it is looked through, and no more than the page is kept.
+    async fn values(&self, page: Page) -> Result<BTreeMap<String, i64>, StoreError> {
+        let Page { after, limit } = page;
         let mut counters = BTreeMap::new();
         let mut cursor = 0;
         loop {
             let mut command = cmd("HSCAN");
-            command.arg(KEY).arg(cursor).arg("COUNT").arg(PAGE);
-            let (next, page): (u64, Vec<(String, i64)>) = self.redis.query_twice(&command).await?;
-            counters.extend(page);
+            command.arg(KEY).arg(cursor).arg("COUNT").arg(STEP);
+            let (next, step): (u64, Vec<(String, i64)>) = self.redis.query_twice(&command).await?;
+            let wanted =
+                |(name, _): &(String, i64)| after.as_ref().is_none_or(|after| name > after);
+            for (name, value) in step.into_iter().filter(wanted) {
+                counters.insert(name, value);
+                if counters.len() > limit {
+                    counters.pop_last();
+                }
+            }
             cursor = next;
             if cursor == 0 {
                 return Ok(counters);
@@ -74,8 +83,8 @@ impl Counters for InRedis {
         self.value(name).boxed()
     }
 
-    fn list(&self) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>> {
-        self.values().boxed()
+    fn list(&self, page: Page) -> BoxFuture<'_, Result<BTreeMap<String, i64>, StoreError>> {
+        self.values(page).boxed()
     }
 
     fn delete<'a>(&'a self, name: &'a CounterName) -> BoxFuture<'a, Result<(), StoreError>> {
