@@ -5,13 +5,14 @@ use anyhow::{Result, ensure};
 use super::{Check, PASSWORD, STOP_LIMIT};
 use crate::test::container::{Container, Server, Volume};
 
-pub(super) const CHECKS: [Check; 6] = [
+pub(super) const CHECKS: [Check; 7] = [
     ("wants its password and keeps its data", life),
     (
         "loses nothing that it acknowledged when it is killed",
         kill_after_writing,
     ),
     ("lets one server at a time use a volume", one_at_a_time),
+    ("takes a copy back, and no half of one", restore),
     (
         "refuses what it cannot do, without a password in sight",
         refuse,
@@ -100,6 +101,36 @@ fn one_at_a_time(image: &str) -> Result<()> {
     first.kill()?;
     second.wait_for(&LOGIN, &READY)?;
     second.stop(STOP_LIMIT)
+}
+
+fn restore(image: &str) -> Result<()> {
+    let volume = Volume::create("redis-restore")?;
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["set", "key", "then"], "OK")?;
+    let script = "redis-cli --rdb - >/data/copy 2>/dev/null && \
+                  redis-cli set key now >/dev/null && \
+                  head -c 60 /data/copy >/data/restore.rdb";
+    let done = server.exec(&LOGIN, &["sh", "-c", script])?;
+    ensure!(done.status.success(), "{done:?}");
+    server.kill()?;
+
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["get", "key"], "now")?;
+    let told = server.logs()?.contains("restore.rdb is not a whole copy");
+    ensure!(told, "half a copy is not spoken of");
+    let back = server.exec(&LOGIN, &["mv", "/data/copy", "/data/restore.rdb"])?;
+    ensure!(back.status.success(), "{back:?}");
+    server.kill()?;
+
+    // Killed at once, and again when it has what was restored and more.
+    start(image, &volume, PASSWORD)?.kill()?;
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["get", "key"], "then")?;
+    expect(&server, &["incr", "count"], "1")?;
+    server.kill()?;
+    let server = start_ready(image, &volume)?;
+    expect(&server, &["get", "key"], "then")?;
+    expect(&server, &["incr", "count"], "2")
 }
 
 fn refuse(image: &str) -> Result<()> {
