@@ -102,7 +102,7 @@ async fn batch(
                     .and_then(|count| Ok(from_redis_value::<usize>(count)?))
                     .is_ok_and(|count| count >= replicas),
             };
-            redis.forget_a_server_that_takes_no_writes(&values).await;
+            redis.forget_a_server_that_takes_no_writes(&values);
             values
                 .into_iter()
                 .map(|value| match value {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, RedisConnectionInfo, RedisError,
     RedisResult, cmd,
@@ -19,6 +21,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// For connecting to a Sentinel and its answer: one that hangs must not keep the others from being asked.
 const SENTINEL_LIMIT: Duration = Duration::from_millis(500);
 const SENTINEL_PORT: u16 = 26379;
+/// A peer that vanished without a word is noticed after this long, also where nothing is asked of it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// `REDIS_URL`: where Redis is.
 pub const REDIS_URL: Variable<Place> = Variable::secret(
@@ -55,9 +59,7 @@ struct Sentinels {
 pub fn url(text: &str) -> Option<Place> {
     let kind = match text.strip_prefix("redis+sentinel://") {
         Some(rest) => Kind::Sentinels(sentinels(rest)?),
-        None if text.starts_with("redis://") => {
-            Kind::Server(Client::open(text.into_connection_info().ok()?).ok()?)
-        }
+        None if text.starts_with("redis://") => Kind::Server(client(text).ok()?),
         None => return None,
     };
     Some(Place(Arc::new(kind)))
@@ -85,7 +87,7 @@ fn sentinels(text: &str) -> Option<Sentinels> {
             false => format!(":{SENTINEL_PORT}"),
         };
         let info = format!("redis://{login}{host}{port}/");
-        Client::open(info.into_connection_info().ok()?).ok()
+        client(info).ok()
     });
     Some(Sentinels {
         clients: clients.collect::<Option<_>>()?,
@@ -135,7 +137,7 @@ impl Sentinels {
         let info = format!("redis://{host}:{port}/")
             .into_connection_info()?
             .set_redis_settings(self.settings.clone());
-        let client = Client::open(info)?;
+        let client = client(info)?;
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -184,6 +186,16 @@ impl Sentinels {
     }
 }
 
+fn client(info: impl IntoConnectionInfo) -> RedisResult<Client> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(SILENCE_LIMIT)
+        .with_interval(SILENCE_LIMIT / 5);
+    let settings = TcpSettings::default()
+        .set_keepalive(keepalive)
+        .set_user_timeout(SILENCE_LIMIT);
+    Client::open(info.into_connection_info()?.set_tcp_settings(settings))
+}
+
 /// The first part of an answer whose others differ by role.
 fn first_of(answer: redis::Value) -> RedisResult<(String,)> {
     let parts: Vec<redis::Value> = redis::from_redis_value(answer)?;
@@ -209,16 +221,19 @@ mod tests {
 
     use super::*;
 
-    fn addresses(place: &Place) -> Vec<String> {
-        let clients = match &*place.0 {
+    fn clients(place: &Place) -> &[Client] {
+        match &*place.0 {
             Kind::Server(client) => std::slice::from_ref(client),
             Kind::Sentinels(sentinels) => &sentinels.clients,
-        };
+        }
+    }
+
+    fn addresses(place: &Place) -> Vec<String> {
         let address = |client: &Client| match client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
             other => panic!("{other:?}"),
         };
-        clients.iter().map(address).collect()
+        clients(place).iter().map(address).collect()
     }
 
     #[test]
@@ -244,6 +259,17 @@ mod tests {
         }
         assert_eq!(place.replicas(), 1);
         assert_eq!(format!("{place:?}"), "Place(Redis, master main)");
+    }
+
+    #[test]
+    fn a_peer_that_falls_silent_is_noticed() {
+        for text in ["redis://redis", "redis+sentinel://s0,s1?master=main"] {
+            for client in clients(&url(text).unwrap()) {
+                let settings = client.get_connection_info().tcp_settings();
+                assert_eq!(settings.user_timeout(), Some(SILENCE_LIMIT), "{text}");
+                assert!(settings.keepalive().is_some(), "{text}");
+            }
+        }
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Redis: what is known of a command, and the way to the master of the moment.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use redis::cmd;
 use service_kit::redis::{self as kit_redis, CommandError, Redis};
 use service_kit::testing::{Member, RedisSentinel, RedisServer};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_redis_that_is_away_was_never_sent_anything() {
@@ -142,4 +146,40 @@ async fn a_write_that_no_replica_has_is_not_acknowledged() {
         ),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn who_finds_no_redis_shares_the_attempts_to_reach_one() {
+    // Takes connections and ends them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            drop(connection);
+        }
+    });
+    let redis = Redis::new(kit_redis::url(&format!("redis://{address}")).unwrap());
+    let ping = cmd("PING");
+    for answer in join_all((0..100).map(|_| redis.query::<String>(&ping))).await {
+        assert!(
+            matches!(answer, Err(CommandError::Unreachable(_))),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
+
+    // Who asks again and again: one attempt each 25, 50, 100, 200, 250, 250 ms …
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        let answer = redis.query::<String>(&ping).await;
+        assert!(
+            matches!(answer, Err(CommandError::Unreachable(_))),
+            "{answer:?}"
+        );
+    }
+    let attempts = attempts.load(Ordering::SeqCst);
+    assert!((2..=13).contains(&attempts), "{attempts}");
 }
