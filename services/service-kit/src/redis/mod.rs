@@ -192,7 +192,20 @@ fn was_answered(error: &RedisError) -> bool {
 /// Whether there may be a server that takes the command while this one does not: it is a replica, or a master that has
 /// lost its replicas, maybe because they follow another.
 fn wants_another_server(error: &RedisError) -> bool {
-    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
+    // One of a single command, all of a pipeline, and those for which a transaction was aborted.
+    let errors = error.clone().into_server_errors();
+    errors
+        .iter()
+        .flat_map(|errors| errors.iter())
+        .any(|(_, error)| {
+            // At its end a transaction is refused as a whole.
+            let cause = error
+                .details()
+                .and_then(|details| details.strip_prefix("Transaction discarded because of: "))
+                .and_then(|details| details.split(' ').next());
+            let code = cause.unwrap_or(error.code());
+            matches!(code, "READONLY" | "MASTERDOWN" | "NOREPLICAS")
+        })
 }
 
 #[cfg(test)]
@@ -210,6 +223,7 @@ mod tests {
         assert!(!was_answered(&broken));
         assert!(!was_answered(&garbled));
     }
+
     #[test]
     fn a_server_that_takes_no_writes_is_left() {
         let refusal = |line: &str| {
@@ -220,10 +234,15 @@ mod tests {
             "READONLY You can't write against a read only replica.",
             "NOREPLICAS Not enough good replicas to write.",
             "MASTERDOWN Link with MASTER is down.",
+            "EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.",
         ] {
             assert!(wants_another_server(&refusal(line)), "{line}");
         }
-        let line = "ERR increment or decrement would overflow";
-        assert!(!wants_another_server(&refusal(line)), "{line}");
+        for line in [
+            "ERR increment or decrement would overflow",
+            "EXECABORT Transaction discarded because of previous errors.",
+        ] {
+            assert!(!wants_another_server(&refusal(line)), "{line}");
+        }
     }
 }

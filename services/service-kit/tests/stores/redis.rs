@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use redis::cmd;
+use redis::{Value, cmd, pipe};
 use service_kit::redis::{self as kit_redis, CommandError, Redis};
 use service_kit::testing::{Member, RedisSentinel, RedisServer};
 use tokio::net::TcpListener;
@@ -146,6 +146,33 @@ async fn a_write_that_no_replica_has_is_not_acknowledged() {
         ),
         "{answer:?}"
     );
+}
+
+/// What a pipeline or a transaction says is not one error but a list of them.
+#[tokio::test]
+async fn a_master_that_has_lost_its_replicas_is_left_by_whatever_is_refused() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let redis = Redis::new(kit_redis::url(&server.url()).unwrap());
+    let mut alone = cmd("CONFIG");
+    alone.arg("SET").arg("min-replicas-to-write").arg(1);
+    redis.query::<()>(&alone).await.unwrap();
+    let mut id = cmd("CLIENT");
+    id.arg("ID");
+    for atomic in [false, true] {
+        let before: i64 = redis.query(&id).await.unwrap();
+        let mut both = pipe();
+        if atomic {
+            both.atomic();
+        }
+        both.cmd("GET").arg("a");
+        both.cmd("SET").arg("a").arg(1);
+        let refused = redis.pipeline::<Value>(&both).await.unwrap_err();
+        assert!(matches!(refused, CommandError::Refused(_)), "{refused:?}");
+        let after: i64 = redis.query(&id).await.unwrap();
+        assert_ne!(before, after, "atomic: {atomic}: {refused:?}");
+    }
 }
 
 #[tokio::test]
