@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::cmd;
+use service_kit::Lifecycle;
 use service_kit::redis::{CommandError, Durable, Redis};
 
 use super::{Counters, StoreError};
@@ -23,9 +24,9 @@ pub struct InRedis {
 
 impl InRedis {
     /// The counters in that Redis. Starts the task that writes.
-    pub fn new(redis: Redis) -> Self {
+    pub fn new(redis: Redis, lifecycle: &Lifecycle) -> Self {
         Self {
-            writes: Durable::new(&redis),
+            writes: Durable::new(&redis, lifecycle),
             redis,
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use redis::{Value, cmd, pipe};
+use service_kit::Lifecycle;
 use service_kit::redis::{self as kit_redis, CommandError, Redis};
 use service_kit::testing::{Member, RedisSentinel, RedisServer};
 use tokio::net::TcpListener;
@@ -104,7 +105,7 @@ async fn writes_go_on_with_the_next_master_and_none_that_was_acknowledged_is_los
         return;
     };
     let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
-    let durable = kit_redis::Durable::new(&redis);
+    let durable = kit_redis::Durable::new(&redis, &Lifecycle::default());
     let (first, _) = count_until_it_works(&durable, "a").await;
     assert_eq!(first, 1);
 
@@ -129,7 +130,7 @@ async fn a_write_that_no_replica_has_is_not_acknowledged() {
         return;
     };
     let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
-    let durable = kit_redis::Durable::new(&redis);
+    let durable = kit_redis::Durable::new(&redis, &Lifecycle::default());
     count_until_it_works(&durable, "a").await;
     let master = servers.master().unwrap();
     for replica in (0..3).filter(|number| *number != master) {
