@@ -88,12 +88,8 @@ impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
         match &error {
             CommandError::Refused(cause) if overflows(cause) => Self::Overflow,
-            CommandError::Interrupted(_) | CommandError::Unconfirmed => {
-                Self::OutcomeUnknown(Box::new(error))
-            }
-            CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-                Self::Unavailable(Box::new(error))
-            }
+            _ if error.may_have_run() => Self::OutcomeUnknown(Box::new(error)),
+            _ => Self::Unavailable(Box::new(error)),
         }
     }
 }

@@ -58,6 +58,16 @@ pub enum CommandError {
     Unconfirmed,
 }
 
+impl CommandError {
+    /// Whether what was sent may count: it may have run, and what has run may be lost again.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::Interrupted(_) | Self::Unconfirmed => true,
+            Self::Unreachable(_) | Self::Busy | Self::Refused(_) => false,
+        }
+    }
+}
+
 impl Redis {
     /// Connects when a command is first sent.
     pub fn new(place: Place) -> Self {

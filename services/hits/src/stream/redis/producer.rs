@@ -39,13 +39,9 @@ impl Producer for RedisProducer {
 
 impl From<CommandError> for AppendError {
     fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Interrupted(_) | CommandError::Unconfirmed => {
-                Self::OutcomeUnknown(Box::new(error))
-            }
-            CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-                Self::NotAppended(Box::new(error))
-            }
+        match error.may_have_run() {
+            true => Self::OutcomeUnknown(Box::new(error)),
+            false => Self::NotAppended(Box::new(error)),
         }
     }
 }
