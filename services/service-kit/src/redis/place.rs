@@ -59,7 +59,10 @@ struct Sentinels {
 pub fn url(text: &str) -> Option<Place> {
     let kind = match text.strip_prefix("redis+sentinel://") {
         Some(rest) => Kind::Sentinels(sentinels(rest)?),
-        None if text.starts_with("redis://") => Kind::Server(client(text).ok()?),
+        // Of the queries that the library knows, one changes the shape of answers and the others are for sockets.
+        None if text.starts_with("redis://") && !text.contains(['?', '#']) => {
+            Kind::Server(client(text).ok()?)
+        }
         None => return None,
     };
     Some(Place(Arc::new(kind)))
@@ -68,7 +71,8 @@ pub fn url(text: &str) -> Option<Place> {
 fn sentinels(text: &str) -> Option<Sentinels> {
     let (text, query) = text.split_once('?')?;
     let (mut master, mut password) = (None, None);
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=')?;
         match name {
             "master" if !value.is_empty() => master = Some(value.to_owned()),
             "sentinel-password" => password = Some(value),
@@ -82,7 +86,8 @@ fn sentinels(text: &str) -> Option<Sentinels> {
     let settings = info.into_connection_info().ok()?.redis_settings().clone();
     let clients = hosts.split(',').map(|host| {
         let login = password.map_or(String::new(), |password| format!(":{password}@"));
-        let port = match host.contains(':') {
+        // The colons in the brackets of an IPv6 address are its own.
+        let port = match host.rsplit(']').next()?.contains(':') {
             true => String::new(),
             false => format!(":{SENTINEL_PORT}"),
         };
@@ -134,10 +139,8 @@ impl Place {
 impl Sentinels {
     async fn connect(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
         let (host, port) = self.ask().await?;
-        let info = format!("redis://{host}:{port}/")
-            .into_connection_info()?
-            .set_redis_settings(self.settings.clone());
-        let client = client(info)?;
+        let info = (host.as_str(), port).into_connection_info()?;
+        let client = client(info.set_redis_settings(self.settings.clone()))?;
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -241,6 +244,8 @@ mod tests {
         let place = url("redis://:p%2Fw@redis:6379/0").unwrap();
         assert_eq!(addresses(&place), ["redis:6379"]);
         assert_eq!((place.replicas(), place.describe().as_str()), (0, "Redis"));
+        let place = url("redis://[::1]").unwrap();
+        assert_eq!(addresses(&place), ["::1:6379"]);
     }
 
     #[test]
@@ -259,6 +264,15 @@ mod tests {
         }
         assert_eq!(place.replicas(), 1);
         assert_eq!(format!("{place:?}"), "Place(Redis, master main)");
+    }
+
+    #[test]
+    fn sentinels_have_a_port_also_where_the_address_has_colons() {
+        let place = url("redis+sentinel://[::1],[::2]:7000,10.0.0.1?master=main").unwrap();
+        assert_eq!(
+            addresses(&place),
+            ["::1:26379", "::2:7000", "10.0.0.1:26379"]
+        );
     }
 
     #[test]
@@ -283,6 +297,11 @@ mod tests {
             "redis+sentinel://s0",
             "redis+sentinel://s0?master=",
             "redis+sentinel://s0?master=m&mater=x",
+            "redis+sentinel://s0?master=m&oops",
+            "redis+sentinel://s0?master=m&",
+            "redis://redis?protocol=resp3",
+            "redis://redis/0?db=1",
+            "redis://redis/0#x",
             "redis+sentinel://?master=m",
             "redis+sentinel://s0/x?master=m",
             "redis+sentinel://s0:port?master=m",
