@@ -7,9 +7,9 @@ use deadpool_postgres::{ClientWrapper, PoolError, Transaction};
 pub struct Migration {
     /// Counts up from 1 without gaps.
     pub version: i32,
-    /// What it does, in kebab case; kept in the database to notice edits.
+    /// What it does, in kebab case.
     pub name: &'static str,
-    /// One or more statements. They run in a transaction.
+    /// One or more statements. They run in a transaction, and are kept in the database to notice edits.
     pub sql: &'static str,
 }
 
@@ -43,13 +43,23 @@ pub enum MigrateError {
         /// Its name in the database.
         theirs: String,
     },
+    /// The step has run with other statements than it has now.
+    #[error("migration {version}, `{name}`, was edited after it ran")]
+    Rewritten {
+        /// The version in question.
+        version: i32,
+        /// Its name.
+        name: &'static str,
+    },
 }
 
+/// `sql` was not there from the beginning.
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
          version integer PRIMARY KEY,
          name text NOT NULL,
          applied_at timestamptz NOT NULL DEFAULT now()
-     )";
+     );
+     ALTER TABLE schema_migrations ADD COLUMN IF NOT EXISTS sql text";
 
 /// The lock is held until the transaction ends, also when the connection dies, so a replica that is killed midway leaves
 /// neither a lock nor half a schema.
@@ -73,8 +83,8 @@ pub(super) async fn migrate(
         transaction.batch_execute(step.sql).await?;
         transaction
             .execute(
-                "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)",
-                &[&step.version, &step.name],
+                "INSERT INTO schema_migrations (version, name, sql) VALUES ($1, $2, $3)",
+                &[&step.version, &step.name, &step.sql],
             )
             .await?;
         tracing::info!(version = step.version, name = step.name, "migrated");
@@ -86,22 +96,26 @@ pub(super) async fn migrate(
 /// Whether the database has had a step, and that one.
 async fn is_applied(transaction: &Transaction<'_>, step: &Migration) -> Result<bool, MigrateError> {
     let (version, name) = (step.version, step.name);
+    // A step of which nothing is known but its name was what it is now.
     let applied = transaction
         .query_opt(
-            "SELECT name FROM schema_migrations WHERE version = $1",
-            &[&version],
+            "UPDATE schema_migrations SET sql = coalesce(sql, $2) WHERE version = $1 RETURNING name, sql",
+            &[&version, &step.sql],
         )
         .await?;
     let Some(row) = applied else {
         return Ok(false);
     };
-    let theirs: String = row.try_get(0)?;
+    let (theirs, sql): (String, String) = (row.try_get(0)?, row.try_get(1)?);
     if theirs != name {
         return Err(MigrateError::Edited {
             version,
             ours: name,
             theirs,
         });
+    }
+    if sql != step.sql {
+        return Err(MigrateError::Rewritten { version, name });
     }
     Ok(true)
 }

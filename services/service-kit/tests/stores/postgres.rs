@@ -28,6 +28,15 @@ const EDITED: &[Migration] = &[Migration {
     sql: "CREATE TABLE books ()",
 }];
 
+const REWRITTEN: &[Migration] = &[
+    Migration {
+        version: 1,
+        name: "create-notes",
+        sql: "CREATE TABLE notes (id bigint)",
+    },
+    STEPS[1],
+];
+
 const BROKEN: &[Migration] = &[
     STEPS[0],
     Migration {
@@ -139,6 +148,32 @@ async fn a_step_that_fails_leaves_nothing_behind() {
         panic!("{edited:?}");
     };
     assert_eq!((version, theirs.as_str()), (1, "create-notes"));
+}
+
+#[tokio::test]
+async fn a_step_that_was_edited_after_it_ran_is_refused() {
+    let Some((server, client)) = server().await else {
+        return;
+    };
+    // As this library kept steps before it kept what they did.
+    let before = "CREATE TABLE notes (id integer);
+         CREATE TABLE schema_migrations (
+             version integer PRIMARY KEY,
+             name text NOT NULL,
+             applied_at timestamptz NOT NULL DEFAULT now()
+         );
+         INSERT INTO schema_migrations (version, name) VALUES (1, 'create-notes')";
+    client.batch_execute(before).await.unwrap();
+    let postgres = pool(&server);
+    postgres.migrate(migrations(STEPS)).await.unwrap();
+    assert_eq!(count(&client, "notes").await, 1);
+
+    let rewritten = postgres.migrate(migrations(REWRITTEN)).await;
+    let Err(MigrateError::Rewritten { version: 1, name }) = rewritten else {
+        panic!("{rewritten:?}");
+    };
+    assert_eq!(name, "create-notes");
+    postgres.migrate(migrations(STEPS)).await.unwrap();
 }
 
 #[tokio::test]
