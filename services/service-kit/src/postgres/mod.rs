@@ -14,7 +14,7 @@ use deadpool_postgres::{
 };
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
-use tokio_postgres::config::Config;
+use tokio_postgres::config::{Config, SslMode};
 
 use crate::config::{Variable, parsed};
 use crate::lifecycle::Lifecycle;
@@ -73,7 +73,7 @@ enum Schema {
 /// `DATABASE_URL`: where PostgreSQL is.
 pub const DATABASE_URL: Variable<Config> = Variable::secret(
     "DATABASE_URL",
-    "a URL such as postgres://user:password@host:5432/database",
+    "a URL such as postgres://user:password@host:5432/database, without TLS",
     url,
 );
 
@@ -83,14 +83,21 @@ pub const DATABASE_CONNECTIONS: Variable<usize> =
         parsed(text).filter(|number| (1..=100).contains(number))
     });
 
-/// Reads a `DATABASE_URL`; for use in a [`Variable`]. The
-/// host, user and database must be in it, so that nothing is guessed.
+/// Reads a `DATABASE_URL`; for use in a [`Variable`]. The host, user and database must be in it, so that nothing is
+/// guessed, and no `sslmode` that asks for encryption, which is not spoken here.
 pub fn url(text: &str) -> Option<Config> {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
+    {
+        return None;
+    }
     let config: Config = text.parse().ok()?;
     let complete = !config.get_hosts().is_empty()
         && config.get_user().is_some()
         && config.get_dbname().is_some();
-    complete.then_some(config)
+    let plain = matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer);
+    (complete && plain).then_some(config)
 }
 
 impl Postgres {
@@ -257,9 +264,17 @@ mod tests {
 
     #[test]
     fn urls_are_complete() {
-        assert!(url("postgres://u:p%40ss@db:5432/hits").is_some());
+        for good in [
+            "postgres://u:p%40ss@db:5432/hits",
+            "postgresql://u@db/hits?sslmode=disable",
+            "postgres://u@db/hits?sslmode=prefer&options=-c%20search_path%3Dx",
+        ] {
+            assert!(url(good).is_some(), "{good}");
+        }
         for bad in [
             "",
+            "host=db user=u dbname=hits",
+            "postgres://u@db/hits?sslmode=require",
             "db",
             "postgres://db",
             "postgres://u@/hits",
