@@ -46,7 +46,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
             let redis = Redis::new(place);
             let checked = redis.clone();
             kit.ready_when("redis", move || checked.clone().ready());
-            Arc::new(InRedis::new(redis))
+            Arc::new(InRedis::new(redis, kit.lifecycle()))
         }
         None => {
             kit.keeps(Kept::embedded("counters", "memory"));

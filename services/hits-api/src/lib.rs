@@ -68,7 +68,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     kit.keeps(Store::external("sums", "PostgreSQL"));
     let redis = Redis::new(servers.redis);
     let postgres = Postgres::new(servers.database, kit.about().name, config.connections)?;
-    let stream = Arc::new(RedisProducer::new(&redis));
+    let stream = Arc::new(RedisProducer::new(&redis, kit.lifecycle()));
     kit.ready_when("redis", move || redis.clone().ready());
     Ok(app(State {
         stream,

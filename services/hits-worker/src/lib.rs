@@ -2,6 +2,7 @@
 //! work itself is in [`hits`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hits::stream::RedisConsumer;
 use hits::sums::PostgresSums;
@@ -16,8 +17,10 @@ const HOSTNAME: Variable<String> = Variable::new("HOSTNAME", "a name without spa
     let graphic = text.bytes().all(|byte| byte.is_ascii_graphic());
     graphic.then(|| text.to_owned())
 });
-/// One writes, one forgets, one is for readiness.
-const CONNECTIONS: usize = 3;
+/// One writes, one forgets.
+const CONNECTIONS: usize = 2;
+/// For a statement: what a slow disk takes long for is better finished than begun again.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -59,7 +62,12 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     kit.keeps(Store::external("increments", servers.redis.describe()));
     kit.keeps(Store::external("sums", "PostgreSQL"));
     let redis = Redis::new(servers.redis);
-    let postgres = Postgres::new(servers.database, kit.about().name, CONNECTIONS)?;
+    let postgres = Postgres::with_limit(
+        servers.database,
+        kit.about().name,
+        CONNECTIONS,
+        STATEMENT_LIMIT,
+    )?;
     let sums = PostgresSums::new(postgres.clone());
     sums.migrate_in_background(kit.lifecycle());
 

@@ -40,21 +40,19 @@ impl Database {
     }
 
     async fn upsert(&self, user: &User, born: Date) -> Result<(), StoreError> {
-        let client = self.postgres.client().await.map_err(StoreError::because)?;
-        let stored = async {
+        let stored = self.postgres.run(async |client| {
             let upsert = client.prepare_cached(UPSERT).await?;
             client.execute(&upsert, &[&user.as_str(), &born]).await
-        };
+        });
         stored.await.map(drop).map_err(StoreError::because)
     }
 
     async fn select(&self, user: &User) -> Result<Option<Date>, StoreError> {
-        let client = self.postgres.client().await.map_err(StoreError::because)?;
-        let found = async {
+        let found = self.postgres.run(async |client| {
             let select = client.prepare_cached(SELECT).await?;
             let row = client.query_opt(&select, &[&user.as_str()]).await?;
             row.map(|row| row.try_get(0)).transpose()
-        };
+        });
         found.await.map_err(StoreError::because)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::cmd;
+use service_kit::Lifecycle;
 use service_kit::redis::{CommandError, Durable, Redis};
 
 use super::{Counters, Page, StoreError};
@@ -23,9 +24,9 @@ pub struct InRedis {
 
 impl InRedis {
     /// The counters in that Redis. Starts the task that writes.
-    pub fn new(redis: Redis) -> Self {
+    pub fn new(redis: Redis, lifecycle: &Lifecycle) -> Self {
         Self {
-            writes: Durable::new(&redis),
+            writes: Durable::new(&redis, lifecycle),
             redis,
         }
     }
@@ -96,12 +97,8 @@ impl From<CommandError> for StoreError {
     fn from(error: CommandError) -> Self {
         match &error {
             CommandError::Refused(cause) if overflows(cause) => Self::Overflow,
-            CommandError::Interrupted(_) | CommandError::Unconfirmed => {
-                Self::OutcomeUnknown(Box::new(error))
-            }
-            CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-                Self::Unavailable(Box::new(error))
-            }
+            _ if error.may_have_run() => Self::OutcomeUnknown(Box::new(error)),
+            _ => Self::Unavailable(Box::new(error)),
         }
     }
 }

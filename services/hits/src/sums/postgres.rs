@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::error::Error;
 
-use deadpool_postgres::PoolError;
 use futures_util::future::{BoxFuture, FutureExt};
 use service_kit::Lifecycle;
-use service_kit::postgres::{Migration, Migrations, Postgres};
+use service_kit::postgres::{Migration, Migrations, Postgres, QueryError};
 use uuid::Uuid;
 
 use super::{REMEMBERED_DAYS, Sums, SumsError};
@@ -67,41 +66,43 @@ impl PostgresSums {
     /// One transaction: the events of the increments, and the sums of those that were new.
     async fn add(&self, increments: &[Increment]) -> Result<usize, SumsError> {
         let events: Vec<Uuid> = increments.iter().map(|increment| increment.event).collect();
-        let mut client = self.postgres.client().await?;
-        let transaction = client.transaction().await?;
-        let remember = transaction.prepare_cached(REMEMBER).await?;
-        let rows = transaction.query(&remember, &[&events]).await?;
-        let fresh: Result<HashSet<Uuid>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        let fresh = fresh?;
-        let (keys, sums): (Vec<Uuid>, Vec<String>) = batch::sums(increments, &fresh)
-            .into_iter()
-            .map(|(key, sum)| (key, sum.to_string()))
-            .unzip();
-        let upsert = transaction.prepare_cached(UPSERT).await?;
-        transaction.execute(&upsert, &[&keys, &sums]).await?;
-        transaction.commit().await?;
-        Ok(increments.len() - fresh.len())
+        let added = self.postgres.run(async |client| {
+            let transaction = client.transaction().await?;
+            let remember = transaction.prepare_cached(REMEMBER).await?;
+            let rows = transaction.query(&remember, &[&events]).await?;
+            let fresh: Result<HashSet<Uuid>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+            let fresh = fresh?;
+            let (keys, sums): (Vec<Uuid>, Vec<String>) = batch::sums(increments, &fresh)
+                .into_iter()
+                .map(|(key, sum)| (key, sum.to_string()))
+                .unzip();
+            let upsert = transaction.prepare_cached(UPSERT).await?;
+            transaction.execute(&upsert, &[&keys, &sums]).await?;
+            transaction.commit().await?;
+            Ok(increments.len() - fresh.len())
+        });
+        Ok(added.await?)
     }
 
     async fn select(&self, key: Uuid) -> Result<Option<u128>, SumsError> {
-        let client = self.postgres.client().await?;
-        let select = client.prepare_cached(SELECT).await?;
-        let Some(row) = client.query_opt(&select, &[&key]).await? else {
-            return Ok(None);
-        };
-        let total: String = row.try_get(0)?;
-        let total = total
-            .parse()
-            .map_err(|error| SumsError::Away(Box::new(error) as Box<_>));
-        total.map(Some)
+        let found = self.postgres.run(async |client| {
+            let select = client.prepare_cached(SELECT).await?;
+            let row = client.query_opt(&select, &[&key]).await?;
+            row.map(|row| row.try_get::<_, String>(0)).transpose()
+        });
+        let total = found.await?.map(|total| total.parse());
+        total
+            .transpose()
+            .map_err(|error| SumsError::Away(Box::new(error) as Box<_>))
     }
 
     async fn forget_some(&self) -> Result<u64, SumsError> {
-        let client = self.postgres.client().await?;
-        let forget = client.prepare_cached(FORGET).await?;
-        Ok(client
-            .execute(&forget, &[&(REMEMBERED_DAYS as i32)])
-            .await?)
+        let forgotten = self.postgres.run(async |client| {
+            let forget = client.prepare_cached(FORGET).await?;
+            let days = REMEMBERED_DAYS as i32;
+            client.execute(&forget, &[&days]).await
+        });
+        Ok(forgotten.await?)
     }
 }
 
@@ -119,15 +120,9 @@ impl Sums for PostgresSums {
     }
 }
 
-impl From<PoolError> for SumsError {
-    fn from(error: PoolError) -> Self {
-        Self::Away(Box::new(error))
-    }
-}
-
-impl From<tokio_postgres::Error> for SumsError {
-    fn from(error: tokio_postgres::Error) -> Self {
-        let about_the_data = is_about_the_data(&error);
+impl From<QueryError> for SumsError {
+    fn from(error: QueryError) -> Self {
+        let about_the_data = matches!(&error, QueryError::Query(cause) if is_about_the_data(cause));
         let cause: Box<dyn Error + Send + Sync> = Box::new(error);
         match about_the_data {
             true => Self::Refused(cause),

@@ -2,20 +2,22 @@
 //! never sent from one that may have run.
 
 mod durable;
+mod link;
 mod place;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, Value,
 };
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::problem::chain;
+
+use link::Link;
 
 pub use durable::Durable;
 pub use place::{Place, REDIS_URL, url};
@@ -24,22 +26,16 @@ pub use place::{Place, REDIS_URL, url};
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// For a connection, waiting for others who are connecting included.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(2);
+/// For the answer to whether it is ready: two of them, on an old connection and a new one, fit into the next.
+const PING_LIMIT: Duration = Duration::from_millis(400);
+/// Below the 900 ms that a check has, so that it ends by itself and says why.
+const READY_LIMIT: Duration = Duration::from_millis(850);
 
 /// A Redis server. Clones share one connection; commands of all of them are
 /// pipelined on it.
 #[derive(Clone)]
 pub struct Redis {
-    place: Place,
-    config: AsyncConnectionConfig,
-    current: Arc<Mutex<Current>>,
-}
-
-#[derive(Default)]
-struct Current {
-    connection: Option<MultiplexedConnection>,
-    /// Which connection this is, so that one failure seen by many callers
-    /// throws away one connection and not its successor too.
-    number: u64,
+    link: Arc<Link>,
 }
 
 /// Why a command has no result, by what is known of its effect.
@@ -62,6 +58,16 @@ pub enum CommandError {
     Unconfirmed,
 }
 
+impl CommandError {
+    /// Whether what was sent may count: it may have run, and what has run may be lost again.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::Interrupted(_) | Self::Unconfirmed => true,
+            Self::Unreachable(_) | Self::Busy | Self::Refused(_) => false,
+        }
+    }
+}
+
 impl Redis {
     /// Connects when a command is first sent.
     pub fn new(place: Place) -> Self {
@@ -71,19 +77,19 @@ impl Redis {
     /// The same, over a connection of its own.
     #[must_use]
     pub fn apart(&self) -> Self {
-        Self::new(self.place.clone())
+        Self::new(self.place().clone())
     }
 
     /// Where it is.
     pub fn place(&self) -> &Place {
-        &self.place
+        self.link.place()
     }
 
     /// For commands that block in Redis for up to `longest`: a connection of
     /// its own, because everything else on it would wait too.
     #[must_use]
     pub fn blocking(&self, longest: Duration) -> Self {
-        Self::with_answer_limit(self.place.clone(), longest + ANSWER_LIMIT)
+        Self::with_answer_limit(self.place().clone(), longest + ANSWER_LIMIT)
     }
 
     /// Sends one command.
@@ -91,9 +97,9 @@ impl Redis {
     /// # Errors
     /// Says what is known of its effect. It is never sent twice.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, CommandError> {
-        let (mut connection, number) = self.connection().await?;
+        let (mut connection, number) = self.link.connection().await?;
         let result = command.query_async(&mut connection).await;
-        self.settle(result, number).await
+        self.settle(result, number)
     }
 
     /// Sends a pipeline.
@@ -105,9 +111,9 @@ impl Redis {
         &self,
         pipeline: &Pipeline,
     ) -> Result<T, CommandError> {
-        let (mut connection, number) = self.connection().await?;
+        let (mut connection, number) = self.link.connection().await?;
         let result = pipeline.query_async(&mut connection).await;
-        self.settle(result, number).await
+        self.settle(result, number)
     }
 
     /// Sends a command that may run twice without harm: once more on a new
@@ -127,63 +133,51 @@ impl Redis {
     /// # Errors
     /// The reason why not.
     pub async fn ready(self) -> Result<(), String> {
-        let pong: Result<String, _> = self.query_twice(&redis::cmd("PING")).await;
-        pong.map(drop).map_err(|error| chain(&error))
+        let asked = async {
+            match self.ping().await {
+                Err(CommandError::Interrupted(_)) => self.ping().await,
+                answer => answer,
+            }
+        };
+        match timeout(READY_LIMIT, asked).await {
+            Ok(answer) => answer.map_err(|error| chain(&error)),
+            Err(_) => Err(format!("no answer within {} ms", READY_LIMIT.as_millis())),
+        }
+    }
+
+    /// Has less time than others: a connection on which nothing comes back, as when the server has vanished, must be
+    /// thrown away before the question is.
+    async fn ping(&self) -> Result<(), CommandError> {
+        let (mut connection, number) = self.link.connection().await?;
+        let ping = redis::cmd("PING");
+        let pong = timeout(PING_LIMIT, ping.query_async::<String>(&mut connection)).await;
+        let pong = pong.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        self.settle(pong.map(drop), number)
     }
 
     fn with_answer_limit(place: Place, limit: Duration) -> Self {
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(limit));
         Self {
-            place,
-            config: AsyncConnectionConfig::new().set_response_timeout(Some(limit)),
-            current: Arc::default(),
-        }
-    }
-
-    /// The lock is held while connecting: one attempt at a time, and whoever
-    /// waits for it gets its result.
-    async fn connection(&self) -> Result<(MultiplexedConnection, u64), CommandError> {
-        let acquire = async {
-            let mut current = self.current.lock().await;
-            if let Some(connection) = &current.connection {
-                return Ok((connection.clone(), current.number));
-            }
-            let connection = self.place.connect(self.config.clone()).await;
-            let connection = connection.map_err(CommandError::Unreachable)?;
-            current.connection = Some(connection.clone());
-            current.number += 1;
-            Ok((connection, current.number))
-        };
-        match timeout(ACQUIRE_LIMIT, acquire).await {
-            Ok(result) => result,
-            Err(_) => Err(CommandError::Busy),
-        }
-    }
-
-    /// Throws a connection away, if it is still the current one.
-    async fn forget(&self, number: u64) {
-        let mut current = self.current.lock().await;
-        if current.number == number {
-            current.connection = None;
+            link: Arc::new(Link::new(place, config)),
         }
     }
 
     /// For a pipeline that ignores errors: they are among its answers.
-    async fn forget_a_server_that_takes_no_writes(&self, answers: &[RedisResult<Value>]) {
+    fn forget_a_server_that_takes_no_writes(&self, answers: &[RedisResult<Value>]) {
         let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
         if errors.any(wants_another_server) {
-            let number = self.current.lock().await.number;
-            self.forget(number).await;
+            self.link.forget(self.link.number());
         }
     }
 
-    async fn settle<T>(&self, result: RedisResult<T>, number: u64) -> Result<T, CommandError> {
+    fn settle<T>(&self, result: RedisResult<T>, number: u64) -> Result<T, CommandError> {
         let error = match result {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
         let answered = was_answered(&error);
         if !answered || wants_another_server(&error) {
-            self.forget(number).await;
+            self.link.forget(number);
         }
         if answered {
             Err(CommandError::Refused(error))
@@ -195,7 +189,7 @@ impl Redis {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redis({:?})", self.place)
+        write!(f, "Redis({:?})", self.place())
     }
 }
 
@@ -208,7 +202,20 @@ fn was_answered(error: &RedisError) -> bool {
 /// Whether there may be a server that takes the command while this one does not: it is a replica, or a master that has
 /// lost its replicas, maybe because they follow another.
 fn wants_another_server(error: &RedisError) -> bool {
-    matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOREPLICAS"))
+    // One of a single command, all of a pipeline, and those for which a transaction was aborted.
+    let errors = error.clone().into_server_errors();
+    errors
+        .iter()
+        .flat_map(|errors| errors.iter())
+        .any(|(_, error)| {
+            // At its end a transaction is refused as a whole.
+            let cause = error
+                .details()
+                .and_then(|details| details.strip_prefix("Transaction discarded because of: "))
+                .and_then(|details| details.split(' ').next());
+            let code = cause.unwrap_or(error.code());
+            matches!(code, "READONLY" | "MASTERDOWN" | "NOREPLICAS")
+        })
 }
 
 #[cfg(test)]
@@ -226,6 +233,7 @@ mod tests {
         assert!(!was_answered(&broken));
         assert!(!was_answered(&garbled));
     }
+
     #[test]
     fn a_server_that_takes_no_writes_is_left() {
         let refusal = |line: &str| {
@@ -236,10 +244,15 @@ mod tests {
             "READONLY You can't write against a read only replica.",
             "NOREPLICAS Not enough good replicas to write.",
             "MASTERDOWN Link with MASTER is down.",
+            "EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.",
         ] {
             assert!(wants_another_server(&refusal(line)), "{line}");
         }
-        let line = "ERR increment or decrement would overflow";
-        assert!(!wants_another_server(&refusal(line)), "{line}");
+        for line in [
+            "ERR increment or decrement would overflow",
+            "EXECABORT Transaction discarded because of previous errors.",
+        ] {
+            assert!(!wants_another_server(&refusal(line)), "{line}");
+        }
     }
 }

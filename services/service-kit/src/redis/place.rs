@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::io::tcp::socket2::TcpKeepalive;
 use redis::{
     AsyncConnectionConfig, Client, IntoConnectionInfo, RedisConnectionInfo, RedisError,
     RedisResult, cmd,
@@ -19,6 +21,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 /// For connecting to a Sentinel and its answer: one that hangs must not keep the others from being asked.
 const SENTINEL_LIMIT: Duration = Duration::from_millis(500);
 const SENTINEL_PORT: u16 = 26379;
+/// A peer that vanished without a word is noticed after this long, also where nothing is asked of it.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// `REDIS_URL`: where Redis is.
 pub const REDIS_URL: Variable<Place> = Variable::secret(
@@ -55,8 +59,9 @@ struct Sentinels {
 pub fn url(text: &str) -> Option<Place> {
     let kind = match text.strip_prefix("redis+sentinel://") {
         Some(rest) => Kind::Sentinels(sentinels(rest)?),
-        None if text.starts_with("redis://") => {
-            Kind::Server(Client::open(text.into_connection_info().ok()?).ok()?)
+        // Of the queries that the library knows, one changes the shape of answers and the others are for sockets.
+        None if text.starts_with("redis://") && !text.contains(['?', '#']) => {
+            Kind::Server(client(text).ok()?)
         }
         None => return None,
     };
@@ -66,7 +71,8 @@ pub fn url(text: &str) -> Option<Place> {
 fn sentinels(text: &str) -> Option<Sentinels> {
     let (text, query) = text.split_once('?')?;
     let (mut master, mut password) = (None, None);
-    for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+    for pair in query.split('&') {
+        let (name, value) = pair.split_once('=')?;
         match name {
             "master" if !value.is_empty() => master = Some(value.to_owned()),
             "sentinel-password" => password = Some(value),
@@ -80,12 +86,13 @@ fn sentinels(text: &str) -> Option<Sentinels> {
     let settings = info.into_connection_info().ok()?.redis_settings().clone();
     let clients = hosts.split(',').map(|host| {
         let login = password.map_or(String::new(), |password| format!(":{password}@"));
-        let port = match host.contains(':') {
+        // The colons in the brackets of an IPv6 address are its own.
+        let port = match host.rsplit(']').next()?.contains(':') {
             true => String::new(),
             false => format!(":{SENTINEL_PORT}"),
         };
         let info = format!("redis://{login}{host}{port}/");
-        Client::open(info.into_connection_info().ok()?).ok()
+        client(info).ok()
     });
     Some(Sentinels {
         clients: clients.collect::<Option<_>>()?,
@@ -132,10 +139,8 @@ impl Place {
 impl Sentinels {
     async fn connect(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
         let (host, port) = self.ask().await?;
-        let info = format!("redis://{host}:{port}/")
-            .into_connection_info()?
-            .set_redis_settings(self.settings.clone());
-        let client = Client::open(info)?;
+        let info = (host.as_str(), port).into_connection_info()?;
+        let client = client(info.set_redis_settings(self.settings.clone()))?;
         let mut connection = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
@@ -184,6 +189,16 @@ impl Sentinels {
     }
 }
 
+fn client(info: impl IntoConnectionInfo) -> RedisResult<Client> {
+    let keepalive = TcpKeepalive::new()
+        .with_time(SILENCE_LIMIT)
+        .with_interval(SILENCE_LIMIT / 5);
+    let settings = TcpSettings::default()
+        .set_keepalive(keepalive)
+        .set_user_timeout(SILENCE_LIMIT);
+    Client::open(info.into_connection_info()?.set_tcp_settings(settings))
+}
+
 /// The first part of an answer whose others differ by role.
 fn first_of(answer: redis::Value) -> RedisResult<(String,)> {
     let parts: Vec<redis::Value> = redis::from_redis_value(answer)?;
@@ -209,16 +224,19 @@ mod tests {
 
     use super::*;
 
-    fn addresses(place: &Place) -> Vec<String> {
-        let clients = match &*place.0 {
+    fn clients(place: &Place) -> &[Client] {
+        match &*place.0 {
             Kind::Server(client) => std::slice::from_ref(client),
             Kind::Sentinels(sentinels) => &sentinels.clients,
-        };
+        }
+    }
+
+    fn addresses(place: &Place) -> Vec<String> {
         let address = |client: &Client| match client.get_connection_info().addr() {
             ConnectionAddr::Tcp(host, port) => format!("{host}:{port}"),
             other => panic!("{other:?}"),
         };
-        clients.iter().map(address).collect()
+        clients(place).iter().map(address).collect()
     }
 
     #[test]
@@ -226,6 +244,8 @@ mod tests {
         let place = url("redis://:p%2Fw@redis:6379/0").unwrap();
         assert_eq!(addresses(&place), ["redis:6379"]);
         assert_eq!((place.replicas(), place.describe().as_str()), (0, "Redis"));
+        let place = url("redis://[::1]").unwrap();
+        assert_eq!(addresses(&place), ["::1:6379"]);
     }
 
     #[test]
@@ -247,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn sentinels_have_a_port_also_where_the_address_has_colons() {
+        let place = url("redis+sentinel://[::1],[::2]:7000,10.0.0.1?master=main").unwrap();
+        assert_eq!(
+            addresses(&place),
+            ["::1:26379", "::2:7000", "10.0.0.1:26379"]
+        );
+    }
+
+    #[test]
+    fn a_peer_that_falls_silent_is_noticed() {
+        for text in ["redis://redis", "redis+sentinel://s0,s1?master=main"] {
+            for client in clients(&url(text).unwrap()) {
+                let settings = client.get_connection_info().tcp_settings();
+                assert_eq!(settings.user_timeout(), Some(SILENCE_LIMIT), "{text}");
+                assert!(settings.keepalive().is_some(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn others_are_refused() {
         for bad in [
             "",
@@ -257,6 +297,11 @@ mod tests {
             "redis+sentinel://s0",
             "redis+sentinel://s0?master=",
             "redis+sentinel://s0?master=m&mater=x",
+            "redis+sentinel://s0?master=m&oops",
+            "redis+sentinel://s0?master=m&",
+            "redis://redis?protocol=resp3",
+            "redis://redis/0?db=1",
+            "redis://redis/0#x",
             "redis+sentinel://?master=m",
             "redis+sentinel://s0/x?master=m",
             "redis+sentinel://s0:port?master=m",

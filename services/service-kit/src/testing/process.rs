@@ -100,6 +100,13 @@ pub(super) fn wait_for_port(child: &mut Child, port: u16, log: &Path) {
     }
 }
 
+/// Stops a program where it is.
+pub(super) fn freeze(child: &Child) {
+    let _ = Command::new("kill")
+        .args(["-STOP", &child.id().to_string()])
+        .status();
+}
+
 /// Kills a program and those it has started, and waits until they have ended.
 ///
 /// # Panics

@@ -103,6 +103,13 @@ impl RedisSentinel {
         self.node(member).kill();
     }
 
+    /// Stops a process where it is (SIGSTOP), as if its machine hung. Only killing it ends that.
+    pub fn freeze(&mut self, member: Member) {
+        if let Some(child) = &self.node(member).child {
+            process::freeze(child);
+        }
+    }
+
     /// Starts a process again, at the same address and with the same data.
     ///
     /// # Panics

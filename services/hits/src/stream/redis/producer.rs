@@ -2,6 +2,7 @@
 
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::cmd;
+use service_kit::Lifecycle;
 use service_kit::redis::{CommandError, Durable, Redis};
 
 use super::STREAM;
@@ -16,9 +17,9 @@ pub struct RedisProducer {
 
 impl RedisProducer {
     /// The stream in that Redis. Starts the task that writes.
-    pub fn new(redis: &Redis) -> Self {
+    pub fn new(redis: &Redis, lifecycle: &Lifecycle) -> Self {
         Self {
-            writes: Durable::new(redis),
+            writes: Durable::new(redis, lifecycle),
         }
     }
 
@@ -38,13 +39,9 @@ impl Producer for RedisProducer {
 
 impl From<CommandError> for AppendError {
     fn from(error: CommandError) -> Self {
-        match error {
-            CommandError::Interrupted(_) | CommandError::Unconfirmed => {
-                Self::OutcomeUnknown(Box::new(error))
-            }
-            CommandError::Refused(_) | CommandError::Unreachable(_) | CommandError::Busy => {
-                Self::NotAppended(Box::new(error))
-            }
+        match error.may_have_run() {
+            true => Self::OutcomeUnknown(Box::new(error)),
+            false => Self::NotAppended(Box::new(error)),
         }
     }
 }

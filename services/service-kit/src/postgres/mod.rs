@@ -1,5 +1,7 @@
-//! PostgreSQL: a pool that survives the server being away, and migrations that
-//! many replicas may run at once.
+//! PostgreSQL: a pool that survives the server being away or hanging, and migrations that many replicas may run at once.
+
+mod lent;
+mod migrations;
 
 use std::error::Error;
 use std::fmt;
@@ -8,68 +10,55 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use deadpool_postgres::{
-    BuildError, Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    BuildError, ClientWrapper, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
 };
+use tokio::time::timeout;
 use tokio_postgres::NoTls;
-use tokio_postgres::config::Config;
+use tokio_postgres::config::{Config, SslMode};
 
 use crate::config::{Variable, parsed};
 use crate::lifecycle::Lifecycle;
 use crate::problem::{Problem, chain};
 
+use lent::Lent;
+
+pub use migrations::{MigrateError, Migration, Migrations};
+
 /// Longer than a reconnect takes, much shorter than a request may.
 const WAIT: Duration = Duration::from_secs(2);
 /// How often a database that is away is tried again, at most.
 const MAX_DELAY: Duration = Duration::from_secs(3);
+/// For a statement, unless told otherwise: with the wait for a connection less than a request may take.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(4);
+/// What an answer may take longer than a statement.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+/// How long a transaction waits for its client, which may hang or have vanished, with what it has locked.
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+/// A peer that vanished without a word is noticed after this long.
+const SILENCE_LIMIT: Duration = Duration::from_secs(5);
 
 /// A pool of connections. Clones share it.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
+    /// One connection that does not wait for requests to be done.
+    probe: Pool,
+    limit: Duration,
     schema: Arc<Mutex<Schema>>,
 }
 
-/// One step of a schema. Steps are never edited once released, only added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Migration {
-    /// Counts up from 1 without gaps.
-    pub version: i32,
-    /// What it does, in kebab case; kept in the database to notice edits.
-    pub name: &'static str,
-    /// One or more statements. They run in a transaction.
-    pub sql: &'static str,
-}
-
-/// The schema of one database: its steps, and the lock that makes replicas
-/// take turns.
-#[derive(Clone, Copy, Debug)]
-pub struct Migrations {
-    /// Key of the advisory lock; any number that no other schema in the same
-    /// database uses.
-    pub lock: i64,
-    /// In order of their versions.
-    pub steps: &'static [Migration],
-}
-
-/// Why the schema could not be brought up to date.
+/// Why work on a database has no result.
 #[derive(Debug, thiserror::Error)]
-pub enum MigrateError {
-    /// No connection could be had.
+pub enum QueryError {
+    /// No connection could be had: nothing was done.
     #[error("cannot connect to PostgreSQL")]
     Connect(#[from] PoolError),
-    /// The database refused a statement.
-    #[error("cannot migrate the schema")]
+    /// The database refused a statement, or the connection broke.
+    #[error(transparent)]
     Query(#[from] tokio_postgres::Error),
-    /// The database has had another step under that version.
-    #[error("migration {version} is `{ours}` here and `{theirs}` in the database")]
-    Edited {
-        /// The version in question.
-        version: i32,
-        /// Its name in this program.
-        ours: &'static str,
-        /// Its name in the database.
-        theirs: String,
-    },
+    /// It may be done or not.
+    #[error("no answer from PostgreSQL within {} s", .0.as_secs_f64())]
+    Late(Duration),
 }
 
 /// Whether the schema is known to be there.
@@ -84,7 +73,7 @@ enum Schema {
 /// `DATABASE_URL`: where PostgreSQL is.
 pub const DATABASE_URL: Variable<Config> = Variable::secret(
     "DATABASE_URL",
-    "a URL such as postgres://user:password@host:5432/database",
+    "a URL such as postgres://user:password@host:5432/database, without TLS",
     url,
 );
 
@@ -94,57 +83,83 @@ pub const DATABASE_CONNECTIONS: Variable<usize> =
         parsed(text).filter(|number| (1..=100).contains(number))
     });
 
-/// Reads a `DATABASE_URL`; for use in a [`Variable`]. The
-/// host, user and database must be in it, so that nothing is guessed.
+/// Reads a `DATABASE_URL`; for use in a [`Variable`]. The host, user and database must be in it, so that nothing is
+/// guessed, and no `sslmode` that asks for encryption, which is not spoken here.
 pub fn url(text: &str) -> Option<Config> {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| text.starts_with(scheme))
+    {
+        return None;
+    }
     let config: Config = text.parse().ok()?;
     let complete = !config.get_hosts().is_empty()
         && config.get_user().is_some()
         && config.get_dbname().is_some();
-    complete.then_some(config)
+    let plain = matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer);
+    (complete && plain).then_some(config)
 }
 
 impl Postgres {
-    /// A pool that connects when a connection is first asked for.
+    /// A pool that connects when a connection is first asked for. Statements have four seconds.
     ///
     /// # Errors
     /// When the pool refuses its own settings.
-    pub fn new(
+    pub fn new(config: Config, application: &str, connections: usize) -> Result<Self, BuildError> {
+        Self::with_limit(config, application, connections, STATEMENT_LIMIT)
+    }
+
+    /// The same, for work that may take longer, or less: a statement has `limit`, and so have all those of one
+    /// [`run`](Self::run), with a second more.
+    ///
+    /// # Errors
+    /// When the pool refuses its own settings.
+    pub fn with_limit(
         mut config: Config,
         application: &str,
         connections: usize,
+        limit: Duration,
     ) -> Result<Self, BuildError> {
+        // What the URL says of the same comes later, and counts.
+        let options = format!(
+            "-c statement_timeout={} -c idle_in_transaction_session_timeout={} {}",
+            limit.as_millis(),
+            IDLE_LIMIT.as_millis(),
+            config.get_options().unwrap_or_default()
+        );
         config
             .application_name(application)
+            .options(options)
             .connect_timeout(WAIT)
-            // A peer that vanished without a word is noticed after this long.
-            .tcp_user_timeout(Duration::from_secs(5));
-        let manager = Manager::from_config(
-            config,
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .wait_timeout(Some(WAIT))
-            .create_timeout(Some(WAIT))
-            .recycle_timeout(Some(WAIT))
-            .runtime(Runtime::Tokio1)
-            .build()?;
+            .tcp_user_timeout(SILENCE_LIMIT)
+            .keepalives_idle(SILENCE_LIMIT)
+            .keepalives_interval(SILENCE_LIMIT / 5);
         Ok(Self {
-            pool,
+            pool: pool(config.clone(), connections)?,
+            probe: pool(config, 1)?,
+            limit,
             schema: Arc::new(Mutex::new(Schema::NotOurs)),
         })
     }
 
-    /// A connection from the pool.
+    /// Does `work` on a connection from the pool. One that does not answer in time, or whose caller goes away
+    /// meanwhile, is closed: nobody else is to wait for it.
     ///
     /// # Errors
-    /// When none could be had within two seconds.
-    pub async fn client(&self) -> Result<Client, PoolError> {
-        self.pool.get().await
+    /// When no connection could be had within some two seconds, for what `work` gives, and when it is not done in time.
+    pub async fn run<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, QueryError> {
+        let mut lent = Lent::from(&self.pool).await?;
+        let limit = self.limit + ANSWER_MARGIN;
+        match timeout(limit, work(lent.client())).await {
+            Ok(result) => {
+                lent.give_back();
+                Ok(result?)
+            }
+            Err(_) => Err(QueryError::Late(limit)),
+        }
     }
 
     /// Brings the schema up to date in the background, for as long as it takes
@@ -165,8 +180,10 @@ impl Postgres {
     /// # Errors
     /// When the database is away or refuses; nothing is half done then.
     pub async fn migrate(&self, migrations: Migrations) -> Result<(), MigrateError> {
-        let mut client = self.client().await?;
-        migrate(&mut client, migrations).await?;
+        let mut lent = Lent::from(&self.pool).await?;
+        let migrated = migrations::migrate(lent.client(), migrations).await;
+        lent.give_back();
+        migrated?;
         self.set_schema(Schema::Ready);
         Ok(())
     }
@@ -180,8 +197,10 @@ impl Postgres {
         if let Schema::Pending(reason) = &*self.schema() {
             return Err(reason.clone());
         }
-        let client = self.client().await.map_err(|error| chain(&error))?;
-        let answer = client.simple_query("SELECT 1").await;
+        let lent = Lent::from(&self.probe).await;
+        let mut lent = lent.map_err(|error| chain(&error))?;
+        let answer = lent.client().simple_query("SELECT 1").await;
+        lent.give_back();
         answer.map(drop).map_err(|error| chain(&error))
     }
 
@@ -218,6 +237,18 @@ impl fmt::Debug for Postgres {
     }
 }
 
+fn pool(config: Config, connections: usize) -> Result<Pool, BuildError> {
+    let recycling_method = RecyclingMethod::Fast;
+    let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+    Pool::builder(manager)
+        .max_size(connections)
+        .wait_timeout(Some(WAIT))
+        .create_timeout(Some(WAIT))
+        .recycle_timeout(Some(WAIT))
+        .runtime(Runtime::Tokio1)
+        .build()
+}
+
 /// The answer for a database that could not be asked, or could not answer.
 pub fn unavailable(error: &(dyn Error + 'static)) -> Problem {
     tracing::warn!(error = chain(error), "PostgreSQL failed");
@@ -227,62 +258,23 @@ pub fn unavailable(error: &(dyn Error + 'static)) -> Problem {
     )
 }
 
-/// The lock is held until the transaction ends, also when the connection dies,
-/// so a replica that is killed midway leaves neither a lock nor half a schema.
-async fn migrate(client: &mut Client, migrations: Migrations) -> Result<(), MigrateError> {
-    let transaction = client.transaction().await?;
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&migrations.lock])
-        .await?;
-    transaction
-        .batch_execute(
-            "CREATE TABLE IF NOT EXISTS schema_migrations (
-                 version integer PRIMARY KEY,
-                 name text NOT NULL,
-                 applied_at timestamptz NOT NULL DEFAULT now()
-             )",
-        )
-        .await?;
-    for step in migrations.steps {
-        let applied = transaction
-            .query_opt(
-                "SELECT name FROM schema_migrations WHERE version = $1",
-                &[&step.version],
-            )
-            .await?;
-        if let Some(row) = applied {
-            let theirs: String = row.try_get(0)?;
-            if theirs != step.name {
-                return Err(MigrateError::Edited {
-                    version: step.version,
-                    ours: step.name,
-                    theirs,
-                });
-            }
-            continue;
-        }
-        transaction.batch_execute(step.sql).await?;
-        transaction
-            .execute(
-                "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)",
-                &[&step.version, &step.name],
-            )
-            .await?;
-        tracing::info!(version = step.version, name = step.name, "migrated");
-    }
-    transaction.commit().await?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn urls_are_complete() {
-        assert!(url("postgres://u:p%40ss@db:5432/hits").is_some());
+        for good in [
+            "postgres://u:p%40ss@db:5432/hits",
+            "postgresql://u@db/hits?sslmode=disable",
+            "postgres://u@db/hits?sslmode=prefer&options=-c%20search_path%3Dx",
+        ] {
+            assert!(url(good).is_some(), "{good}");
+        }
         for bad in [
             "",
+            "host=db user=u dbname=hits",
+            "postgres://u@db/hits?sslmode=require",
             "db",
             "postgres://db",
             "postgres://u@/hits",

@@ -1,96 +1,15 @@
-//! The connections to PostgreSQL and Redis, over real servers.
-#![allow(clippy::unwrap_used)]
+//! Redis: what is known of a command, and the way to the master of the moment.
 
-use redis::cmd;
-use service_kit::postgres::{self, MigrateError, Migration, Migrations, Postgres};
-use service_kit::redis::{self as kit_redis, CommandError, Redis};
-use service_kit::testing::{Member, PostgresServer, RedisSentinel, RedisServer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const STEPS: &[Migration] = &[
-    Migration {
-        version: 1,
-        name: "create-notes",
-        // Fails when it runs twice, and takes long enough to collide.
-        sql: "CREATE TABLE notes (id integer); SELECT pg_sleep(0.2)",
-    },
-    Migration {
-        version: 2,
-        name: "first-note",
-        sql: "INSERT INTO notes VALUES (1)",
-    },
-];
-
-const EDITED: &[Migration] = &[Migration {
-    version: 1,
-    name: "create-books",
-    sql: "CREATE TABLE books ()",
-}];
-
-const BROKEN: &[Migration] = &[
-    STEPS[0],
-    Migration {
-        version: 2,
-        name: "broken",
-        sql: "INSERT INTO notes VALUES (1); INSERT INTO nothing VALUES (1)",
-    },
-];
-
-fn migrations(steps: &'static [Migration]) -> Migrations {
-    Migrations { lock: 7, steps }
-}
-
-fn pool(server: &PostgresServer) -> Postgres {
-    Postgres::new(postgres::url(&server.url()).unwrap(), "test", 1).unwrap()
-}
-
-async fn count(client: &tokio_postgres::Client, table: &str) -> i64 {
-    let select = format!("SELECT count(*) FROM {table}");
-    client.query_one(&select, &[]).await.unwrap().get(0)
-}
-
-#[tokio::test]
-async fn many_replicas_migrate_at_once_and_each_step_runs_once() {
-    let Some(server) = PostgresServer::start() else {
-        return;
-    };
-    let client = server.connect().await;
-    let replicas: Vec<_> = (0..8)
-        .map(|_| {
-            let postgres = pool(&server);
-            tokio::spawn(async move { postgres.migrate(migrations(STEPS)).await })
-        })
-        .collect();
-    for replica in replicas {
-        replica.await.unwrap().unwrap();
-    }
-    assert_eq!(count(&client, "notes").await, 1);
-    assert_eq!(count(&client, "schema_migrations").await, 2);
-    pool(&server).migrate(migrations(STEPS)).await.unwrap();
-    assert_eq!(count(&client, "notes").await, 1);
-}
-
-#[tokio::test]
-async fn a_step_that_fails_leaves_nothing_behind() {
-    let Some(server) = PostgresServer::start() else {
-        return;
-    };
-    let client = server.connect().await;
-    let broken = pool(&server).migrate(migrations(BROKEN)).await;
-    assert!(matches!(broken, Err(MigrateError::Query(_))), "{broken:?}");
-    let tables = "pg_tables WHERE tablename IN ('notes', 'schema_migrations')";
-    assert_eq!(count(&client, tables).await, 0);
-
-    pool(&server).migrate(migrations(STEPS)).await.unwrap();
-    let edited = pool(&server).migrate(migrations(EDITED)).await;
-    let Err(MigrateError::Edited {
-        version, theirs, ..
-    }) = edited
-    else {
-        panic!("{edited:?}");
-    };
-    assert_eq!((version, theirs.as_str()), (1, "create-notes"));
-}
+use futures_util::future::join_all;
+use redis::{Value, cmd, pipe};
+use service_kit::Lifecycle;
+use service_kit::redis::{self as kit_redis, CommandError, Redis};
+use service_kit::testing::{Member, RedisSentinel, RedisServer};
+use tokio::net::TcpListener;
 
 #[tokio::test]
 async fn a_redis_that_is_away_was_never_sent_anything() {
@@ -186,7 +105,7 @@ async fn writes_go_on_with_the_next_master_and_none_that_was_acknowledged_is_los
         return;
     };
     let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
-    let durable = kit_redis::Durable::new(&redis);
+    let durable = kit_redis::Durable::new(&redis, &Lifecycle::default());
     let (first, _) = count_until_it_works(&durable, "a").await;
     assert_eq!(first, 1);
 
@@ -211,7 +130,7 @@ async fn a_write_that_no_replica_has_is_not_acknowledged() {
         return;
     };
     let redis = Redis::new(kit_redis::url(&servers.url()).unwrap());
-    let durable = kit_redis::Durable::new(&redis);
+    let durable = kit_redis::Durable::new(&redis, &Lifecycle::default());
     count_until_it_works(&durable, "a").await;
     let master = servers.master().unwrap();
     for replica in (0..3).filter(|number| *number != master) {
@@ -228,4 +147,67 @@ async fn a_write_that_no_replica_has_is_not_acknowledged() {
         ),
         "{answer:?}"
     );
+}
+
+/// What a pipeline or a transaction says is not one error but a list of them.
+#[tokio::test]
+async fn a_master_that_has_lost_its_replicas_is_left_by_whatever_is_refused() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let redis = Redis::new(kit_redis::url(&server.url()).unwrap());
+    let mut alone = cmd("CONFIG");
+    alone.arg("SET").arg("min-replicas-to-write").arg(1);
+    redis.query::<()>(&alone).await.unwrap();
+    let mut id = cmd("CLIENT");
+    id.arg("ID");
+    for atomic in [false, true] {
+        let before: i64 = redis.query(&id).await.unwrap();
+        let mut both = pipe();
+        if atomic {
+            both.atomic();
+        }
+        both.cmd("GET").arg("a");
+        both.cmd("SET").arg("a").arg(1);
+        let refused = redis.pipeline::<Value>(&both).await.unwrap_err();
+        assert!(matches!(refused, CommandError::Refused(_)), "{refused:?}");
+        let after: i64 = redis.query(&id).await.unwrap();
+        assert_ne!(before, after, "atomic: {atomic}: {refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_finds_no_redis_shares_the_attempts_to_reach_one() {
+    // Takes connections and ends them.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let attempts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&attempts);
+    tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            drop(connection);
+        }
+    });
+    let redis = Redis::new(kit_redis::url(&format!("redis://{address}")).unwrap());
+    let ping = cmd("PING");
+    for answer in join_all((0..100).map(|_| redis.query::<String>(&ping))).await {
+        assert!(
+            matches!(answer, Err(CommandError::Unreachable(_))),
+            "{answer:?}"
+        );
+    }
+    assert_eq!(attempts.load(Ordering::SeqCst), 1);
+
+    // Who asks again and again: one attempt each 25, 50, 100, 200, 250, 250 ms …
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        let answer = redis.query::<String>(&ping).await;
+        assert!(
+            matches!(answer, Err(CommandError::Unreachable(_))),
+            "{answer:?}"
+        );
+    }
+    let attempts = attempts.load(Ordering::SeqCst);
+    assert!((2..=13).contains(&attempts), "{attempts}");
 }
