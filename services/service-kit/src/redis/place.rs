@@ -44,7 +44,7 @@ enum Kind {
 struct Sentinels {
     /// In the order of the URL.
     clients: Vec<Client>,
-    /// The one that answered last is asked first.
+    /// The one that was right last is asked first.
     first: AtomicUsize,
     master: String,
     /// Password and database of the master.
@@ -137,12 +137,43 @@ impl Place {
 }
 
 impl Sentinels {
+    /// By the word of the first Sentinel whose master is there and says so itself: one that is cut off from the others
+    /// goes on naming the old one.
     async fn connect(&self, config: AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-        let (host, port) = self.ask().await?;
-        let info = (host.as_str(), port).into_connection_info()?;
+        let first = self.first.load(Ordering::Relaxed);
+        let mut last = failed(format!("no Sentinel knows a master {}", self.master));
+        let mut tried = Vec::new();
+        for step in 0..self.clients.len() {
+            let index = (first + step) % self.clients.len();
+            let address = match self.ask(&self.clients[index]).await {
+                Ok(Some(address)) if !tried.contains(&address) => address,
+                Ok(_) => continue,
+                Err(error) => {
+                    last = error;
+                    continue;
+                }
+            };
+            match self.connect_to(&address, &config).await {
+                Ok(connection) => {
+                    self.first.store(index, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(error) => last = error,
+            }
+            tried.push(address);
+        }
+        Err(last)
+    }
+
+    async fn connect_to(
+        &self,
+        (host, port): &(String, u16),
+        config: &AsyncConnectionConfig,
+    ) -> RedisResult<MultiplexedConnection> {
+        let info = (host.as_str(), *port).into_connection_info()?;
         let client = client(info.set_redis_settings(self.settings.clone()))?;
         let mut connection = client
-            .get_multiplexed_async_connection_with_config(&config)
+            .get_multiplexed_async_connection_with_config(config)
             .await?;
         // A master that was just replaced may not know it yet; a Sentinel that was away may not either.
         let role: (String,) = first_of(cmd("ROLE").query_async(&mut connection).await?)?;
@@ -154,34 +185,13 @@ impl Sentinels {
         }
     }
 
-    /// The address of the master, by the first Sentinel that knows one.
-    async fn ask(&self) -> RedisResult<(String, u16)> {
+    /// The address of the master, if this Sentinel knows one.
+    async fn ask(&self, sentinel: &Client) -> RedisResult<Option<(String, u16)>> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(SENTINEL_LIMIT))
             .set_response_timeout(Some(SENTINEL_LIMIT));
-        let first = self.first.load(Ordering::Relaxed);
-        let mut last = failed(format!("no Sentinel knows a master {}", self.master));
-        for step in 0..self.clients.len() {
-            let index = (first + step) % self.clients.len();
-            match self.ask_one(&self.clients[index], &config).await {
-                Ok(Some(address)) => {
-                    self.first.store(index, Ordering::Relaxed);
-                    return Ok(address);
-                }
-                Ok(None) => {}
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    async fn ask_one(
-        &self,
-        sentinel: &Client,
-        config: &AsyncConnectionConfig,
-    ) -> RedisResult<Option<(String, u16)>> {
         let mut connection = sentinel
-            .get_multiplexed_async_connection_with_config(config)
+            .get_multiplexed_async_connection_with_config(&config)
             .await?;
         let mut question = cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.master);
@@ -195,7 +205,8 @@ fn client(info: impl IntoConnectionInfo) -> RedisResult<Client> {
         .with_interval(SILENCE_LIMIT / 5);
     let settings = TcpSettings::default()
         .set_keepalive(keepalive)
-        .set_user_timeout(SILENCE_LIMIT);
+        .set_user_timeout(SILENCE_LIMIT)
+        .set_nodelay(true);
     Client::open(info.into_connection_info()?.set_tcp_settings(settings))
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use service_kit::redis::{Redis, url};
 use service_kit::testing::{Member, RedisSentinel, RedisServer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -78,6 +79,41 @@ async fn a_master_that_hangs_is_replaced() {
     servers.freeze(Member::Redis(old));
     wait_until_ready(&redis).await;
     assert_ne!(servers.master(), Some(old));
+}
+
+/// A Sentinel that names a master where nothing listens. Returns its address.
+async fn cut_off_sentinel() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = client.read(&mut buffer).await {
+                let asked = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                // Every command begins with the number of its words.
+                for command in asked.split('*').skip(1) {
+                    let answer = match command.contains("GET-MASTER-ADDR-BY-NAME") {
+                        true => "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n1\r\n",
+                        false => "+OK\r\n",
+                    };
+                    client.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_sentinel_that_names_a_master_of_old_does_not_keep_the_others_from_being_asked() {
+    let Some(servers) = RedisSentinel::start() else {
+        return;
+    };
+    let cut_off = cut_off_sentinel().await;
+    let address = servers.url().replacen('@', &format!("@{cut_off},"), 1);
+    let redis = Redis::new(url(&address).unwrap());
+    is_ready(&redis).await.unwrap();
 }
 
 #[tokio::test]
