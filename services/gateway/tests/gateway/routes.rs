@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use gateway::Stub;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
 
-use crate::start;
+use crate::{start, until};
 
 #[tokio::test]
 async fn every_path_reaches_its_service_and_no_other() {
@@ -202,13 +201,4 @@ async fn probes_and_metrics_are_on_a_port_of_their_own() {
 
 async fn internal_json(gateway: &gateway::Gateway, path: &str) -> serde_json::Value {
     gateway.internal().get(path, &[]).await.json()
-}
-
-/// Waits until something is so.
-async fn until(is_so: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < Duration::from_secs(15), "it never is");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
