@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use gateway::{Gateway, Stub};
 use tokio::net::TcpStream;
 
-use crate::{start, until};
+use crate::{metric, start, until};
 
 /// What Kubernetes gives the liveness probe; a silent connection is kept for twice as long.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
@@ -57,9 +57,9 @@ async fn the_world_gets_its_connections_however_many_the_cluster_holds() {
 
 /// How many connections the public port has.
 async fn sessions(gateway: &Gateway) -> u32 {
-    let metrics = gateway.internal().get("/metrics", &[]).await;
-    let text = String::from_utf8_lossy(&metrics.body).into_owned();
-    let name = "haproxy_frontend_current_sessions{proxy=\"public\"} ";
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
-    lines.next().expect("it is measured").parse().unwrap()
+    metric(
+        gateway,
+        "haproxy_frontend_current_sessions{proxy=\"public\"}",
+    )
+    .await
 }

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use gateway::Gateway;
 use tokio::time::sleep;
 
 mod auth;
@@ -32,4 +33,13 @@ pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
         assert!(started.elapsed() < Duration::from_secs(15), "it never is");
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// What one of its metrics is.
+pub(crate) async fn metric(gateway: &Gateway, series: &str) -> u32 {
+    let metrics = gateway.internal().get("/metrics", &[]).await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix(series));
+    let value = lines.next().expect("it is measured");
+    value.trim().parse().unwrap()
 }
