@@ -72,6 +72,16 @@ async fn what_is_no_request_reaches_nobody() {
 }
 
 #[tokio::test]
+async fn http_2_is_not_spoken() {
+    let gateway = start!(&[]);
+    // What begins a connection of HTTP/2 where both sides know that they speak it.
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let answer = gateway.client().exchange(preface).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_request_that_trickles_in_is_not_waited_for() {
     let gateway = start!(&[]);
     let mut stream = gateway.client().connect().await.unwrap();
