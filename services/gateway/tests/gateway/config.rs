@@ -13,7 +13,7 @@ fn every_fault_is_reported_at_once() {
         ("TRUSTED_NETWORKS", "10.0.0.0/8 everyone"),
         ("API_KEYS", "short-secret"),
         ("BASIC_AUTH", "hunter2"),
-        ("PICTURE_ADDRESS", ""),
+        ("PICTURE_ADDRESS", ":8080"),
         ("COUNTER_ADDRESS", "counter"),
         ("UPLOAD_ADDRESS", "up load:80"),
     ]);
@@ -29,7 +29,7 @@ fn every_fault_is_reported_at_once() {
         A-Z a-z 0-9 . _ ~ + / = -, separated by spaces or commas\n  \
         BASIC_AUTH: found a value (not shown, it holds a secret), expected USER:PASSWORD, the user of A-Z a-z 0-9 . _ \
         @ -, the password of 8 to 256 printable ASCII characters\n  \
-        PICTURE_ADDRESS: not set, expected HOST:PORT\n  \
+        PICTURE_ADDRESS: found `:8080`, expected HOST:PORT\n  \
         UPLOAD_ADDRESS: found `up load:80`, expected HOST:PORT\n  \
         COUNTER_ADDRESS: found `counter`, expected HOST:PORT\n";
     assert_eq!(said, expected);

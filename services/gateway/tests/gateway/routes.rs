@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway::Stub;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -107,6 +108,55 @@ async fn a_service_that_is_away_is_said_to_be_and_the_others_answer() {
     assert_eq!(answer.problem(), "service-unavailable");
     assert_eq!(answer.headers["retry-after"], "2");
     assert_eq!(gateway.client().get("/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_paths_of_a_service_that_the_environment_is_without_are_nobodys() {
+    let picture = Stub::start("picture").await;
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", &picture.address()),
+        ("UPLOAD_ADDRESS", ""),
+        ("COUNTER_ADDRESS", ""),
+        ("BIRTHDAY_ADDRESS", ""),
+        ("HITS_API_ADDRESS", ""),
+    ]);
+    for path in [
+        "/upload",
+        "/jobs",
+        "/images/7/original",
+        "/counters",
+        "/hello/Ada",
+        "/increment",
+    ] {
+        let answer = gateway.client().get(path, &[]).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.problem(), "not-found", "{path}");
+    }
+    assert_eq!(gateway.client().get("/", &[]).await.status, 200);
+    let ready = internal_json(&gateway, "/readyz").await;
+    assert_eq!(
+        ready,
+        json!({ "status": "ready", "services": { "picture": 1 } })
+    );
+    // An alert looks at every service that is named there.
+    let metrics = gateway.internal().get("/metrics", &[]).await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(text.contains("haproxy_backend_status{proxy=\"picture\""));
+    assert!(!text.contains("proxy=\"upload\""), "{text}");
+}
+
+#[tokio::test]
+async fn without_any_service_it_is_ready_all_the_same() {
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", ""),
+        ("UPLOAD_ADDRESS", ""),
+        ("COUNTER_ADDRESS", ""),
+        ("BIRTHDAY_ADDRESS", ""),
+        ("HITS_API_ADDRESS", ""),
+    ]);
+    let ready = internal_json(&gateway, "/readyz").await;
+    assert_eq!(ready, json!({ "status": "ready", "services": {} }));
+    assert_eq!(gateway.client().get("/", &[]).await.status, 404);
 }
 
 #[tokio::test]
