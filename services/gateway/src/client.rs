@@ -56,9 +56,7 @@ impl Client {
     /// # Panics
     /// When there is no whole answer.
     pub async fn send(&self, request: &str) -> Answer {
-        let text = self.exchange(request).await;
-        let text = text.expect("an answer");
-        parse(&text).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&text)))
+        parsed(&self.exchange(request).await.expect("an answer"))
     }
 
     /// Sends anything and reads until the connection ends.
@@ -68,9 +66,7 @@ impl Client {
     pub async fn exchange(&self, request: &str) -> io::Result<Vec<u8>> {
         let mut stream = self.connect().await?;
         stream.write_all(request.as_bytes()).await?;
-        let mut text = Vec::new();
-        timeout(LIMIT, stream.read_to_end(&mut text)).await??;
-        Ok(text)
+        rest(stream).await
     }
 
     /// A connection from this client's address.
@@ -95,6 +91,24 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -
         text.push_str(&format!("content-length: {}\r\n", body.len()));
     }
     text + "\r\n" + body
+}
+
+/// Reads an answer after which the connection ends.
+///
+/// # Panics
+/// When there is no whole answer.
+pub async fn answer(stream: TcpStream) -> Answer {
+    parsed(&rest(stream).await.expect("an answer"))
+}
+
+async fn rest(mut stream: TcpStream) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    timeout(LIMIT, stream.read_to_end(&mut text)).await??;
+    Ok(text)
+}
+
+fn parsed(text: &[u8]) -> Answer {
+    parse(text).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(text)))
 }
 
 fn parse(text: &[u8]) -> Option<Answer> {

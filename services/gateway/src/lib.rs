@@ -5,6 +5,6 @@ mod client;
 mod process;
 mod stub;
 
-pub use client::{Client, request};
+pub use client::{Client, answer, request};
 pub use process::{Gateway, refused};
 pub use stub::Stub;

@@ -14,8 +14,8 @@ use tokio::time::sleep;
 
 /// A service on a port of its own; it ends with its value.
 ///
-/// Everything is answered with `service`, `method`, `path` and `headers` in JSON, a path that ends in `/slow` after
-/// three seconds.
+/// Everything is answered with `service`, `method`, `path` and `headers` in JSON once all of it is there, a path that ends
+/// in `/slow` after three seconds.
 #[derive(Debug)]
 pub struct Stub {
     address: SocketAddr,
@@ -62,11 +62,14 @@ impl Drop for Stub {
 }
 
 async fn say(name: &'static str, request: Request) -> impl IntoResponse {
-    if request.uri().path().ends_with("/slow") {
+    let (request, body) = request.into_parts();
+    // Who breaks off reads no answer.
+    let _ = axum::body::to_bytes(body, usize::MAX).await;
+    if request.uri.path().ends_with("/slow") {
         sleep(Duration::from_secs(3)).await;
     }
     let mut headers: Map<String, Value> = Map::new();
-    for (header, value) in request.headers() {
+    for (header, value) in &request.headers {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         let list = headers
             .entry(header.as_str())
@@ -76,8 +79,8 @@ async fn say(name: &'static str, request: Request) -> impl IntoResponse {
     }
     axum::Json(json!({
         "service": name,
-        "method": request.method().as_str(),
-        "path": request.uri().to_string(),
+        "method": request.method.as_str(),
+        "path": request.uri.to_string(),
         "headers": headers,
     }))
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway::Stub;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
 
-use crate::start;
+use crate::{start, until};
 
 #[tokio::test]
 async fn every_path_reaches_its_service_and_no_other() {
@@ -111,6 +111,55 @@ async fn a_service_that_is_away_is_said_to_be_and_the_others_answer() {
 }
 
 #[tokio::test]
+async fn the_paths_of_a_service_that_the_environment_is_without_are_nobodys() {
+    let picture = Stub::start("picture").await;
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", &picture.address()),
+        ("UPLOAD_ADDRESS", ""),
+        ("COUNTER_ADDRESS", ""),
+        ("BIRTHDAY_ADDRESS", ""),
+        ("HITS_API_ADDRESS", ""),
+    ]);
+    for path in [
+        "/upload",
+        "/jobs",
+        "/images/7/original",
+        "/counters",
+        "/hello/Ada",
+        "/increment",
+    ] {
+        let answer = gateway.client().get(path, &[]).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert_eq!(answer.problem(), "not-found", "{path}");
+    }
+    assert_eq!(gateway.client().get("/", &[]).await.status, 200);
+    let ready = internal_json(&gateway, "/readyz").await;
+    assert_eq!(
+        ready,
+        json!({ "status": "ready", "services": { "picture": 1 } })
+    );
+    // An alert looks at every service that is named there.
+    let metrics = gateway.internal().get("/metrics", &[]).await;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    assert!(text.contains("haproxy_backend_status{proxy=\"picture\""));
+    assert!(!text.contains("proxy=\"upload\""), "{text}");
+}
+
+#[tokio::test]
+async fn without_any_service_it_is_ready_all_the_same() {
+    let gateway = start!(&[
+        ("PICTURE_ADDRESS", ""),
+        ("UPLOAD_ADDRESS", ""),
+        ("COUNTER_ADDRESS", ""),
+        ("BIRTHDAY_ADDRESS", ""),
+        ("HITS_API_ADDRESS", ""),
+    ]);
+    let ready = internal_json(&gateway, "/readyz").await;
+    assert_eq!(ready, json!({ "status": "ready", "services": {} }));
+    assert_eq!(gateway.client().get("/", &[]).await.status, 404);
+}
+
+#[tokio::test]
 async fn a_service_that_comes_back_is_asked_again() {
     let first = Stub::start("counter").await;
     let address = first.address();
@@ -202,13 +251,4 @@ async fn probes_and_metrics_are_on_a_port_of_their_own() {
 
 async fn internal_json(gateway: &gateway::Gateway, path: &str) -> serde_json::Value {
     gateway.internal().get(path, &[]).await.json()
-}
-
-/// Waits until something is so.
-async fn until(is_so: impl AsyncFn() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < Duration::from_secs(15), "it never is");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
