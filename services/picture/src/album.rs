@@ -23,6 +23,10 @@ use crate::picture::Picture;
 /// wants less, and soon enough when it is back.
 const MIN_DELAY: Duration = Duration::from_millis(500);
 const MAX_DELAY: Duration = Duration::from_secs(30);
+/// How often the task looks whether the picture's time is up. That goes by the
+/// wall clock, which can be set or go on while the machine is suspended; a
+/// sleep goes by another.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait that a backend may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -131,9 +135,10 @@ impl Album {
 
     /// The picture for one request; none where there is none in time.
     pub(crate) async fn get(&self) -> Option<Served> {
+        let asked = Instant::now();
         let mut changes = self.shown.subscribe();
         loop {
-            match self.decide() {
+            match self.decide(asked) {
                 Decision::Serve(served) => return Some(served),
                 Decision::Nothing => return None,
                 // Also when the time is up: the decision is another one then.
@@ -161,8 +166,8 @@ impl Album {
             self.show(kept);
         }
         loop {
-            if let Some(remaining) = self.remaining() {
-                sleep(remaining).await;
+            while let Some(remaining) = self.remaining() {
+                sleep(remaining.min(LOOK_EVERY)).await;
             }
             self.begin();
             let id = RequestId::random();
@@ -207,10 +212,10 @@ impl Album {
     }
 
     /// Atomic: of all requests at one moment, one takes the grace.
-    fn decide(&self) -> Decision {
+    fn decide(&self, asked: Instant) -> Decision {
         let mut decision = Decision::Nothing;
         self.shown.send_if_modified(|shown| {
-            decision = shown.decide(self.ttl, self.patience);
+            decision = shown.decide(asked, self.ttl, self.patience);
             // Nobody waits for what a request is told.
             false
         });
@@ -224,10 +229,12 @@ impl Album {
         decision
     }
 
+    /// How much of the picture's time is left, where there is some.
     fn remaining(&self) -> Option<Duration> {
         let shown = self.shown.borrow();
         let picture = shown.picture.as_ref()?;
-        Some(picture.remaining(self.ttl, SystemTime::now()))
+        let remaining = picture.remaining(self.ttl, SystemTime::now());
+        Some(remaining).filter(|remaining| !remaining.is_zero())
     }
 
     fn begin(&self) {
@@ -244,13 +251,17 @@ impl Album {
 }
 
 impl Shown {
-    fn decide(&mut self, ttl: Duration, patience: Duration) -> Decision {
-        let until = match self.refresh {
+    /// For a request that came at `asked`.
+    fn decide(&mut self, asked: Instant, ttl: Duration, patience: Duration) -> Decision {
+        let since = match self.refresh {
             // Its time has just run out, and the task is about to notice.
-            Refresh::Idle => Some(Instant::now() + patience),
-            Refresh::Running(since) => Some(since + patience).filter(|end| *end > Instant::now()),
+            Refresh::Idle => Some(asked),
+            Refresh::Running(since) => Some(since.min(asked)),
             Refresh::Failing(_) => None,
         };
+        let until = since
+            .map(|since| since + patience)
+            .filter(|until| *until > Instant::now());
         let Some(picture) = self.picture.clone() else {
             return until.map_or(Decision::Nothing, Decision::Wait);
         };
@@ -275,3 +286,6 @@ fn asked_for(error: &FetchError) -> Duration {
         _ => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,63 @@
+//! Decisions without a backend, and the task that keeps the picture fresh beside a clock that jumps.
+
+use std::net::TcpListener;
+
+use bytes::Bytes;
+use tokio::task::yield_now;
+use tokio::time::timeout;
+
+use super::*;
+use crate::picture::Kind;
+
+const HOUR: Duration = Duration::from_secs(3600);
+/// For what takes no time on a machine that is not busy.
+const LONG: Duration = Duration::from_secs(60);
+
+fn fetched(age: Duration) -> Picture {
+    Picture::new(Kind::Gif, Bytes::new(), SystemTime::now() - age)
+}
+
+async fn freshness(album: &Album) -> Option<Freshness> {
+    let served = timeout(LONG, album.get()).await;
+    served
+        .expect("no request waits for ever")
+        .map(|served| served.freshness)
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_task_that_has_not_noticed_the_expiry() {
+    let patience = Duration::from_millis(200);
+    let album = Album::new(HOUR, patience);
+    album.show(fetched(2 * HOUR));
+    assert_eq!(freshness(&album).await, Some(Freshness::Grace));
+    let asked = Instant::now();
+    assert_eq!(freshness(&album).await, Some(Freshness::Stale));
+    assert!(asked.elapsed() >= patience, "{:?}", asked.elapsed());
+}
+
+/// A backend that is away.
+fn away() -> Backend {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    Backend::new(format!("http://{address}/").parse().unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn the_task_notices_a_clock_that_jumps() {
+    let album = Album::new(HOUR, Duration::ZERO);
+    let backend = away();
+    album.show(fetched(Duration::ZERO));
+    let noticed = async {
+        yield_now().await;
+        // For the task, which sleeps by now, the same as a clock that was set.
+        album.show(fetched(2 * HOUR));
+        while album.metrics.failed.get() == 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = album.keep_fresh(&backend, None) => {}
+        noticed = timeout(LONG, noticed) => noticed.expect("it tries to replace the picture"),
+    }
+}
