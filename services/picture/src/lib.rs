@@ -14,25 +14,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use service_kit::config::{parsed, seconds, text};
 use service_kit::{About, Kit, Reader, StartError, Store, Unusable, Variable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::album::Album;
-use crate::backend::Backend;
-pub use crate::backend::retry_after;
+use crate::backend::{Backend, Limits};
+pub use crate::backend::{BackendUrl, NotABackend, retry_after};
 use crate::cache::Cache;
 pub use crate::cache::kept;
 pub use crate::picture::{Kind, Picture};
 
 /// Another picture each time.
 const LOREM_PICSUM: &str = "https://picsum.photos/800/600";
-const BACKEND_URL: Variable<Url> = Variable::secret(
+const BACKEND_URL: Variable<BackendUrl> = Variable::secret(
     "BACKEND_URL",
     "a URL that starts with http:// or https://",
-    backend_url,
+    parsed,
 );
 const CACHE_DIR: Variable<PathBuf> = Variable::new("CACHE_DIR", "a folder", parsed);
 const TTL_SECONDS: Variable<Duration> =
@@ -48,7 +47,7 @@ const GREETING: Variable<String> = Variable::new("GREETING", "a text", text);
 pub struct Config {
     /// `BACKEND_URL`, default Lorem Picsum: where pictures come from. Treated
     /// as a secret, since it may hold an access token.
-    pub backend: Url,
+    pub backend: BackendUrl,
     /// `CACHE_DIR`: where the picture survives a restart; without it, which is
     /// refused in Kubernetes, it does not.
     pub cache: Option<PathBuf>,
@@ -95,7 +94,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// # Errors
 /// When the HTTP client cannot be built.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    let backend = Backend::new(config.backend)?;
+    let backend = Backend::new(config.backend, Limits::default())?;
     kit.keeps(match &config.cache {
         Some(folder) => Store::external("picture", format!("the folder {}", folder.display())),
         None => Store::embedded("picture", "memory"),
@@ -126,24 +125,4 @@ fn app(state: State) -> OpenApiRouter {
         .routes(routes!(page::show))
         .routes(routes!(picture::serve))
         .with_state(state)
-}
-
-fn backend_url(text: &str) -> Option<Url> {
-    let url: Url = text.parse().ok()?;
-    (["http", "https"].contains(&url.scheme()) && url.has_host()).then_some(url)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backend_urls() {
-        for good in ["http://x", "https://picsum.photos/800/600"] {
-            assert!(backend_url(good).is_some(), "{good}");
-        }
-        for bad in ["", "x", "ftp://x", "file:///etc/passwd", "http://"] {
-            assert!(backend_url(bad).is_none(), "{bad}");
-        }
-    }
 }

@@ -7,6 +7,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
+use crate::backend::Limits;
 use crate::picture::Kind;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -39,7 +40,8 @@ async fn nobody_waits_for_a_task_that_has_not_noticed_the_expiry() {
 fn away() -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    Backend::new(format!("http://{address}/").parse().unwrap()).unwrap()
+    let url = format!("http://{address}/");
+    Backend::new(url.parse().unwrap(), Limits::default()).unwrap()
 }
 
 #[tokio::test]
