@@ -56,6 +56,8 @@ pub(crate) enum FetchError {
     TooLarge(usize),
     #[error("the backend sent something else than a PNG, JPEG, GIF or WebP")]
     NotAPicture,
+    #[error("the backend sent a broken picture, or only a part of it ({})", .0.content_type())]
+    Broken(Kind),
 }
 
 impl Default for Limits {
@@ -102,6 +104,9 @@ impl Backend {
             bytes.extend_from_slice(&chunk);
         }
         let kind = Kind::of(&bytes).ok_or(FetchError::NotAPicture)?;
+        if !kind.is_whole(&bytes) {
+            return Err(FetchError::Broken(kind));
+        }
         Ok(Picture::new(kind, bytes.freeze(), SystemTime::now()))
     }
 }

@@ -9,6 +9,7 @@ mod backend;
 mod cache;
 mod picture;
 mod routes;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -111,6 +111,16 @@ async fn a_backend_that_sends_too_much() {
     }
 }
 
+#[tokio::test]
+async fn a_backend_that_breaks_off() {
+    // Without a length, so that nothing but the picture itself says that something is missing.
+    let bytes = || stream::iter([Ok::<_, std::io::Error>("GIF89a\x01\0\x01\0\0\0\0,")]);
+    let part = move || std::future::ready(Body::from_stream(bytes()));
+    let address = serve(Router::new().route("/", get(part))).await;
+    let fault = fault(&address, "/", LIMITS).await;
+    assert!(matches!(fault, FetchError::Broken(Kind::Gif)), "{fault:?}");
+}
+
 #[test]
 fn backend_urls() {
     for good in ["http://x", "https://picsum.photos/800/600"] {
