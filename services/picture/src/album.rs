@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
-use service_kit::prometheus_client::metrics::counter::Counter;
 use service_kit::prometheus_client::registry::Registry;
 use service_kit::{RequestId, chain};
 use tokio::sync::watch;
@@ -17,6 +16,7 @@ use tracing::Instrument;
 
 use crate::backend::{Backend, FetchError};
 use crate::cache::Cache;
+use crate::metrics::Metrics;
 use crate::picture::Picture;
 
 /// Between attempts to replace a picture: gentle on a backend that is down or
@@ -87,14 +87,6 @@ enum Decision {
     Nothing,
 }
 
-#[derive(Debug, Default)]
-struct Metrics {
-    refreshed: Counter,
-    failed: Counter,
-    graces: Counter,
-    stale: Counter,
-}
-
 impl Album {
     pub(crate) fn new(ttl: Duration, patience: Duration) -> Self {
         Self {
@@ -106,31 +98,7 @@ impl Album {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let metrics = &self.metrics;
-        for (name, help, counter) in [
-            (
-                "picture_refreshes",
-                "Pictures that replaced the one before",
-                &metrics.refreshed,
-            ),
-            (
-                "picture_refresh_failures",
-                "Attempts at a new picture that failed",
-                &metrics.failed,
-            ),
-            (
-                "picture_graces",
-                "Old pictures served while the next was on its way",
-                &metrics.graces,
-            ),
-            (
-                "picture_stale",
-                "Old pictures served because no newer one could be had",
-                &metrics.stale,
-            ),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
+        self.metrics.register(registry);
     }
 
     /// The picture for one request; none where there is none in time.
@@ -174,15 +142,20 @@ impl Album {
             let span = tracing::error_span!("refresh", request_id = id.as_str());
             let picture = self.fetch(backend, &id).instrument(span.clone()).await;
             span.in_scope(|| tracing::info!(etag = picture.etag, "a new picture"));
-            self.metrics.refreshed.inc();
-            // First kept, then shown: after a restart nobody sees another one than before.
-            if let Some(cache) = cache
-                && let Err(error) = cache.store(&picture).await
-            {
-                tracing::warn!(error = chain(&error), "the picture could not be kept");
-            }
-            self.show(picture);
+            self.replace(picture, cache).instrument(span).await;
         }
+    }
+
+    /// First kept, then shown: after a restart nobody sees another one than before.
+    async fn replace(&self, picture: Picture, cache: Option<&Cache>) {
+        self.metrics.refreshed.inc();
+        if let Some(cache) = cache
+            && let Err(error) = cache.store(&picture).await
+        {
+            tracing::warn!(error = chain(&error), "the picture could not be kept");
+            self.metrics.unkept.inc();
+        }
+        self.show(picture);
     }
 
     /// Tries until there is one, under the same id.

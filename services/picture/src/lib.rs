@@ -7,6 +7,7 @@
 mod album;
 mod backend;
 mod cache;
+mod metrics;
 mod picture;
 mod routes;
 mod whole;
@@ -29,6 +30,8 @@ pub use crate::picture::{Kind, Picture};
 
 /// Another picture each time.
 const LOREM_PICSUM: &str = "https://picsum.photos/800/600";
+/// For reading or replacing the kept picture; a new one is shown after that.
+const VOLUME_LIMIT: Duration = Duration::from_secs(5);
 const BACKEND_URL: Variable<BackendUrl> = Variable::secret(
     "BACKEND_URL",
     "a URL that starts with http:// or https://",
@@ -93,14 +96,17 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// task in the background replaces it from then on.
 ///
 /// # Errors
-/// When the HTTP client cannot be built.
+/// When the HTTP client cannot be built, or the folder cannot be used.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
     let backend = Backend::new(config.backend, Limits::default())?;
     kit.keeps(match &config.cache {
         Some(folder) => Store::external("picture", format!("the folder {}", folder.display())),
         None => Store::embedded("picture", "memory"),
     });
-    let cache = config.cache.map(|folder| Cache::new(folder, backend.key()));
+    let cache = match config.cache {
+        Some(folder) => Some(Cache::open(folder, backend.key(), VOLUME_LIMIT).await?),
+        None => None,
+    };
     let album = Arc::new(Album::new(config.ttl, config.patience));
     kit.register_metrics(|registry| album.register(registry));
     let checked = Arc::clone(&album);

@@ -1,6 +1,7 @@
 //! Decisions without a backend, and the task that keeps the picture fresh beside a clock that jumps.
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use bytes::Bytes;
 use tokio::task::yield_now;
@@ -62,4 +63,34 @@ async fn the_task_notices_a_clock_that_jumps() {
         () = album.keep_fresh(&backend, None) => {}
         noticed = timeout(LONG, noticed) => noticed.expect("it tries to replace the picture"),
     }
+}
+
+/// A pipe that nobody reads: who opens it for writing hangs, as on a volume whose server is gone.
+#[tokio::test]
+async fn a_volume_that_hangs_does_not_keep_a_picture_from_being_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let limit = Duration::from_millis(300);
+    // With all the time it takes: a busy machine does not hang.
+    let mut cache = Cache::open(folder.path().to_owned(), "s".into(), LONG)
+        .await
+        .unwrap();
+    cache.limit = limit;
+    let pipe = folder.path().join("picture.next");
+    std::fs::remove_file(&pipe).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+
+    let album = Album::new(HOUR, Duration::ZERO);
+    album.replace(fetched(Duration::ZERO), Some(&cache)).await;
+    assert!(matches!(freshness(&album).await, Some(Freshness::Fresh(_))));
+    assert_eq!(album.metrics.unkept.get(), 1);
+    album.replace(fetched(Duration::ZERO), Some(&cache)).await;
+    assert_eq!(album.metrics.unkept.get(), 2);
+    // Lets the one that hangs end, without which the test would not.
+    std::fs::read(&pipe).unwrap();
 }
