@@ -98,7 +98,7 @@ impl Album {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        self.metrics.register(registry);
+        self.metrics.register(registry, self.ttl);
     }
 
     /// The picture for one request; none where there is none in time.
@@ -216,6 +216,7 @@ impl Album {
     }
 
     fn show(&self, picture: Picture) {
+        self.metrics.shown(&picture);
         self.shown.send_replace(Shown {
             picture: Some(Arc::new(picture)),
             ..Shown::default()

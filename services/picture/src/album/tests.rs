@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use bytes::Bytes;
+use service_kit::prometheus_client::encoding::text::encode;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -63,6 +64,28 @@ async fn the_task_notices_a_clock_that_jumps() {
         () = album.keep_fresh(&backend, None) => {}
         noticed = timeout(LONG, noticed) => noticed.expect("it tries to replace the picture"),
     }
+}
+
+/// The metrics as they are served.
+fn metrics(album: &Album) -> String {
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    album.register(&mut registry);
+    encode(&mut text, &registry).unwrap();
+    text
+}
+
+#[test]
+fn metrics_say_how_old_the_picture_is() {
+    let album = Album::new(HOUR, Duration::ZERO);
+    assert!(metrics(&album).contains("picture_fetched_timestamp_seconds 0.0\n"));
+    let made = SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567_500);
+    album.show(Picture::new(Kind::Gif, Bytes::new(), made));
+    let text = metrics(&album);
+    assert!(
+        text.contains("picture_fetched_timestamp_seconds 1234567.5\n"),
+        "{text}"
+    );
+    assert!(text.contains("picture_ttl_seconds 3600.0\n"), "{text}");
 }
 
 /// A pipe that nobody reads: who opens it for writing hangs, as on a volume whose server is gone.
