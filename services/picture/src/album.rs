@@ -22,7 +22,8 @@ use crate::picture::Picture;
 /// Between attempts to replace a picture: gentle on a backend that is down or
 /// wants less, and soon enough when it is back.
 const MIN_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Jitter adds up to as much again.
+const MAX_DELAY: Duration = Duration::from_secs(15);
 /// How often the task looks whether the picture's time is up. That goes by the
 /// wall clock, which can be set or go on while the machine is suspended; a
 /// sleep goes by another.

@@ -57,8 +57,9 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// `TTL_SECONDS`, default 600: how long a picture is kept.
     pub ttl: Duration,
-    /// `WAIT_SECONDS`, default 2: how long a request waits for the next picture
-    /// before it gets the old one.
+    /// `WAIT_SECONDS`, default 2: how long after the start of a fetch requests
+    /// wait for its picture before they get the old one; at most nine tenths of
+    /// `REQUEST_SECONDS`.
     pub patience: Duration,
     /// `GREETING`, default `Hello`.
     pub greeting: String,
@@ -107,7 +108,9 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
         Some(folder) => Some(Cache::open(folder, backend.key(), VOLUME_LIMIT).await?),
         None => None,
     };
-    let album = Arc::new(Album::new(config.ttl, config.patience));
+    // The old picture, and not an error, for who has waited for too long.
+    let patience = config.patience.min(kit.settings().request_limit * 9 / 10);
+    let album = Arc::new(Album::new(config.ttl, patience));
     kit.register_metrics(|registry| album.register(registry));
     let checked = Arc::clone(&album);
     kit.ready_when("picture", move || std::future::ready(checked.ready()));
