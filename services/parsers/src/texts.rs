@@ -87,6 +87,7 @@ pub(crate) fn hits_message(data: &[u8]) {
 pub(crate) fn picture_answer(data: &[u8]) {
     if let Some(kind) = Kind::of(data) {
         assert!(data.len() >= 3, "{kind:?}");
+        let _ = kind.is_whole(data);
     }
     if let Ok(value) = HeaderValue::from_bytes(data) {
         let headers = HeaderMap::from_iter([(header::RETRY_AFTER, value)]);

@@ -2,14 +2,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod drawing;
+mod studio;
 
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use service_kit::{Kit, Problem, Reader, StartError, Unusable};
-use tokio::task::spawn_blocking;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
+
+use crate::studio::Studio;
 
 /// There is nothing to configure but what every service has.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +30,12 @@ pub fn configure(_: &mut Reader<'_>) -> Result<Config, Unusable> {
 ///
 /// # Errors
 /// None today; the shape is that of every service.
-pub async fn start(_: Config, _: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    Ok(OpenApiRouter::new().routes(routes!(picture)))
+pub async fn start(_: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
+    let studio = Studio::new();
+    kit.register_metrics(|registry| studio.register(registry));
+    Ok(OpenApiRouter::new()
+        .routes(routes!(picture))
+        .with_state(studio))
 }
 
 /// A picture that nobody has seen before.
@@ -36,9 +43,9 @@ pub async fn start(_: Config, _: &mut Kit) -> Result<OpenApiRouter, StartError> 
     get, path = "/",
     responses((status = OK, content_type = "image/png", body = Vec<u8>))
 )]
-async fn picture() -> Result<Response, Problem> {
+async fn picture(State(studio): State<Studio>) -> Result<Response, Problem> {
     let (seed, _) = Uuid::new_v4().as_u64_pair();
-    let drawn = spawn_blocking(move || drawing::draw(seed)).await;
+    let drawn = studio.draw(move || drawing::draw(seed)).await;
     let drawn = drawn.map_err(|panic| Problem::internal(&panic))?;
     let png = drawn.map_err(|error| Problem::internal(&error))?;
     let headers = [

@@ -17,6 +17,13 @@ async fn each_request_gets_another_picture() {
     assert!(first.body.starts_with(b"\x89PNG"));
     let second = call(&app, request("GET", "/", &Value::Null)).await;
     assert_ne!(first.body, second.body);
+    let metrics = call(&app, request("GET", "/metrics", &Value::Null)).await;
+    for line in [
+        "picture_source_drawn_total 2\n",
+        "picture_source_drawing_seconds_count 2\n",
+    ] {
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+    }
     let ready = call(&app, request("GET", "/readyz", &Value::Null)).await;
     assert_eq!(ready.status, 200);
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use backon::{ExponentialBuilder, Retryable};
-use service_kit::prometheus_client::metrics::counter::Counter;
 use service_kit::prometheus_client::registry::Registry;
 use service_kit::{RequestId, chain};
 use tokio::sync::watch;
@@ -17,12 +16,18 @@ use tracing::Instrument;
 
 use crate::backend::{Backend, FetchError};
 use crate::cache::Cache;
+use crate::metrics::Metrics;
 use crate::picture::Picture;
 
 /// Between attempts to replace a picture: gentle on a backend that is down or
 /// wants less, and soon enough when it is back.
 const MIN_DELAY: Duration = Duration::from_millis(500);
-const MAX_DELAY: Duration = Duration::from_secs(30);
+/// Jitter adds up to as much again.
+const MAX_DELAY: Duration = Duration::from_secs(15);
+/// How often the task looks whether the picture's time is up. That goes by the
+/// wall clock, which can be set or go on while the machine is suspended; a
+/// sleep goes by another.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait that a backend may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -83,14 +88,6 @@ enum Decision {
     Nothing,
 }
 
-#[derive(Debug, Default)]
-struct Metrics {
-    refreshed: Counter,
-    failed: Counter,
-    graces: Counter,
-    stale: Counter,
-}
-
 impl Album {
     pub(crate) fn new(ttl: Duration, patience: Duration) -> Self {
         Self {
@@ -102,38 +99,15 @@ impl Album {
     }
 
     pub(crate) fn register(&self, registry: &mut Registry) {
-        let metrics = &self.metrics;
-        for (name, help, counter) in [
-            (
-                "picture_refreshes",
-                "Pictures that replaced the one before",
-                &metrics.refreshed,
-            ),
-            (
-                "picture_refresh_failures",
-                "Attempts at a new picture that failed",
-                &metrics.failed,
-            ),
-            (
-                "picture_graces",
-                "Old pictures served while the next was on its way",
-                &metrics.graces,
-            ),
-            (
-                "picture_stale",
-                "Old pictures served because no newer one could be had",
-                &metrics.stale,
-            ),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
+        self.metrics.register(registry, self.ttl);
     }
 
     /// The picture for one request; none where there is none in time.
     pub(crate) async fn get(&self) -> Option<Served> {
+        let asked = Instant::now();
         let mut changes = self.shown.subscribe();
         loop {
-            match self.decide() {
+            match self.decide(asked) {
                 Decision::Serve(served) => return Some(served),
                 Decision::Nothing => return None,
                 // Also when the time is up: the decision is another one then.
@@ -161,23 +135,28 @@ impl Album {
             self.show(kept);
         }
         loop {
-            if let Some(remaining) = self.remaining() {
-                sleep(remaining).await;
+            while let Some(remaining) = self.remaining() {
+                sleep(remaining.min(LOOK_EVERY)).await;
             }
             self.begin();
             let id = RequestId::random();
             let span = tracing::error_span!("refresh", request_id = id.as_str());
             let picture = self.fetch(backend, &id).instrument(span.clone()).await;
             span.in_scope(|| tracing::info!(etag = picture.etag, "a new picture"));
-            self.metrics.refreshed.inc();
-            // First kept, then shown: after a restart nobody sees another one than before.
-            if let Some(cache) = cache
-                && let Err(error) = cache.store(&picture).await
-            {
-                tracing::warn!(error = chain(&error), "the picture could not be kept");
-            }
-            self.show(picture);
+            self.replace(picture, cache).instrument(span).await;
         }
+    }
+
+    /// First kept, then shown: after a restart nobody sees another one than before.
+    async fn replace(&self, picture: Picture, cache: Option<&Cache>) {
+        self.metrics.refreshed.inc();
+        if let Some(cache) = cache
+            && let Err(error) = cache.store(&picture).await
+        {
+            tracing::warn!(error = chain(&error), "the picture could not be kept");
+            self.metrics.unkept.inc();
+        }
+        self.show(picture);
     }
 
     /// Tries until there is one, under the same id.
@@ -207,10 +186,10 @@ impl Album {
     }
 
     /// Atomic: of all requests at one moment, one takes the grace.
-    fn decide(&self) -> Decision {
+    fn decide(&self, asked: Instant) -> Decision {
         let mut decision = Decision::Nothing;
         self.shown.send_if_modified(|shown| {
-            decision = shown.decide(self.ttl, self.patience);
+            decision = shown.decide(asked, self.ttl, self.patience);
             // Nobody waits for what a request is told.
             false
         });
@@ -224,10 +203,12 @@ impl Album {
         decision
     }
 
+    /// How much of the picture's time is left, where there is some.
     fn remaining(&self) -> Option<Duration> {
         let shown = self.shown.borrow();
         let picture = shown.picture.as_ref()?;
-        Some(picture.remaining(self.ttl, SystemTime::now()))
+        let remaining = picture.remaining(self.ttl, SystemTime::now());
+        Some(remaining).filter(|remaining| !remaining.is_zero())
     }
 
     fn begin(&self) {
@@ -236,6 +217,7 @@ impl Album {
     }
 
     fn show(&self, picture: Picture) {
+        self.metrics.shown(&picture);
         self.shown.send_replace(Shown {
             picture: Some(Arc::new(picture)),
             ..Shown::default()
@@ -244,13 +226,17 @@ impl Album {
 }
 
 impl Shown {
-    fn decide(&mut self, ttl: Duration, patience: Duration) -> Decision {
-        let until = match self.refresh {
+    /// For a request that came at `asked`.
+    fn decide(&mut self, asked: Instant, ttl: Duration, patience: Duration) -> Decision {
+        let since = match self.refresh {
             // Its time has just run out, and the task is about to notice.
-            Refresh::Idle => Some(Instant::now() + patience),
-            Refresh::Running(since) => Some(since + patience).filter(|end| *end > Instant::now()),
+            Refresh::Idle => Some(asked),
+            Refresh::Running(since) => Some(since.min(asked)),
             Refresh::Failing(_) => None,
         };
+        let until = since
+            .map(|since| since + patience)
+            .filter(|until| *until > Instant::now());
         let Some(picture) = self.picture.clone() else {
             return until.map_or(Decision::Nothing, Decision::Wait);
         };
@@ -275,3 +261,6 @@ fn asked_for(error: &FetchError) -> Duration {
         _ => Duration::ZERO,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,43 @@
 //! Fetching a picture over HTTP.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
-use reqwest::{Certificate, Client, Response, Url};
-use service_kit::RequestId;
+use reqwest::{Client, Response, Url};
+use service_kit::{RequestId, https};
 
 use crate::picture::{Kind, Picture, hash};
 
-/// For one fetch, from connecting to the last byte.
-const LIMIT: Duration = Duration::from_secs(10);
-const MAX_BYTES: usize = 10 * 1024 * 1024;
+const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// Where pictures come from: a URL of `http` or `https`. It may hold a token,
+/// so it cannot be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BackendUrl(Url);
+
+/// The text is no URL that a picture can come from.
+#[derive(Debug, thiserror::Error)]
+#[error("no URL that starts with http:// or https://")]
+pub struct NotABackend;
 
 /// A server that answers with a picture, another one each time.
 #[derive(Debug)]
 pub(crate) struct Backend {
     client: Client,
-    url: Url,
+    url: BackendUrl,
+    max_bytes: usize,
+}
+
+/// What a fetch may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// From connecting to the last byte.
+    pub(crate) time: Duration,
+    /// Of the picture.
+    pub(crate) bytes: usize,
 }
 
 /// Why there is no new picture. The URL is left out: it may hold a token.
@@ -32,36 +52,35 @@ pub(crate) enum FetchError {
         status: StatusCode,
         retry_after: Duration,
     },
-    #[error("the backend sent more than {} MiB", MAX_BYTES >> 20)]
-    TooLarge,
+    #[error("the backend sent more than {0} bytes")]
+    TooLarge(usize),
     #[error("the backend sent something else than a PNG, JPEG, GIF or WebP")]
     NotAPicture,
+    #[error("the backend sent a broken picture, or only a part of it ({})", .0.content_type())]
+    Broken(Kind),
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(10),
+            bytes: 10 << 20,
+        }
+    }
 }
 
 impl Backend {
-    /// The roots are in the binary: the image it runs in holds nothing else.
-    pub(crate) fn new(url: Url) -> Result<Self, reqwest::Error> {
-        // Fails when it was installed before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let roots: Result<Vec<Certificate>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|der| Certificate::from_der(der))
-            .collect();
-        let client = Client::builder()
-            .tls_certs_only(roots?)
-            .timeout(LIMIT)
-            .user_agent(concat!(
-                env!("CARGO_PKG_NAME"),
-                "/",
-                env!("CARGO_PKG_VERSION")
-            ))
-            .build()?;
-        Ok(Self { client, url })
+    pub(crate) fn new(url: BackendUrl, limits: Limits) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            client: https::client(USER_AGENT, limits.time)?,
+            url,
+            max_bytes: limits.bytes,
+        })
     }
 
     /// A hash, since the URL may hold a token.
     pub(crate) fn key(&self) -> String {
-        hash(self.url.as_str().as_bytes())
+        hash(self.url.0.as_str().as_bytes())
     }
 
     /// `id` is for the backend's log.
@@ -69,7 +88,7 @@ impl Backend {
         let hide = |error: reqwest::Error| FetchError::Request(error.without_url());
         let mut response = self
             .client
-            .get(self.url.clone())
+            .get(self.url.0.clone())
             .header(RequestId::HEADER, id.as_str())
             .send()
             .await
@@ -79,13 +98,32 @@ impl Backend {
         }
         let mut bytes = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(hide)? {
-            if bytes.len() + chunk.len() > MAX_BYTES {
-                return Err(FetchError::TooLarge);
+            if bytes.len() + chunk.len() > self.max_bytes {
+                return Err(FetchError::TooLarge(self.max_bytes));
             }
             bytes.extend_from_slice(&chunk);
         }
         let kind = Kind::of(&bytes).ok_or(FetchError::NotAPicture)?;
+        if !kind.is_whole(&bytes) {
+            return Err(FetchError::Broken(kind));
+        }
         Ok(Picture::new(kind, bytes.freeze(), SystemTime::now()))
+    }
+}
+
+impl FromStr for BackendUrl {
+    type Err = NotABackend;
+
+    fn from_str(text: &str) -> Result<Self, NotABackend> {
+        let url: Url = text.parse().map_err(|_| NotABackend)?;
+        let is_backend = ["http", "https"].contains(&url.scheme()) && url.has_host();
+        is_backend.then_some(Self(url)).ok_or(NotABackend)
+    }
+}
+
+impl fmt::Debug for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BackendUrl").finish_non_exhaustive()
     }
 }
 
@@ -113,29 +151,4 @@ fn refused(response: &Response) -> FetchError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        // Sun, 06 Nov 1994 08:49:37 GMT
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        for (text, seconds) in [
-            ("7", Some(7)),
-            (" 0 ", Some(0)),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("-1", None),
-            ("soon", None),
-            ("", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
-            let expected = seconds.map(Duration::from_secs);
-            assert_eq!(retry_after(&headers, now), expected, "{text}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new(), now), None);
-    }
-}
+mod tests;

@@ -2,15 +2,20 @@
 //!
 //! One file: a line of JSON that describes the picture, then its bytes. It is
 //! replaced by a rename, so a crash leaves the old one or the new one, and read
-//! with suspicion.
+//! with suspicion. A volume that hangs is waited for up to a limit.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use service_kit::chain;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::picture::{Kind, Picture};
 
@@ -21,6 +26,19 @@ const VERSION: u32 = 1;
 pub(crate) struct Cache {
     folder: PathBuf,
     source: String,
+    /// For each use of the folder.
+    pub(crate) limit: Duration,
+    /// Of whoever uses the folder, also when nobody waits for that any more.
+    turn: Arc<Semaphore>,
+}
+
+/// The picture cannot be kept where it is to be.
+#[derive(Debug, thiserror::Error)]
+#[error("the folder {} cannot be used", folder.display())]
+pub(crate) struct UnusableFolder {
+    folder: PathBuf,
+    #[source]
+    source: io::Error,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,22 +53,41 @@ struct Head {
 }
 
 impl Cache {
-    pub(crate) fn new(folder: PathBuf, source: String) -> Self {
-        Self { folder, source }
+    /// Makes the folder, and tries whether it can be written. `source` names the source, `limit` is for each use of
+    /// the volume.
+    pub(crate) async fn open(
+        folder: PathBuf,
+        source: String,
+        limit: Duration,
+    ) -> Result<Self, UnusableFolder> {
+        let cache = Self {
+            folder,
+            source,
+            limit,
+            turn: Arc::new(Semaphore::new(1)),
+        };
+        let tried = cache.run(|cache| {
+            fs::create_dir_all(&cache.folder)?;
+            // Not its size: a full volume is no reason not to start.
+            File::create(cache.next()).map(drop)
+        });
+        match tried.await {
+            Ok(()) => Ok(cache),
+            Err(source) => Err(UnusableFolder {
+                folder: cache.folder,
+                source,
+            }),
+        }
     }
 
     /// The picture that was stored last; none where there is none, where it is
     /// of another source, or where the file is damaged.
     pub(crate) async fn load(&self) -> Option<Picture> {
-        let cache = self.clone();
-        let content = tokio::task::spawn_blocking(move || fs::read(cache.file()))
-            .await
-            .ok()?;
-        match content {
+        match self.run(|cache| fs::read(cache.file())).await {
             Ok(content) => kept(&Bytes::from(content), &self.source),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!(error = error.to_string(), "the kept picture cannot be read");
+                tracing::warn!(error = chain(&error), "the kept picture cannot be read");
                 None
             }
         }
@@ -58,14 +95,42 @@ impl Cache {
 
     /// Stores a picture in place of the last one.
     pub(crate) async fn store(&self, picture: &Picture) -> io::Result<()> {
-        let (cache, picture) = (self.clone(), picture.clone());
-        let store = move || {
+        let picture = picture.clone();
+        self.run(move |cache| {
             fs::create_dir_all(&cache.folder)?;
-            write(&cache.file(), &encode(&picture, &cache.source))
+            let content = encode(&picture, &cache.source);
+            write(&cache.next(), &content)?;
+            fs::rename(cache.next(), cache.file())
+        })
+        .await
+    }
+
+    /// Uses the folder, when it is nobody else's turn: what hangs must not come between later when it goes on.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let cache = self.clone();
+        let done = async move {
+            let turn = Arc::clone(&cache.turn).acquire_owned().await;
+            let work = move || {
+                let _turn = turn.map_err(io::Error::other)?;
+                work(&cache)
+            };
+            spawn_blocking(work).await.map_err(io::Error::other)?
         };
-        tokio::task::spawn_blocking(store)
-            .await
-            .map_err(io::Error::other)?
+        match timeout(self.limit, done).await {
+            Ok(result) => result,
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the volume does not answer",
+            )),
+        }
+    }
+
+    /// What is being written.
+    fn next(&self) -> PathBuf {
+        self.folder.join("picture.next")
     }
 
     fn file(&self) -> PathBuf {
@@ -100,11 +165,9 @@ pub fn kept(content: &Bytes, source: &str) -> Option<Picture> {
 }
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let mut file = File::create(&next)?;
+    let mut file = File::create(path)?;
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&next, path)
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -119,15 +182,37 @@ mod tests {
         Picture::new(Kind::Png, Bytes::from_static(b"a\nb"), made)
     }
 
+    const LIMIT: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn gives_back_what_was_stored() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::new(folder.path().join("new"), "s".into());
+        let open = |source: &str| {
+            let cache = Cache::open(folder.path().join("new"), source.into(), LIMIT);
+            async { cache.await.unwrap() }
+        };
+        let cache = open("s").await;
         assert_eq!(cache.load().await, None);
         cache.store(&picture()).await.unwrap();
         assert_eq!(cache.load().await, Some(picture()));
-        let other = Cache::new(folder.path().join("new"), "t".into());
-        assert_eq!(other.load().await, None, "of another source");
+        assert_eq!(
+            open("s").await.load().await,
+            Some(picture()),
+            "opened again"
+        );
+        assert_eq!(open("t").await.load().await, None, "of another source");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        let error = Cache::open(file.join("new"), "s".into(), LIMIT)
+            .await
+            .unwrap_err();
+        let expected = format!("the folder {} cannot be used", file.join("new").display());
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

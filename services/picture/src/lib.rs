@@ -7,32 +7,35 @@
 mod album;
 mod backend;
 mod cache;
+mod metrics;
 mod picture;
 mod routes;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
 use service_kit::config::{parsed, seconds, text};
 use service_kit::{About, Kit, Reader, StartError, Store, Unusable, Variable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::album::Album;
-use crate::backend::Backend;
-pub use crate::backend::retry_after;
+use crate::backend::{Backend, Limits};
+pub use crate::backend::{BackendUrl, NotABackend, retry_after};
 use crate::cache::Cache;
 pub use crate::cache::kept;
 pub use crate::picture::{Kind, Picture};
 
 /// Another picture each time.
 const LOREM_PICSUM: &str = "https://picsum.photos/800/600";
-const BACKEND_URL: Variable<Url> = Variable::secret(
+/// For reading or replacing the kept picture; a new one is shown after that.
+const VOLUME_LIMIT: Duration = Duration::from_secs(5);
+const BACKEND_URL: Variable<BackendUrl> = Variable::secret(
     "BACKEND_URL",
     "a URL that starts with http:// or https://",
-    backend_url,
+    parsed,
 );
 const CACHE_DIR: Variable<PathBuf> = Variable::new("CACHE_DIR", "a folder", parsed);
 const TTL_SECONDS: Variable<Duration> =
@@ -48,14 +51,15 @@ const GREETING: Variable<String> = Variable::new("GREETING", "a text", text);
 pub struct Config {
     /// `BACKEND_URL`, default Lorem Picsum: where pictures come from. Treated
     /// as a secret, since it may hold an access token.
-    pub backend: Url,
+    pub backend: BackendUrl,
     /// `CACHE_DIR`: where the picture survives a restart; without it, which is
     /// refused in Kubernetes, it does not.
     pub cache: Option<PathBuf>,
     /// `TTL_SECONDS`, default 600: how long a picture is kept.
     pub ttl: Duration,
-    /// `WAIT_SECONDS`, default 2: how long a request waits for the next picture
-    /// before it gets the old one.
+    /// `WAIT_SECONDS`, default 2: how long after the start of a fetch requests
+    /// wait for its picture before they get the old one; at most nine tenths of
+    /// `REQUEST_SECONDS`.
     pub patience: Duration,
     /// `GREETING`, default `Hello`.
     pub greeting: String,
@@ -93,15 +97,20 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// task in the background replaces it from then on.
 ///
 /// # Errors
-/// When the HTTP client cannot be built.
+/// When the HTTP client cannot be built, or the folder cannot be used.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
-    let backend = Backend::new(config.backend)?;
+    let backend = Backend::new(config.backend, Limits::default())?;
     kit.keeps(match &config.cache {
         Some(folder) => Store::external("picture", format!("the folder {}", folder.display())),
         None => Store::embedded("picture", "memory"),
     });
-    let cache = config.cache.map(|folder| Cache::new(folder, backend.key()));
-    let album = Arc::new(Album::new(config.ttl, config.patience));
+    let cache = match config.cache {
+        Some(folder) => Some(Cache::open(folder, backend.key(), VOLUME_LIMIT).await?),
+        None => None,
+    };
+    // The old picture, and not an error, for who has waited for too long.
+    let patience = config.patience.min(kit.settings().request_limit * 9 / 10);
+    let album = Arc::new(Album::new(config.ttl, patience));
     kit.register_metrics(|registry| album.register(registry));
     let checked = Arc::clone(&album);
     kit.ready_when("picture", move || std::future::ready(checked.ready()));
@@ -126,24 +135,4 @@ fn app(state: State) -> OpenApiRouter {
         .routes(routes!(page::show))
         .routes(routes!(picture::serve))
         .with_state(state)
-}
-
-fn backend_url(text: &str) -> Option<Url> {
-    let url: Url = text.parse().ok()?;
-    (["http", "https"].contains(&url.scheme()) && url.has_host()).then_some(url)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backend_urls() {
-        for good in ["http://x", "https://picsum.photos/800/600"] {
-            assert!(backend_url(good).is_some(), "{good}");
-        }
-        for bad in ["", "x", "ftp://x", "file:///etc/passwd", "http://"] {
-            assert!(backend_url(bad).is_none(), "{bad}");
-        }
-    }
 }

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::whole;
+
 /// A picture, as it is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
@@ -78,6 +80,11 @@ impl Kind {
             ] => Some(Self::WebP),
             _ => None,
         }
+    }
+
+    /// Whether a file of this kind is all there, as far as can be told without decoding it.
+    pub fn is_whole(self, file: &[u8]) -> bool {
+        whole::is_whole(self, file)
     }
 
     pub(crate) fn content_type(self) -> &'static str {

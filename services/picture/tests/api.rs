@@ -1,26 +1,44 @@
 //! The page and the picture, drawn here or fetched from a backend that fails.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fs;
+use std::io::Cursor;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::response::IntoResponse;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::join_all;
+use futures_util::stream;
 use http::StatusCode;
+use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use picture::{Config, start};
 use serde_json::Value;
-use service_kit::testing::{Answer, call, request};
+use service_kit::testing::{Answer, call, free_port, request};
 use service_kit::{Kit, Lifecycle, Settings, about};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n picture number ";
+/// Enough for anything, also on a machine that is busy.
 const LONG: Duration = Duration::from_secs(60);
 
 async fn app(config: Config) -> (Router, Lifecycle) {
-    let mut kit = Kit::new(about!(), Settings::default());
+    app_with(config, 2 * LONG).await
+}
+
+async fn app_with(config: Config, request_limit: Duration) -> (Router, Lifecycle) {
+    let settings = Settings {
+        request_limit,
+        concurrency: 2000,
+        ..Settings::default()
+    };
+    let mut kit = Kit::new(about!(), settings);
     let routes = start(config, &mut kit).await.unwrap();
     (kit.app(routes), kit.lifecycle().clone())
 }
@@ -37,11 +55,21 @@ async fn wait_for(app: &Router, what: &str, wanted: impl Fn(&Answer) -> bool) ->
         if wanted(&answer) {
             return answer;
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(15),
-            "never {what}: {answer:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(started.elapsed() < LONG, "never {what}: {answer}");
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the metrics have this line.
+async fn wait_for_metric(app: &Router, line: &str) {
+    let started = Instant::now();
+    loop {
+        let metrics = get_from(app, "/metrics").await;
+        if metrics.text().lines().any(|found| found == line) {
+            return;
+        }
+        assert!(started.elapsed() < LONG, "no {line}: {metrics}");
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -53,70 +81,165 @@ fn is_there(answer: &Answer) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Good,
-    /// Good, after this many milliseconds.
-    Slow(u64),
+    /// Good, once the gate lets one through.
+    Gated,
     Broken,
     Garbage,
+    /// The start of a picture, without a length.
+    Part,
     /// 429 with this `Retry-After` in seconds.
     Limiting(u64),
 }
 
 /// A backend that sends one picture after another, or fails.
 struct Backend {
-    url: String,
-    served: Arc<AtomicUsize>,
+    port: u16,
+    desk: Desk,
+    open: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+/// Where its requests arrive.
+#[derive(Clone)]
+struct Desk {
     mood: Arc<Mutex<Mood>>,
+    gate: Arc<Semaphore>,
+    /// When each request came, and the mood it met.
+    asked: Arc<Mutex<Vec<(Instant, Mood)>>>,
+}
+
+/// A picture of one pixel, another one for each number.
+fn picture(number: usize) -> Vec<u8> {
+    let pixel = Rgb([number as u8, (number >> 8) as u8, 7]);
+    let picture = DynamicImage::ImageRgb8(RgbImage::from_pixel(1, 1, pixel));
+    let mut file = Cursor::new(Vec::new());
+    picture.write_to(&mut file, ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
+impl Desk {
+    async fn answer(self) -> Response {
+        let mood = *self.mood.lock().unwrap();
+        let number = {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push((Instant::now(), mood));
+            asked.len()
+        };
+        match mood {
+            Mood::Good => picture(number).into_response(),
+            Mood::Gated => {
+                self.gate.acquire().await.unwrap().forget();
+                picture(number).into_response()
+            }
+            Mood::Broken => StatusCode::BAD_GATEWAY.into_response(),
+            Mood::Garbage => "<html>not a picture</html>".into_response(),
+            Mood::Part => {
+                let mut part = picture(number);
+                part.truncate(part.len() - 12);
+                let part = stream::iter([Ok::<_, std::io::Error>(part)]);
+                Body::from_stream(part).into_response()
+            }
+            Mood::Limiting(seconds) => {
+                let headers = [("retry-after", seconds.to_string())];
+                (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
+            }
+        }
+    }
 }
 
 impl Backend {
     async fn start() -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/random", listener.local_addr().unwrap());
-        let served = Arc::<AtomicUsize>::default();
-        let mood = Arc::new(Mutex::new(Mood::Good));
-        let (count, how) = (Arc::clone(&served), Arc::clone(&mood));
-        let answer = move || {
-            let number = count.fetch_add(1, Ordering::SeqCst);
-            let mood = *how.lock().unwrap();
-            async move {
-                let picture = [PNG, number.to_string().as_bytes()].concat();
-                match mood {
-                    Mood::Good => picture.into_response(),
-                    Mood::Slow(delay) => {
-                        sleep(Duration::from_millis(delay)).await;
-                        picture.into_response()
-                    }
-                    Mood::Broken => StatusCode::BAD_GATEWAY.into_response(),
-                    Mood::Garbage => "<html>not a picture</html>".into_response(),
-                    Mood::Limiting(seconds) => {
-                        let headers = [("retry-after", seconds.to_string())];
-                        (StatusCode::TOO_MANY_REQUESTS, headers).into_response()
-                    }
-                }
-            }
+        let desk = Desk {
+            mood: Arc::new(Mutex::new(Mood::Good)),
+            gate: Arc::new(Semaphore::new(0)),
+            asked: Arc::default(),
         };
-        let routes = Router::new().route("/random", get(answer));
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { url, served, mood }
+        let mut backend = Self {
+            port: free_port(),
+            desk,
+            open: None,
+        };
+        backend.open().await;
+        backend
+    }
+
+    async fn open(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let desk = self.desk.clone();
+        let routes = Router::new().route("/random", get(move || desk.clone().answer()));
+        let (close, closed) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let server = axum::serve(listener, routes);
+            let _ = server
+                .with_graceful_shutdown(async move { drop(closed.await) })
+                .await;
+        });
+        self.open = Some((close, server));
+    }
+
+    /// Refuses connections from now on.
+    async fn close(&mut self) {
+        let (close, server) = self.open.take().unwrap();
+        close.send(()).unwrap();
+        server.await.unwrap();
     }
 
     fn is(&self, mood: Mood) {
-        *self.mood.lock().unwrap() = mood;
+        *self.desk.mood.lock().unwrap() = mood;
     }
 
     fn served(&self) -> usize {
-        self.served.load(Ordering::SeqCst)
+        self.desk.asked.lock().unwrap().len()
+    }
+
+    async fn wait_until_asked(&self, times: usize) -> Vec<(Instant, Mood)> {
+        let started = Instant::now();
+        while self.served() < times {
+            assert!(started.elapsed() < LONG, "asked {} times", self.served());
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.desk.asked.lock().unwrap().clone()
     }
 
     fn config(&self, ttl: Duration) -> Config {
         Config {
-            backend: self.url.parse().unwrap(),
+            backend: format!("http://127.0.0.1:{}/random", self.port)
+                .parse()
+                .unwrap(),
             cache: None,
             ttl,
             patience: Duration::from_secs(2),
             greeting: "Hi <there>".to_owned(),
         }
     }
+
+    /// A service that has taken up an old picture, and is fetching another, which the gate holds up. With the old one,
+    /// and its folder.
+    async fn expired(&self, config: Config, request_limit: Duration) -> (Router, Answer, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            cache: Some(folder.path().to_owned()),
+            ..config
+        };
+        let (first, lifecycle) = app(config.clone()).await;
+        let old = wait_for(&first, "fetched", is_there).await;
+        lifecycle.stop().await;
+        expire(folder.path());
+        self.is(Mood::Gated);
+        let (app, _) = app_with(config, request_limit).await;
+        self.wait_until_asked(2).await;
+        (app, old, folder)
+    }
+}
+
+/// Makes the kept picture one of 1970.
+fn expire(folder: &Path) {
+    let file = folder.join("picture");
+    let kept = fs::read(&file).unwrap();
+    let end = kept.iter().position(|byte| *byte == b'\n').unwrap();
+    let mut head: Value = serde_json::from_slice(&kept[..end]).unwrap();
+    head["made"] = 0.into();
+    let expired = [head.to_string().as_bytes(), &kept[end..]].concat();
+    fs::write(file, expired).unwrap();
 }
 
 fn freshness(answer: &Answer) -> &str {
@@ -153,21 +276,42 @@ async fn a_picture_may_be_cached_until_its_time_is_up() {
 #[tokio::test]
 async fn the_first_picture_is_waited_for() {
     let backend = Backend::start().await;
-    backend.is(Mood::Slow(300));
-    let (app, _lifecycle) = app(backend.config(LONG)).await;
-    assert_eq!(get_from(&app, "/picture").await.status, 200);
+    backend.is(Mood::Gated);
+    let config = Config {
+        patience: LONG,
+        ..backend.config(LONG)
+    };
+    let (app, _lifecycle) = app(config).await;
+    let request = tokio::spawn({
+        let app = app.clone();
+        async move { get_from(&app, "/picture").await }
+    });
+    // The one that asks is the second.
+    wait_for_metric(&app, "http_requests_in_flight 2").await;
+    backend.desk.gate.add_permits(1);
+    assert_eq!(request.await.unwrap().status, 200);
 }
 
 #[tokio::test]
 async fn a_thousand_requests_after_the_expiry_get_the_old_picture_once_and_fetch_once() {
     let backend = Backend::start().await;
-    let ttl = Duration::from_millis(1500);
-    let (app, _lifecycle) = app(backend.config(ttl)).await;
-    let old = wait_for(&app, "fetched", is_there).await;
-    backend.is(Mood::Slow(400));
-    sleep(ttl + Duration::from_millis(50)).await;
+    let config = Config {
+        patience: LONG,
+        ..backend.config(LONG)
+    };
+    let (app, old, _folder) = backend.expired(config, 2 * LONG).await;
+    let requests: Vec<JoinHandle<Answer>> = (0..1000)
+        .map(|_| {
+            let app = app.clone();
+            tokio::spawn(async move { get_from(&app, "/picture").await })
+        })
+        .collect();
+    // One has been answered, 999 wait, and there is the one that asks.
+    wait_for_metric(&app, "http_requests_in_flight 1000").await;
+    backend.desk.gate.add_permits(1);
 
-    let answers = join_all((0..1000).map(|_| get_from(&app, "/picture"))).await;
+    let answers = join_all(requests).await;
+    let answers: Vec<Answer> = answers.into_iter().map(Result::unwrap).collect();
     let of = |wanted: &str| {
         let found = answers.iter().filter(|answer| freshness(answer) == wanted);
         found.collect::<Vec<_>>()
@@ -182,41 +326,42 @@ async fn a_thousand_requests_after_the_expiry_get_the_old_picture_once_and_fetch
         2,
         "one fetch at the start, one after the expiry"
     );
-    let metrics = get_from(&app, "/metrics").await;
-    assert!(
-        metrics.text().contains("picture_graces_total 1\n"),
-        "{}",
-        metrics.text()
-    );
+    wait_for_metric(&app, "picture_graces_total 1").await;
 }
 
 #[tokio::test]
 async fn who_has_waited_long_enough_gets_the_old_picture_as_stale() {
     let backend = Backend::start().await;
+    let patience = Duration::from_secs(3);
     let config = Config {
-        patience: Duration::from_millis(200),
-        ..backend.config(Duration::from_millis(300))
+        patience,
+        ..backend.config(LONG)
     };
-    let (app, _lifecycle) = app(config).await;
-    let old = wait_for(&app, "fetched", is_there).await;
-    backend.is(Mood::Slow(3000));
-    wait_for(&app, "on its way", |answer| freshness(answer) == "grace").await;
-    let started = Instant::now();
+    let (app, old, _folder) = backend.expired(config, 2 * LONG).await;
+    assert_eq!(freshness(&get_from(&app, "/picture").await), "grace");
     let stale = get_from(&app, "/picture").await;
     assert_eq!((freshness(&stale), &stale.body), ("stale", &old.body));
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    wait_for_metric(&app, "picture_refresh_failures_total 0").await;
     // Once the limit has passed nobody waits any more.
     let started = Instant::now();
-    assert_eq!(freshness(&get_from(&app, "/picture").await), "stale");
-    assert!(
-        started.elapsed() < Duration::from_millis(150),
-        "{:?}",
-        started.elapsed()
-    );
+    for _ in 0..20 {
+        assert_eq!(freshness(&get_from(&app, "/picture").await), "stale");
+    }
+    let took = started.elapsed();
+    assert!(took < 10 * patience, "{took:?}");
+}
+
+#[tokio::test]
+async fn who_would_wait_for_longer_than_a_request_may_take_gets_the_old_picture() {
+    let backend = Backend::start().await;
+    let config = Config {
+        patience: LONG,
+        ..backend.config(LONG)
+    };
+    let (app, _, _folder) = backend.expired(config, Duration::from_secs(2)).await;
+    assert_eq!(freshness(&get_from(&app, "/picture").await), "grace");
+    let stale = get_from(&app, "/picture").await;
+    assert_eq!((stale.status.as_u16(), freshness(&stale)), (200, "stale"));
 }
 
 #[tokio::test]
@@ -241,8 +386,7 @@ async fn replaces_the_picture_when_its_time_is_up() {
     let (app, _lifecycle) = app(backend.config(Duration::from_millis(200))).await;
     let first = wait_for(&app, "fetched", is_there).await;
     // Also when nobody asks.
-    sleep(Duration::from_millis(900)).await;
-    assert!(backend.served() >= 3, "{}", backend.served());
+    backend.wait_until_asked(3).await;
     wait_for(&app, "replaced", |answer| answer.body != first.body).await;
 }
 
@@ -259,17 +403,29 @@ async fn fetches_once_for_any_number_of_requests() {
 
 #[tokio::test]
 async fn serves_the_old_picture_while_the_backend_fails() {
-    let backend = Backend::start().await;
+    let mut backend = Backend::start().await;
     let (app, _lifecycle) = app(backend.config(Duration::from_millis(300))).await;
     wait_for(&app, "fetched", is_there).await;
-    for mood in [Mood::Broken, Mood::Garbage] {
-        backend.is(mood);
+    for mood in [
+        None,
+        Some(Mood::Broken),
+        Some(Mood::Garbage),
+        Some(Mood::Part),
+    ] {
+        match mood {
+            Some(mood) => backend.is(mood),
+            None => backend.close().await,
+        }
         let stale = wait_for(&app, "stale", |answer| freshness(answer) == "stale").await;
-        assert_eq!(stale.status, 200);
+        assert_eq!(stale.status, 200, "{mood:?}");
         assert_eq!(stale.headers["cache-control"], "no-cache");
-        assert!(stale.body.starts_with(PNG));
+        let picture = image::load_from_memory(&stale.body).unwrap();
+        assert_eq!((picture.width(), picture.height()), (1, 1));
         assert_eq!(get_from(&app, "/readyz").await.status, 200);
-        backend.is(Mood::Good);
+        match mood {
+            Some(_) => backend.is(Mood::Good),
+            None => backend.open().await,
+        }
         wait_for(&app, "replaced", |answer| answer.body != stale.body).await;
     }
 }
@@ -280,13 +436,43 @@ async fn a_backend_that_wants_peace_gets_it() {
     let (app, _lifecycle) = app(backend.config(Duration::from_millis(300))).await;
     wait_for(&app, "fetched", is_there).await;
     backend.is(Mood::Limiting(2));
-    wait_for(&app, "stale", |answer| freshness(answer) == "stale").await;
-    let (asked, served) = (Instant::now(), backend.served());
+    let stale = wait_for(&app, "stale", |answer| freshness(answer) == "stale").await;
     backend.is(Mood::Good);
-    wait_for(&app, "replaced", |answer| freshness(answer) == "fresh").await;
-    let took = asked.elapsed();
-    assert!(took >= Duration::from_millis(1800), "{took:?}");
-    assert_eq!(backend.served(), served + 1);
+    wait_for(&app, "replaced", |answer| answer.body != stale.body).await;
+    let asked = backend.wait_until_asked(0).await;
+    let limited = asked
+        .windows(2)
+        .filter(|pair| pair[0].1 == Mood::Limiting(2));
+    let waits: Vec<Duration> = limited.map(|pair| pair[1].0 - pair[0].0).collect();
+    assert!(!waits.is_empty(), "{asked:?}");
+    let all_wait = waits.iter().all(|wait| *wait >= Duration::from_secs(2));
+    assert!(all_wait, "{waits:?}");
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_is_asked_less_and_less() {
+    let backend = Backend::start().await;
+    backend.is(Mood::Broken);
+    let (_app, _lifecycle) = app(backend.config(LONG)).await;
+    let asked = backend.wait_until_asked(4).await;
+    let waits: Vec<Duration> = asked.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    for (wait, at_least) in waits.iter().zip([500, 1000, 2000]) {
+        assert!(*wait >= Duration::from_millis(at_least), "{waits:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_picture_that_cannot_be_kept_is_served_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Backend::start().await;
+    let config = Config {
+        cache: Some(folder.path().to_owned()),
+        ..backend.config(LONG)
+    };
+    fs::create_dir(folder.path().join("picture")).unwrap();
+    let (app, _lifecycle) = app(config).await;
+    wait_for(&app, "fetched", is_there).await;
+    wait_for_metric(&app, "picture_keep_failures_total 1").await;
 }
 
 #[tokio::test]
@@ -301,12 +487,8 @@ async fn is_unready_with_a_reason_until_there_is_a_first_picture() {
         if report.json()["checks"][0]["reason"] == "the backend answered 502 Bad Gateway" {
             break;
         }
-        assert!(
-            started.elapsed() < Duration::from_secs(5),
-            "{}",
-            report.text()
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(started.elapsed() < LONG, "{report}");
+        sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(get_from(&app, "/picture").await.problem(), "no-picture-yet");
     backend.is(Mood::Good);

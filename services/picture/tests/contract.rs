@@ -12,7 +12,9 @@ use tokio::net::TcpListener;
 async fn keeps_its_contract() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let backend = Router::new().route("/", get(|| async { b"GIF89a and more".to_vec() }));
+    // One pixel, without colours of its own.
+    const GIF: &[u8] = b"GIF89a\x01\0\x01\0\0\0\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;";
+    let backend = Router::new().route("/", get(|| async { GIF }));
     tokio::spawn(async move { axum::serve(listener, backend).await });
     contract(about!(), &[("BACKEND_URL", &url)], configure, start).await;
 }

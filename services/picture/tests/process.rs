@@ -6,9 +6,12 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+/// Enough for anything, also on a machine that is busy.
+const LONG: Duration = Duration::from_secs(60);
 
 /// Ends the process with the test.
 struct Process(Child);
@@ -40,15 +43,24 @@ fn backend() -> (String, Receiver<String>, Sender<&'static str>) {
             }
             let _ = ids.send(id);
             let Ok(word) = said.recv() else { return };
-            let body = format!("GIF89a{word}");
+            let body = gif(word);
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             );
-            let _ = stream.write_all((head + &body).as_bytes());
+            let _ = stream.write_all(&[head.as_bytes(), &body].concat());
         }
     });
     (url, asked, words)
+}
+
+/// A picture of one pixel with a comment.
+fn gif(comment: &str) -> Vec<u8> {
+    let mut file = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff!\xfe".to_vec();
+    file.push(comment.len() as u8);
+    file.extend_from_slice(comment.as_bytes());
+    file.extend_from_slice(b"\0,\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0;");
+    file
 }
 
 fn start(backend: &str) -> (Process, BufReader<ChildStdout>, String) {
@@ -58,7 +70,8 @@ fn start(backend: &str) -> (Process, BufReader<ChildStdout>, String) {
             ("PORT", "0"),
             ("DRAIN_SECONDS", "0"),
             ("TTL_SECONDS", "0.5"),
-            ("WAIT_SECONDS", "8"),
+            ("WAIT_SECONDS", "30"),
+            ("REQUEST_SECONDS", "60"),
         ])
         .env("BACKEND_URL", backend)
         .stdout(Stdio::piped())
@@ -88,14 +101,24 @@ fn next(log: &mut BufReader<ChildStdout>, message: &str) -> Value {
     }
 }
 
-fn get(address: &str) -> String {
+/// The answer; bytes that are no text are replaced.
+fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
-    let head =
-        "GET /picture HTTP/1.1\r\nhost: x\r\nx-request-id: id-1\r\nconnection: close\r\n\r\n";
+    let head = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nx-request-id: id-1\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < LONG, "never: {what}");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -109,7 +132,7 @@ fn a_fetch_is_in_the_log_under_the_id_that_the_backend_gets() {
         assert_eq!(line["span"]["request_id"], id.as_str(), "{line}");
         assert_eq!(id.len(), 36, "{id}");
     }
-    assert!(get(&address).contains("GIF89a"));
+    assert!(get(&address, "/picture").contains("two"));
     let answered = next(&mut log, "answered");
     assert_eq!(answered["span"]["request_id"], "id-1", "{answered}");
 }
@@ -123,23 +146,24 @@ fn a_request_that_waits_is_answered_after_sigterm() {
     next(&mut log, "a new picture");
     // Its time is up, and the next is being fetched: one request gets the old one, the other waits.
     ids.recv().unwrap();
-    assert!(get(&address).ends_with("GIF89aold"));
+    assert!(get(&address, "/picture").contains("old"));
     let waiting: JoinHandle<String> = spawn({
         let address = address.clone();
-        move || get(&address)
+        move || get(&address, "/picture")
     });
-    sleep(Duration::from_millis(300));
+    wait_until("it and this one are open", || {
+        get(&address, "/metrics").contains("http_requests_in_flight 2\n")
+    });
     let pid = process.0.id().to_string();
     let kill = Command::new("kill").args(["-TERM", &pid]).status();
     assert!(kill.unwrap().success());
     next(&mut log, "draining");
-    sleep(Duration::from_millis(300));
-    assert!(TcpStream::connect(&address).is_err(), "it still listens");
+    wait_until("nothing listens", || TcpStream::connect(&address).is_err());
     assert!(!waiting.is_finished(), "it did not wait");
     words.send("new").unwrap();
     let answer = waiting.join().unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("GIF89anew"),
+        answer.starts_with("HTTP/1.1 200") && answer.contains("new"),
         "{answer}"
     );
     assert_eq!(process.0.wait().unwrap().code(), Some(0));

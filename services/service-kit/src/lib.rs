@@ -33,6 +33,8 @@ mod client;
 pub mod config;
 mod extract;
 mod health;
+#[cfg(feature = "https")]
+pub mod https;
 mod kit;
 mod lifecycle;
 mod logging;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{StatusCode, header};
-use reqwest::{Certificate, Client, Response, Url};
+use reqwest::{Client, Response, Url};
 use serde::Deserialize;
+use service_kit::https;
 
+const USER_AGENT: &str = concat!("simulate/", env!("CARGO_PKG_VERSION"));
 const LIMIT: Duration = Duration::from_secs(30);
 const BOUNDARY: &str = "---------------------------simulate";
 
@@ -58,18 +60,10 @@ impl Service {
     /// # Errors
     /// When the roots that HTTPS trusts cannot be read.
     pub(crate) fn new(url: &Url) -> Result<Self, reqwest::Error> {
-        // Fails when it was installed before, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let roots: Result<Vec<Certificate>, _> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-            .iter()
-            .map(|der| Certificate::from_der(der))
-            .collect();
-        let client = Client::builder()
-            .tls_certs_only(roots?)
-            .timeout(LIMIT)
-            .build()?;
-        let url = url.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { client, url })
+        Ok(Self {
+            client: https::client(USER_AGENT, LIMIT)?,
+            url: url.as_str().trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Uploads a file. `request` is the id that the service's logs have.
