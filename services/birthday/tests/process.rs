@@ -6,6 +6,7 @@ use service_kit::testing::starts_alone;
 fn alone_it_starts_and_ends_and_in_a_pod_it_wants_its_store() {
     starts_alone(
         env!("CARGO_BIN_EXE_birthday"),
+        &[],
         &["birthdays"],
         &["DATABASE_URL"],
     );

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use counter::{Config, start};
 use serde_json::Value;
 use service_kit::redis::url;
-use service_kit::testing::{Member, RedisSentinel, call, request};
+use service_kit::testing::{Member, Random, RedisSentinel, call, request};
 use service_kit::{Kit, Settings, about};
 use tokio::time::sleep;
 
@@ -69,35 +69,6 @@ async fn wait_for_writes(clients: &[Arc<Client>], after: &str) {
             "no increment is taken after {after}"
         );
         sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// Vigna's splitmix64; the same seed kills in the same order.
-struct Random(u64);
-
-impl Random {
-    #[expect(clippy::print_stderr, reason = "a failure can be had again")]
-    fn seeded() -> Self {
-        let given = std::env::var("STACKCTL_TEST_SEED").ok();
-        let seed = given.map_or_else(
-            || {
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap()
-                    .as_secs()
-            },
-            |seed| seed.parse().unwrap(),
-        );
-        eprintln!("STACKCTL_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
     }
 }
 

@@ -9,7 +9,7 @@ const COUNTER: &str = env!("CARGO_BIN_EXE_counter");
 
 #[test]
 fn alone_it_starts_and_ends_and_in_a_pod_it_wants_its_store() {
-    starts_alone(COUNTER, &["counters"], &["REDIS_URL"]);
+    starts_alone(COUNTER, &[], &["counters"], &["REDIS_URL"]);
 }
 
 #[test]

@@ -12,7 +12,12 @@ const DATABASE: (&str, &str) = ("DATABASE_URL", "postgres://u:hunter2@127.0.0.1:
 
 #[test]
 fn alone_it_starts_and_ends_and_in_a_pod_it_wants_its_stores() {
-    starts_alone(HITS_API, &["increments", "sums"], &[REDIS.0, DATABASE.0]);
+    starts_alone(
+        HITS_API,
+        &[],
+        &["increments", "sums"],
+        &[REDIS.0, DATABASE.0],
+    );
 }
 
 #[test]

@@ -4,5 +4,5 @@ use service_kit::testing::starts_alone;
 
 #[test]
 fn alone_it_starts_and_ends() {
-    starts_alone(env!("CARGO_BIN_EXE_picture-source"), &[], &[]);
+    starts_alone(env!("CARGO_BIN_EXE_picture-source"), &[], &[], &[]);
 }

@@ -4,101 +4,34 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread::{sleep, spawn};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use picture::kept;
 use serde_json::Value;
+use service_kit::testing::{Program, Random, refusal};
 
+const PICTURE: &str = env!("CARGO_BIN_EXE_picture");
 /// Enough for anything, also on a machine that is busy.
 const LONG: Duration = Duration::from_secs(60);
 const ROUNDS: usize = 30;
 /// Of a picture: so much that keeping it takes a while.
 const BLOCKS: usize = 16_000;
 
-/// Vigna's splitmix64; the same seed gives the same numbers.
-struct Random(u64);
-
-impl Random {
-    /// From `STACKCTL_TEST_SEED`, or the clock; says which.
-    #[expect(clippy::print_stderr, reason = "a failure can be had again")]
-    fn seeded() -> Self {
-        let given = std::env::var("STACKCTL_TEST_SEED").ok();
-        let clock = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let seed = given.map_or_else(|| clock().as_secs(), |seed| seed.parse().unwrap());
-        eprintln!("STACKCTL_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
+fn start(backend: &str, folder: &Path, ttl: &str) -> Program {
+    Program::start(PICTURE, &variables(backend, folder, ttl))
 }
 
-/// The service, killed with `kill -9` when it is dropped.
-struct Picture {
-    child: Child,
-    address: String,
-    /// Read up to its first request; what comes then is little.
-    _log: BufReader<ChildStdout>,
-}
-
-impl Picture {
-    fn start(backend: &str, folder: &Path, ttl: &str) -> Self {
-        let mut child = command(backend, folder, ttl).spawn().unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let serving = log
-            .by_ref()
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
-            .find(|line| line["message"] == "serving")
-            .unwrap();
-        let address = serving["address"].as_str().unwrap();
-        Self {
-            child,
-            address: address.replace("0.0.0.0", "127.0.0.1"),
-            _log: log,
-        }
-    }
-
-    /// The head and the body of `GET /picture`.
-    fn get(&self) -> (String, Vec<u8>) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let request = b"GET /picture HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-        let body = answer.split_off(head.unwrap() + 4);
-        (String::from_utf8(answer).unwrap(), body)
-    }
-}
-
-impl Drop for Picture {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn command(backend: &str, folder: &Path, ttl: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_picture"));
-    command
-        .env_clear()
-        .envs([("PORT", "0"), ("LOG_LEVEL", "info")])
-        .envs([("BACKEND_URL", backend), ("TTL_SECONDS", ttl)])
-        .env("CACHE_DIR", folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+fn variables<'a>(backend: &'a str, folder: &'a Path, ttl: &'a str) -> [(&'a str, &'a str); 3] {
+    let folder = folder.to_str().unwrap();
+    [
+        ("BACKEND_URL", backend),
+        ("TTL_SECONDS", ttl),
+        ("CACHE_DIR", folder),
+    ]
 }
 
 /// A backend that sends another picture each time.
@@ -167,25 +100,25 @@ fn the_kept_picture_is_whole_and_used_again_whenever_the_service_is_killed() {
     let mut random = Random::seeded();
     let url = backend();
     let folder = tempfile::tempdir().unwrap();
-    let first = Picture::start(&url, folder.path(), "3600");
+    let first = start(&url, folder.path(), "3600");
     wait_until("a picture is kept", || {
         folder.path().join("picture").exists()
     });
-    drop(first);
+    first.kill();
     for round in 0..ROUNDS {
-        let service = Picture::start(&url, folder.path(), "0.1");
+        let service = start(&url, folder.path(), "0.1");
         let before = sizes(folder.path());
         wait_until("a picture is being kept", || sizes(folder.path()) != before);
         // Now and then long enough for it to be done.
         let longest = [4_000, 60_000][round % 2];
         sleep(Duration::from_micros(random.below(longest)));
-        drop(service);
+        service.kill();
 
         let picture = kept_in(folder.path());
-        let service = Picture::start(&url, folder.path(), "3600");
-        let (head, body) = service.get();
-        assert!(head.contains("x-picture: fresh"), "round {round}: {head}");
-        assert!(body == picture, "round {round}: it is another one");
+        let service = start(&url, folder.path(), "3600");
+        let answer = service.ask("GET /picture", "");
+        assert_eq!(answer.headers["x-picture"], "fresh", "round {round}");
+        assert!(answer.body == picture, "round {round}: it is another one");
     }
 }
 
@@ -195,11 +128,8 @@ fn a_folder_that_cannot_be_used_is_said_at_start() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let below = file.join("below");
-    let ended = command("http://127.0.0.1:9/", &below, "600")
-        .output()
-        .unwrap();
-    let error = String::from_utf8(ended.stderr).unwrap();
-    assert_eq!(ended.status.code(), Some(1), "{error}");
+    let refused = refusal(PICTURE, &variables("http://127.0.0.1:9/", &below, "600"));
+    assert_eq!(refused.exit_code, Some(1), "{refused:?}");
     let said = format!("the folder {} cannot be used: ", below.display());
-    assert!(error.contains(&said), "{error}");
+    assert!(refused.message.contains(&said), "{refused:?}");
 }

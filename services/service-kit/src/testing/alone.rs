@@ -4,22 +4,24 @@ use std::net::TcpStream;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::program::{Program, REQUEST_ID, refusal};
 
+/// What a service needs at first, it has to find within this time.
+const READY_LIMIT: Duration = Duration::from_secs(30);
 /// For the listener to close once it was told to.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Starts the program at `path` with nothing configured. It keeps what `stores` names in memory, says so in its log and
-/// in `/readyz`, is ready, knows what it is, has an answer with the id of the request to everything, and ends on SIGTERM
-/// with a drain and exit code 0. In a pod a service with stores refuses to start, with exit code 2 and the names of all
-/// `variables`.
+/// Starts the program at `path` with nothing configured but what is `given`. It keeps what `stores` names in memory, says
+/// so in its log and in `/readyz`, becomes ready, knows what it is, has an answer with the id of the request to
+/// everything, and ends on SIGTERM with a drain and exit code 0. In a pod a service with stores refuses to start, with
+/// exit code 2 and the names of all `variables`.
 ///
 /// # Panics
 /// When that is not so.
-pub fn starts_alone(path: &str, stores: &[&str], variables: &[&str]) {
-    let mut program = Program::start(path, &[("DRAIN_SECONDS", "3")]);
+pub fn starts_alone(path: &str, given: &[(&str, &str)], stores: &[&str], variables: &[&str]) {
+    let mut program = Program::start(path, &[given, &[("DRAIN_SECONDS", "3")]].concat());
     let said = program.before_serving().iter();
     let said: Vec<_> = said.filter(|line| line["store"].is_string()).collect();
     assert_eq!(said.len(), stores.len(), "{said:?}");
@@ -32,10 +34,7 @@ pub fn starts_alone(path: &str, stores: &[&str], variables: &[&str]) {
         );
     }
 
-    let ready = program.ask("GET /readyz", "");
-    assert_eq!(ready.status, 200, "{ready}");
-    let ready = ready.json();
-    assert_eq!(ready["status"], "ready");
+    let ready = wait_until_ready(&program);
     let expected = stores.iter();
     let expected: Vec<_> = expected
         .map(|store| json!({"name": store, "place": "memory", "embedded": true}))
@@ -45,12 +44,27 @@ pub fn starts_alone(path: &str, stores: &[&str], variables: &[&str]) {
     ends_when_asked(&mut program);
 
     if !stores.is_empty() {
-        let refused = refusal(path, &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")]);
+        let pod = ("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        let refused = refusal(path, &[given, &[pod]].concat());
         assert_eq!(refused.exit_code, Some(2), "{refused:?}");
         for variable in variables {
             let missing = format!("  {variable}: not set");
             assert!(refused.message.contains(&missing), "{refused:?}");
         }
+    }
+}
+
+fn wait_until_ready(program: &Program) -> Value {
+    let started = Instant::now();
+    loop {
+        let answer = program.ask("GET /readyz", "");
+        if answer.status == 200 {
+            let report = answer.json();
+            assert_eq!(report["status"], "ready");
+            return report;
+        }
+        assert!(started.elapsed() < READY_LIMIT, "{answer}");
+        sleep(Duration::from_millis(50));
     }
 }
 

@@ -34,14 +34,13 @@ pub struct Refusal {
 }
 
 impl Program {
-    /// Starts `path` (`env!("CARGO_BIN_EXE_…")`) with these variables and no others but a `PORT`, and waits until it
+    /// Starts `path` (`env!("CARGO_BIN_EXE_…")`) with these variables and no others but `PORT=0`, and waits until it
     /// serves.
     ///
     /// # Panics
     /// When it ends instead, or logs a line that is no JSON.
     pub fn start(path: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = command(path, variables)
-            .env("PORT", "0")
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program can be started");
@@ -140,7 +139,7 @@ impl Drop for Program {
     }
 }
 
-/// Runs a program that is not to start.
+/// Runs a program that is not to start, with these variables and `PORT=0`.
 ///
 /// # Panics
 /// When it cannot be run at all.
@@ -202,6 +201,7 @@ fn command(path: &str, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(path);
     command
         .env_clear()
+        .env("PORT", "0")
         .envs(variables.iter().copied())
         .stdin(Stdio::null());
     command
