@@ -48,6 +48,10 @@ const READY: [&str; 6] = ["pg_isready", "-q", "-h", "127.0.0.1", "-U", "probe"];
 
 /// Starts it with a database for each of the owners.
 fn start(image: &str, volume: &Volume, owners: &[Login]) -> Result<Container> {
+    start_as("999:999", image, volume, owners)
+}
+
+fn start_as(user: &str, image: &str, volume: &Volume, owners: &[Login]) -> Result<Container> {
     let names: Vec<&str> = owners.iter().map(|(name, _)| *name).collect();
     let databases = names.join(" ");
     let passwords: Vec<(String, &str)> = owners
@@ -62,7 +66,7 @@ fn start(image: &str, volume: &Volume, owners: &[Login]) -> Result<Container> {
     );
     let server = Server {
         image,
-        user: "999:999",
+        user,
         env: &env,
         args: &[],
     };
@@ -307,13 +311,19 @@ fn refuse(image: &str) -> Result<()> {
     ];
     for (owners, message) in cases {
         let volume = Volume::create("postgres-refuse")?;
-        let server = start(image, &volume, owners)?;
-        let (code, log) = (server.exit_code()?, server.logs()?);
-        ensure!(
-            code == 1 && log.contains(message),
-            "exit code {code}:\n{log}"
-        );
-        expect_secrecy(&log)?;
+        expect_end(&start(image, &volume, owners)?, message)?;
     }
-    Ok(())
+    let volume = Volume::create("postgres-refuse")?;
+    let stranger = start_as("1234:1234", image, &volume, &OWNERS)?;
+    expect_end(&stranger, "/data is not writable by uid 1234")
+}
+
+/// That it ends by itself, and says why.
+fn expect_end(server: &Container, message: &str) -> Result<()> {
+    let (code, log) = (server.exit_code()?, server.logs()?);
+    ensure!(
+        code == 1 && log.contains(message),
+        "exit code {code}:\n{log}"
+    );
+    expect_secrecy(&log)
 }
