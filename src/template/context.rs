@@ -14,6 +14,9 @@ use super::value::{Data, Secrets, Value};
 
 /// The user of containers whose service declares no `values.user`: the usual number for "nonroot".
 const USER: u64 = 65_532;
+/// How long a pod may take to end: a value of the service, and what Kubernetes gives where there is none.
+const GRACE: &str = "terminationGracePeriodSeconds";
+const GRACE_SECONDS: u64 = 30;
 
 /// The part of the context that all services share.
 pub(super) struct Shared {
@@ -115,6 +118,7 @@ fn service(service: &Service, env: Option<&Env>) -> Vec<(&'static str, Value)> {
         ),
         ("replicas", own_value(service, "replicas", 1)),
         ("user", own_value(service, "user", USER)),
+        (GRACE, own_value(service, GRACE, GRACE_SECONDS)),
         ("listenPort", listen_port(service)),
         ("podVolumes", Value::new(Data::Bool(pod_volumes(service)))),
     ];

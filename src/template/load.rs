@@ -34,8 +34,15 @@ const BUILT_IN: &[(&str, &str)] = built_in!("service":
     "statefulset.yaml.hbs"
 );
 
-/// The partials they use.
-const BUILT_IN_PARTIALS: &[(&str, &str)] = built_in!("partials": "pod.hbs");
+/// The partials they use, and those of a service's own may.
+const BUILT_IN_PARTIALS: &[(&str, &str)] = built_in!("partials":
+    "configmap.hbs"
+    "persistentvolumeclaim.hbs"
+    "pod.hbs"
+    "poddisruptionbudget.hbs"
+    "secret.hbs"
+    "serviceaccount.hbs"
+);
 
 /// The template files of every service of a stack.
 #[derive(Clone, Debug, Default)]
@@ -202,7 +209,16 @@ mod tests {
             "templates/service/deployment.yaml.hbs"
         );
         assert_eq!(names(&templates, "a"), names(&templates, "b"));
-        assert_eq!(templates.partials.keys().collect::<Vec<_>>(), ["pod"]);
+        let partials: Vec<&String> = templates.partials.keys().collect();
+        let expected = [
+            "configmap",
+            "persistentvolumeclaim",
+            "pod",
+            "poddisruptionbudget",
+            "secret",
+            "serviceaccount",
+        ];
+        assert_eq!(partials, expected);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod platforms;
 mod refused;
 mod render;
 mod rot;
+mod seedling;
 mod ssh;
 mod timings;
 mod workspace;

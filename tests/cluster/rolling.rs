@@ -1,4 +1,4 @@
-//! A rolling update under load: every request is answered.
+//! Rolling updates under load, of a service and of the gateway in front: every request is answered.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::kubectl;
 
-/// Half of them keep their connection, half make one for each request.
+/// Half of them ask the service, half the gateway; of both, half keep their connection.
 const CLIENTS: usize = 12;
 
 /// What the clients saw.
@@ -21,60 +21,75 @@ struct Tally {
     failed: Vec<String>,
 }
 
-/// Clients that ask the service on one port of the node, over and over.
+/// Clients that ask `birthday` at ports of the node, over and over.
 struct Load {
     runtime: Runtime,
     stop: Arc<AtomicBool>,
     clients: Vec<JoinHandle<Tally>>,
 }
 
-/// Replaces all pods of `birthday`, deployed in `namespace` with a node port, while clients store and read.
+/// Replaces all pods of `birthday`, then those of the gateway, while clients store and read: half of them ask the
+/// service itself, half through the gateway. Both are deployed in `namespace` with node ports.
 pub(crate) fn drops_no_request(namespace: &str) {
+    let doors = ["birthday", "gateway-public"].map(|service| door(namespace, service));
+    let load = Load::start(&doors);
+    std::thread::sleep(Duration::from_secs(2));
+    for (deployment, replicas) in [("birthday", 3), ("gateway", 2)] {
+        replace(namespace, deployment, replicas);
+    }
+    let tally = load.end();
+    assert!(tally.failed.is_empty(), "{tally:#?}");
+    assert!(
+        tally.answered > 1000,
+        "no load worth its name: {} answers",
+        tally.answered
+    );
+}
+
+/// Where a service can be reached from outside.
+fn door(namespace: &str, service: &str) -> String {
+    let port = kubectl(&[
+        "--namespace",
+        namespace,
+        "get",
+        &format!("service/{service}"),
+        "--output=jsonpath={.spec.ports[0].nodePort}",
+    ]);
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Replaces all pods, and waits until the last of the old ones has ended.
+fn replace(namespace: &str, deployment: &str, replicas: usize) {
     let kubectl = |arguments: &[&str]| kubectl(&[&["--namespace", namespace], arguments].concat());
     let pods = || -> Vec<String> {
         let names = kubectl(&[
             "get",
             "pods",
-            "--selector=app.kubernetes.io/name=birthday",
+            &format!("--selector=app.kubernetes.io/name={deployment}"),
             "--field-selector=status.phase=Running",
             "--output=jsonpath={.items[*].metadata.name}",
         ]);
         names.split_whitespace().map(str::to_owned).collect()
     };
     let before = pods();
-    assert_eq!(before.len(), 3, "{before:?}");
-    let port = kubectl(&[
-        "get",
-        "service/birthday",
-        "--output=jsonpath={.spec.ports[0].nodePort}",
-    ]);
-
-    let load = Load::start(&format!("http://127.0.0.1:{port}"));
-    std::thread::sleep(Duration::from_secs(2));
-    kubectl(&["rollout", "restart", "deployment/birthday"]);
-    kubectl(&["rollout", "status", "deployment/birthday", "--timeout=180s"]);
+    assert_eq!(before.len(), replicas, "{before:?}");
+    let deployment = format!("deployment/{deployment}");
+    kubectl(&["rollout", "restart", &deployment]);
+    kubectl(&["rollout", "status", &deployment, "--timeout=180s"]);
     // The last of the old pods is still draining.
     for pod in &before {
         let gone = ["--for=delete", "--timeout=60s"];
         kubectl(&[&["wait", &format!("pod/{pod}")], &gone[..]].concat());
     }
-    let tally = load.end();
-
     let after = pods();
     assert!(
-        after.len() == 3 && after.iter().all(|pod| !before.contains(pod)),
+        after.len() == replicas && after.iter().all(|pod| !before.contains(pod)),
         "not replaced: {before:?}, {after:?}"
-    );
-    assert!(tally.failed.is_empty(), "{tally:#?}");
-    assert!(
-        tally.answered > 500,
-        "no load worth its name: {} answers",
-        tally.answered
     );
 }
 
 impl Load {
-    fn start(url: &str) -> Self {
+    fn start(doors: &[String; 2]) -> Self {
         // Any client of reqwest wants one, also for plain HTTP; fails where it was installed before.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().expect("a runtime");
@@ -83,8 +98,8 @@ impl Load {
             .map(|number| {
                 // In letters, which is what a user is made of.
                 let user = char::from(b'a' + u8::try_from(number).expect("few clients"));
-                let url = format!("{url}/hello/load{user}");
-                let keeps = number % 2 == 0;
+                let url = format!("{}/hello/load{user}", doors[number % 2]);
+                let keeps = number / 2 % 2 == 0;
                 runtime.spawn(ask(url, keeps, Arc::clone(&stop)))
             })
             .collect();
@@ -109,6 +124,7 @@ impl Load {
 
 async fn ask(url: String, keeps: bool, stop: Arc<AtomicBool>) -> Tally {
     let client = Client::builder()
+        .no_proxy()
         .pool_max_idle_per_host(usize::from(keeps))
         .timeout(Duration::from_secs(10))
         .build()
@@ -119,8 +135,9 @@ async fn ask(url: String, keeps: bool, stop: Arc<AtomicBool>) -> Tally {
             .put(&url)
             .json(&json!({"dateOfBirth": "1990-05-17"}))
             .send();
-        tally.add("PUT", put.await, StatusCode::NO_CONTENT);
-        tally.add("GET", client.get(&url).send().await, StatusCode::OK);
+        tally.add(&format!("PUT {url}"), put.await, StatusCode::NO_CONTENT);
+        let get = client.get(&url).send();
+        tally.add(&format!("GET {url}"), get.await, StatusCode::OK);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tally
@@ -129,14 +146,14 @@ async fn ask(url: String, keeps: bool, stop: Arc<AtomicBool>) -> Tally {
 impl Tally {
     fn add(
         &mut self,
-        method: &str,
+        request: &str,
         answer: reqwest::Result<reqwest::Response>,
         expected: StatusCode,
     ) {
         match answer {
             Ok(answer) if answer.status() == expected => self.answered += 1,
-            Ok(answer) => self.failed.push(format!("{method}: {}", answer.status())),
-            Err(error) => self.failed.push(format!("{method}: {error:?}")),
+            Ok(answer) => self.failed.push(format!("{request}: {}", answer.status())),
+            Err(error) => self.failed.push(format!("{request}: {error:?}")),
         }
     }
 }

@@ -195,6 +195,11 @@ async fn stays_up_while_the_database_is_away_and_comes_back_with_it() {
     assert!(reason.contains("connect"), "{reason}");
     server.resume();
     wait_until_ready(&app).await;
-    let read = call(&app, request("GET", "/hello/Ada", &Value::Null)).await;
-    assert_eq!(read.status, 200);
+    let kept = server.connect().await;
+    let kept = kept.query_one(
+        "SELECT date_of_birth FROM birthdays WHERE username = 'Ada'",
+        &[],
+    );
+    let kept: Date = kept.await.unwrap().get(0);
+    assert_eq!(kept, date(1990, 1, 1));
 }

@@ -99,6 +99,14 @@ fn a_full_service_has_everything() {
 }
 
 #[test]
+fn who_needs_longer_to_end_says_so() {
+    let values = "values: { terminationGracePeriodSeconds: 75 }\n";
+    let objects = deployed(service("web", values));
+    let given = "/spec/template/spec/terminationGracePeriodSeconds";
+    assert_eq!(objects["Deployment/web"].pointer(given), Some(&json!(75)));
+}
+
+#[test]
 fn the_deployment_of_a_full_service() {
     let mut deployment = deployed(service("web", FULL))
         .remove("Deployment/web")

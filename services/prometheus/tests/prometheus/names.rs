@@ -11,6 +11,8 @@ use crate::SERVICES;
 
 /// Metrics that Prometheus makes itself.
 const OWN: [&str; 2] = ["up", "ALERTS"];
+/// The template whose rules record what the environment has.
+pub(crate) const WANTED: &str = "../templates/prometheus/wanted.yaml.hbs";
 
 /// The names of metrics in an expression, recorded ones included.
 pub(crate) fn named(expression: &str) -> BTreeSet<String> {
@@ -65,6 +67,7 @@ pub(crate) fn rules() -> Vec<(String, String)> {
 /// them.
 pub(crate) fn exists(metric: &str, haproxy: &str) -> bool {
     let recorded = rules().iter().any(|(name, _)| name == metric);
+    let recorded = recorded || crate::read(WANTED).contains(&format!("record: \"{metric}\""));
     if recorded || OWN.contains(&metric) {
         return true;
     }
@@ -130,5 +133,5 @@ fn rules_are_read_with_their_expressions() {
         "{errors}"
     );
     assert!(rules.iter().all(|(_, expression)| !expression.is_empty()));
-    assert_eq!(rules.len(), 15);
+    assert_eq!(rules.len(), 16);
 }

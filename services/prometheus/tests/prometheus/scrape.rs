@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::sleep;
 
 use crate::CONFIG;
+use crate::names::WANTED;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,6 +29,9 @@ impl Prometheus {
         let folder = TempDir::new().unwrap();
         let config = folder.path().join("prometheus.yml");
         fs::write(&config, configuration(target)).unwrap();
+        fs::create_dir(folder.path().join("targets")).unwrap();
+        let targets = folder.path().join("targets/targets.yml");
+        fs::write(targets, wanted(&["counter", "gateway"])).unwrap();
         let port = free_port();
         let child = Command::new(program)
             .arg(format!("--config.file={}", config.display()))
@@ -102,6 +106,26 @@ fn configuration(target: &str) -> String {
     )
 }
 
+/// What templates/prometheus makes of these services.
+fn wanted(services: &[&str]) -> String {
+    let template = crate::read(WANTED);
+    let (_, rules) = template.split_once("  targets.yml: |\n").unwrap();
+    let mut text = String::new();
+    for line in rules.lines().filter(|line| !line.starts_with("{{")) {
+        let times = if line.contains("{{@key}}") {
+            services
+        } else {
+            &[""]
+        };
+        for service in times {
+            let line = line.replace("{{@key}}", service);
+            text += line.strip_prefix("    ").unwrap();
+            text.push('\n');
+        }
+    }
+    text
+}
+
 #[tokio::test]
 async fn it_reads_the_gateway_and_applies_its_rules() {
     let picture = gateway::Stub::start("picture").await;
@@ -134,6 +158,11 @@ async fn it_reads_the_gateway_and_applies_its_rules() {
             .await;
         let alert = "ALERTS{alertname=\"GatewayHasNoService\", proxy=\"counter\"}";
         prometheus.wait_for(alert, |one| one == 1.0).await;
+        // It would fire after two minutes.
+        let alert = "ALERTS{alertname=\"ServiceGone\", service=\"counter\"}";
+        prometheus.wait_for(alert, |one| one == 1.0).await;
+        let alert = "count(ALERTS{alertname=\"ServiceGone\", service=\"gateway\"}) or vector(0)";
+        prometheus.wait_for(alert, |none| none == 0.0).await;
         let alert = "count(ALERTS{alertname=\"GatewayHasNoService\", proxy=~\"picture|none\"}) or vector(0)";
         prometheus.wait_for(alert, |none| none == 0.0).await;
     };

@@ -1,5 +1,6 @@
--- The database :name, its owner of the same name, and that owner's password.
-\getenv password POSTGRES_PASSWORD
+-- The database :name, its owner of the same name, and that owner's password, which is in the
+-- environment as :variable, so that it is in no argument list.
+\getenv password :variable
 SELECT format('CREATE ROLE %I', :'name')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
 ALTER ROLE :"name" LOGIN PASSWORD :'password';

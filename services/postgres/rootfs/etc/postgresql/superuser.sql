@@ -1,3 +1,2 @@
--- The superuser's password; the environment names it so that it is in no argument list.
-\getenv password POSTGRES_PASSWORD
-ALTER ROLE postgres PASSWORD :'password';
+-- The superuser needs no password, and keeps none of an earlier version.
+ALTER ROLE postgres PASSWORD NULL;
