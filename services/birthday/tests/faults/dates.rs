@@ -13,7 +13,7 @@ use service_kit::testing::PostgresServer;
 use tokio::time::sleep;
 
 use crate::process::{LIMIT, Service, send};
-use crate::random::Random;
+use service_kit::testing::Random;
 
 const CLIENTS: usize = 6;
 const KILLS: usize = 8;

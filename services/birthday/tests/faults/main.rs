@@ -4,4 +4,3 @@
 mod dates;
 mod migrations;
 mod process;
-mod random;

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use crate::process::{LIMIT, Service, send};
-use crate::random::Random;
+use service_kit::testing::Random;
 
 const ROUNDS: usize = 12;
 

@@ -1,6 +1,6 @@
 //! Chance that can be repeated.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Which seed to use.
 const SEED: &str = "STACKCTL_TEST_SEED";
@@ -35,6 +35,11 @@ impl Random {
     /// A number below `limit`, which is not 0.
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
+    }
+
+    /// A time below `limit`, which is not zero.
+    pub fn moment(&mut self, limit: Duration) -> Duration {
+        Duration::from_micros(self.below(limit.as_micros() as u64))
     }
 
     fn next(&mut self) -> u64 {
