@@ -1,6 +1,7 @@
 //! What holds for every stream and for all sums, wherever they are.
 #![allow(clippy::unwrap_used)]
 
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -185,9 +186,13 @@ async fn a_message_of_any_bytes_is_delivered() {
 }
 
 async fn in_postgres(server: &PostgresServer) -> PostgresSums {
+    in_postgres_by(server, 8).await
+}
+
+async fn in_postgres_by(server: &PostgresServer, connections: usize) -> PostgresSums {
     let kit = Kit::new(about!(), Settings::default());
     let config = postgres::url(&server.url()).unwrap();
-    let sums = PostgresSums::new(Postgres::new(config, "test", 8).unwrap());
+    let sums = PostgresSums::new(Postgres::new(config, "test", connections).unwrap());
     sums.migrate_in_background(kit.lifecycle());
     let started = Instant::now();
     while let Err(error) = sums.get(Uuid::nil()).await {
@@ -221,6 +226,38 @@ async fn sums(sums: &dyn Sums) {
     assert_eq!(sums.apply(&[]).await.unwrap(), 0);
     assert_eq!(sums.forget().await.unwrap(), 0, "nothing is old enough");
     assert_eq!(sums.apply(&first).await.unwrap(), 3);
+}
+
+/// An answer that never comes, and the connection that it was to come on.
+#[tokio::test]
+async fn a_backend_that_hangs_is_left_for_another() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let sums = in_postgres_by(&server, 1).await;
+    let client = server.connect().await;
+    let newest = "SELECT pid FROM pg_stat_activity WHERE application_name = 'test'
+         ORDER BY backend_start DESC LIMIT 1";
+    let key = Uuid::new_v4();
+    for write in [true, false] {
+        sums.apply(&[increment(key, 1)]).await.unwrap();
+        let pid = client.query_one(newest, &[]).await.unwrap().get(0);
+        signal("-STOP", pid);
+        let asked = Instant::now();
+        let failed = match write {
+            true => sums.apply(&[increment(key, 2)]).await.err(),
+            false => sums.get(key).await.err(),
+        };
+        assert!(matches!(failed, Some(SumsError::Away(_))), "{failed:?}");
+        assert!(asked.elapsed() < LIMIT);
+        sums.get(key).await.expect("on another connection");
+        signal("-CONT", pid);
+    }
+}
+
+fn signal(name: &str, pid: i32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod age;
 mod backlog;
 mod dead_letters;
 mod kills;
+mod paused;
 mod process;
 mod random;
 mod stack;

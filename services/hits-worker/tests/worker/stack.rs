@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use hits::{Pace, Servers};
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::{Cmd, FromRedisValue, cmd, pipe};
 use serde_json::{Value, json};
 use service_kit::redis::Redis;
 use service_kit::testing::{PostgresServer, RedisServer, call, request};
@@ -97,6 +97,20 @@ impl Stack {
         let mut command = cmd("XADD");
         command.arg("hits").arg("*").arg(fields);
         let _: String = self.redis(&command).await;
+    }
+
+    /// Increments of 1, each for a key of its own.
+    pub(crate) async fn append_many(&self, number: usize) {
+        let redis = Redis::new(kit_redis::url(&self.redis.url()).unwrap());
+        for page in 0..number.div_ceil(1000) {
+            let mut all = pipe();
+            for _ in page * 1000..number.min((page + 1) * 1000) {
+                let (event, key) = (Uuid::now_v7().to_string(), Uuid::new_v4().to_string());
+                let fields = [("event", event.as_str()), ("key", &key), ("value", "1")];
+                all.cmd("XADD").arg("hits").arg("*").arg(&fields[..]).ignore();
+            }
+            let () = redis.pipeline(&all).await.unwrap();
+        }
     }
 
     /// Waits until nothing is left to do: each message is settled.

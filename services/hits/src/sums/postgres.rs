@@ -2,16 +2,25 @@
 
 use std::collections::HashSet;
 use std::error::Error;
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
-use deadpool_postgres::PoolError;
+use deadpool_postgres::{Client, PoolError};
 use futures_util::future::{BoxFuture, FutureExt};
 use service_kit::Lifecycle;
 use service_kit::postgres::{Migration, Migrations, Postgres};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{REMEMBERED_DAYS, Sums, SumsError};
 use crate::batch;
 use crate::increment::Increment;
+
+/// For a write: more than the largest batch takes on a slow disk, since one that is begun again takes no less.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// For a sum; somebody waits for it.
+const READ_LIMIT: Duration = Duration::from_secs(4);
 
 /// The schema of the service.
 const MIGRATIONS: Migrations = Migrations {
@@ -53,6 +62,10 @@ pub struct PostgresSums {
     postgres: Postgres,
 }
 
+/// A connection of the pool. It is closed unless it is given back: an answer may be due on it that never comes, and the
+/// pool would hand it out again.
+struct Lease(Option<Client>);
+
 impl PostgresSums {
     /// Those in the database of `postgres`.
     pub fn new(postgres: Postgres) -> Self {
@@ -64,44 +77,58 @@ impl PostgresSums {
         self.postgres.migrate_in_background(lifecycle, MIGRATIONS);
     }
 
-    /// One transaction: the events of the increments, and the sums of those that were new.
     async fn add(&self, increments: &[Increment]) -> Result<usize, SumsError> {
-        let events: Vec<Uuid> = increments.iter().map(|increment| increment.event).collect();
-        let mut client = self.postgres.client().await?;
-        let transaction = client.transaction().await?;
-        let remember = transaction.prepare_cached(REMEMBER).await?;
-        let rows = transaction.query(&remember, &[&events]).await?;
-        let fresh: Result<HashSet<Uuid>, _> = rows.iter().map(|row| row.try_get(0)).collect();
-        let fresh = fresh?;
-        let (keys, sums): (Vec<Uuid>, Vec<String>) = batch::sums(increments, &fresh)
-            .into_iter()
-            .map(|(key, sum)| (key, sum.to_string()))
-            .unzip();
-        let upsert = transaction.prepare_cached(UPSERT).await?;
-        transaction.execute(&upsert, &[&keys, &sums]).await?;
-        transaction.commit().await?;
-        Ok(increments.len() - fresh.len())
+        let mut client = self.lease().await?;
+        let added = timeout(WRITE_LIMIT, add(&mut client, increments)).await?;
+        client.give_back();
+        added
     }
 
     async fn select(&self, key: Uuid) -> Result<Option<u128>, SumsError> {
-        let client = self.postgres.client().await?;
-        let select = client.prepare_cached(SELECT).await?;
-        let Some(row) = client.query_opt(&select, &[&key]).await? else {
-            return Ok(None);
-        };
-        let total: String = row.try_get(0)?;
-        let total = total
-            .parse()
-            .map_err(|error| SumsError::Away(Box::new(error) as Box<_>));
-        total.map(Some)
+        let client = self.lease().await?;
+        let selected = timeout(READ_LIMIT, select(&client, key)).await?;
+        client.give_back();
+        selected
     }
 
     async fn forget_some(&self) -> Result<u64, SumsError> {
-        let client = self.postgres.client().await?;
-        let forget = client.prepare_cached(FORGET).await?;
-        Ok(client
-            .execute(&forget, &[&(REMEMBERED_DAYS as i32)])
-            .await?)
+        let client = self.lease().await?;
+        let forgotten = timeout(WRITE_LIMIT, forget(&client)).await?;
+        client.give_back();
+        forgotten
+    }
+
+    async fn lease(&self) -> Result<Lease, SumsError> {
+        Ok(Lease(Some(self.postgres.client().await?)))
+    }
+}
+
+impl Lease {
+    /// What was asked on it was answered.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Deref for Lease {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.0.as_ref().expect("it is there until it is given back")
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.0.as_mut().expect("it is there until it is given back")
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Client::take(client));
+        }
     }
 }
 
@@ -134,6 +161,49 @@ impl From<tokio_postgres::Error> for SumsError {
             false => Self::Away(cause),
         }
     }
+}
+
+impl From<Elapsed> for SumsError {
+    fn from(error: Elapsed) -> Self {
+        Self::Away(Box::new(error))
+    }
+}
+
+/// One transaction: the events of the increments, and the sums of those that were new.
+async fn add(client: &mut Client, increments: &[Increment]) -> Result<usize, SumsError> {
+    let events: Vec<Uuid> = increments.iter().map(|increment| increment.event).collect();
+    let transaction = client.transaction().await?;
+    let remember = transaction.prepare_cached(REMEMBER).await?;
+    let rows = transaction.query(&remember, &[&events]).await?;
+    let fresh: Result<HashSet<Uuid>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+    let fresh = fresh?;
+    let (keys, sums): (Vec<Uuid>, Vec<String>) = batch::sums(increments, &fresh)
+        .into_iter()
+        .map(|(key, sum)| (key, sum.to_string()))
+        .unzip();
+    let upsert = transaction.prepare_cached(UPSERT).await?;
+    transaction.execute(&upsert, &[&keys, &sums]).await?;
+    transaction.commit().await?;
+    Ok(increments.len() - fresh.len())
+}
+
+async fn select(client: &Client, key: Uuid) -> Result<Option<u128>, SumsError> {
+    let select = client.prepare_cached(SELECT).await?;
+    let Some(row) = client.query_opt(&select, &[&key]).await? else {
+        return Ok(None);
+    };
+    let total: String = row.try_get(0)?;
+    let total = total
+        .parse()
+        .map_err(|error| SumsError::Away(Box::new(error) as Box<_>));
+    total.map(Some)
+}
+
+async fn forget(client: &Client) -> Result<u64, SumsError> {
+    let forget = client.prepare_cached(FORGET).await?;
+    Ok(client
+        .execute(&forget, &[&(REMEMBERED_DAYS as i32)])
+        .await?)
 }
 
 /// Whether PostgreSQL refused the data itself: classes 22, such as out of range, and 23, a violated constraint.
