@@ -16,7 +16,7 @@ use redis::{Value, cmd};
 use service_kit::postgres::{self, Postgres};
 use service_kit::redis::{Redis, url};
 use service_kit::testing::{PostgresServer, RedisSentinel, RedisServer};
-use service_kit::{Kit, Settings, about};
+use service_kit::{Kit, Lifecycle, Settings, about};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -146,9 +146,10 @@ async fn in_redis_behind_sentinels() {
 
 async fn in_redis_at(address: &str) {
     let connect = || Redis::new(url(address).unwrap());
-    streams(&RedisProducer::new(&connect()), &|| {
-        Arc::new(RedisConsumer::new(&connect(), "test"))
-    })
+    streams(
+        &RedisProducer::new(&connect(), &Lifecycle::default(), 1000),
+        &|| Arc::new(RedisConsumer::new(&connect(), "test")),
+    )
     .await;
     let mut range = cmd("XRANGE");
     range.arg("hits:dead").arg("-").arg("+");

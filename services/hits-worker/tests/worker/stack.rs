@@ -32,6 +32,7 @@ impl Stack {
         let config = hits_api::Config {
             servers: Some(servers(&redis.url(), &postgres.url())),
             connections: 2,
+            backlog: 500_000,
             pace: Pace::default(),
         };
         let routes = hits_api::start(config, &mut kit).await.unwrap();

@@ -72,8 +72,7 @@ impl MemoryStream {
     fn add(&self, increment: &Increment) -> Result<(), AppendError> {
         let mut content = self.content();
         if content.messages.len() >= LONGEST {
-            let reason = format!("{LONGEST} increments are waiting");
-            return Err(AppendError::NotAppended(reason.into()));
+            return Err(AppendError::Full(LONGEST as u64));
         }
         let number = content.total;
         content.total += 1;

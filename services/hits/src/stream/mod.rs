@@ -118,3 +118,6 @@ pub enum AppendError {
 #[derive(Debug, thiserror::Error)]
 #[error("the stream does not answer")]
 pub struct StreamError(#[source] Box<dyn Error + Send + Sync>);
+    /// It is not on the stream, which is as long as it may get.
+    #[error("{0} increments wait on the stream")]
+    Full(u64),
