@@ -63,7 +63,8 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     let sums = PostgresSums::new(postgres.clone());
     sums.migrate_in_background(kit.lifecycle());
 
-    let checked = redis.clone();
+    // Over a connection of its own: the consumer has to hear of each that breaks under it.
+    let checked = redis.apart();
     kit.ready_when("redis", move || checked.clone().ready());
     kit.ready_when("postgres", move || postgres.clone().ready());
 
