@@ -13,8 +13,9 @@ const FLUSH_SECONDS: Variable<Duration> =
         seconds(text).filter(|flush| (0.1..=9.0).contains(&flush.as_secs_f64()))
     });
 const BATCH_MESSAGES: Variable<usize> =
-    Variable::new("BATCH_MESSAGES", "a number from 1 to 100000", |text| {
-        parsed(text).filter(|number| (1..=100_000).contains(number))
+    Variable::new("BATCH_MESSAGES", "a number from 1 to 20000", |text| {
+        // A worker has two batches in memory, and who takes over from it has to be quick.
+        parsed(text).filter(|number| (1..=20_000).contains(number))
     });
 const NEEDS_REDIS: Variable<Place> = Variable::secret(
     "REDIS_URL",

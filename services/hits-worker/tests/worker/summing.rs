@@ -220,7 +220,7 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     };
     let worker = stack.worker(10).await;
     worker.wait_until_ready().await;
-    assert_eq!(worker.metric("hits_age_seconds").await, 0.0);
+    worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
     stack.postgres.kill();
     // More than fit into the worker.
     let key = Uuid::new_v4();
@@ -235,7 +235,7 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     sleep(Duration::from_secs(1)).await;
     let after = worker.metric("hits_age_seconds").await;
     assert!((0.5..2.0).contains(&(after - before)), "{before} {after}");
-    // In hand it goes on ageing also when the stream cannot be seen.
+    // It goes on ageing also when the stream cannot be seen.
     stack.redis.kill();
     worker
         .wait_for("hits_age_seconds", |age| age > after + 2.0)
@@ -248,3 +248,8 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
         .wait_for("hits_backlog", |backlog| backlog == 0.0)
         .await;
 }
+    // Also when nothing was there: that was then.
+    stack.redis.kill();
+    worker.wait_for("hits_age_seconds", |age| age > 1.0).await;
+    stack.redis.resume();
+    worker.wait_for("hits_age_seconds", |age| age == 0.0).await;

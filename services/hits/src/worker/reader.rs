@@ -53,24 +53,22 @@ impl Reader {
         surveyed: &mut Option<Instant>,
     ) -> Result<(), StreamError> {
         if surveyed.is_none_or(|at| at.elapsed() >= SURVEY_EVERY) {
-            *surveyed = Some(Instant::now());
-            let survey = self.stream.survey(room(messages)).await?;
-            self.metrics.surveyed(&survey);
+            let now = Instant::now();
+            *surveyed = Some(now);
+            let survey = self.stream.survey(messages.capacity()).await?;
+            self.metrics.surveyed(&survey, now);
             hand_over(messages, survey.taken_over);
         }
-        if room(messages) == 0 {
+        if messages.capacity() == 0 {
             // The writer is behind. Until it takes some, all there is to do is to be seen to live.
             let _ = timeout(SURVEY_EVERY, messages.reserve()).await;
             return Ok(());
         }
-        let new = self.stream.read(room(messages), SURVEY_EVERY).await?;
+        let room = messages.capacity().min(PAGE);
+        let new = self.stream.read(room, SURVEY_EVERY).await?;
         hand_over(messages, new);
         Ok(())
     }
-}
-
-fn room(messages: &Sender<Message>) -> usize {
-    messages.capacity().min(PAGE)
 }
 
 /// Nobody else sends, so there is room for what was asked for. A writer that has ended leaves all to other workers.
