@@ -2,6 +2,7 @@
 //! work itself is in [`hits`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hits::stream::RedisConsumer;
 use hits::sums::PostgresSums;
@@ -26,6 +27,8 @@ pub struct Config {
     pub servers: Option<Servers>,
     /// `FLUSH_SECONDS` and `BATCH_MESSAGES`: how much is gathered before it is written.
     pub pace: Pace,
+    /// `IDEMPOTENCY_DAYS`: how long an `Idempotency-Key` is remembered.
+    pub remembered: Duration,
     /// `HOSTNAME`, default `worker`: the start of the name in the consumer group.
     pub host: String,
 }
@@ -37,10 +40,12 @@ pub struct Config {
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let servers = hits::servers(env);
     let pace = hits::pace(env);
+    let remembered = hits::remembered(env);
     let host = env.or(&HOSTNAME, "worker".to_owned());
     Ok(Config {
         servers: servers?,
         pace: pace?,
+        remembered: remembered?,
         host: host?,
     })
 }
@@ -72,6 +77,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
         stream: Arc::new(RedisConsumer::new(&redis, &config.host)),
         sums: Arc::new(sums),
         pace: config.pace,
+        remembered: config.remembered,
     };
     worker.start(kit);
     Ok(OpenApiRouter::new())

@@ -176,6 +176,21 @@ impl RunningWorker {
     }
 }
 
+async fn worker(redis: &str, postgres: &str, pace: Pace) -> RunningWorker {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = hits_worker::Config {
+        servers: Some(servers(redis, postgres)),
+        pace,
+        remembered: hits::REMEMBERED,
+        host: "test".to_owned(),
+    };
+    let routes = hits_worker::start(config, &mut kit).await.unwrap();
+    RunningWorker {
+        app: kit.app(routes),
+        lifecycle: kit.lifecycle().clone(),
+    }
+}
+
 fn servers(redis: &str, database: &str) -> Servers {
     Servers {
         redis: kit_redis::url(redis).unwrap(),

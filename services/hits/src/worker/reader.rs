@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use backon::BackoffBuilder;
 use service_kit::chain;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Reader {
     pub(super) stream: Arc<dyn Consumer>,
+    /// Gets told before when everything that was put on the stream is off it again.
+    pub(super) settled: watch::Sender<Option<Instant>>,
     pub(super) metrics: Metrics,
     pub(super) stopping: CancellationToken,
 }
@@ -57,6 +60,8 @@ impl Reader {
             *surveyed = Some(now);
             let survey = self.stream.survey(messages.capacity()).await?;
             self.metrics.surveyed(&survey, now);
+            self.settled
+                .send_replace(Some(survey.oldest.unwrap_or(now)));
             hand_over(messages, survey.taken_over);
         }
         if messages.capacity() == 0 {

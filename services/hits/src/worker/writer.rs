@@ -156,8 +156,8 @@ mod tests {
 
     use super::*;
     use crate::increment::Increment;
-    use crate::stream::{MemoryStream, Producer};
-    use crate::sums::MemorySums;
+    use crate::stream::{Delivery, MemoryStream, Producer};
+    use crate::sums::{Ages, MemorySums};
 
     /// Sums that refuse everything that one of some keys is in.
     #[derive(Debug, Default)]
@@ -185,8 +185,8 @@ mod tests {
             self.sums.get(key)
         }
 
-        fn forget(&self) -> BoxFuture<'_, Result<u64, SumsError>> {
-            self.sums.forget()
+        fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>> {
+            self.sums.forget(ages)
         }
     }
 
