@@ -7,6 +7,7 @@ mod dead_letters;
 mod kills;
 mod paused;
 mod process;
+mod proxy;
 mod random;
 mod stack;
 mod summing;

@@ -24,7 +24,13 @@ const FAST: &str = "
 async fn wait_for_a_write(client: &Client) {
     let writes = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let started = Instant::now();
-    while client.query_one(writes, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+    while client
+        .query_one(writes, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
         assert!(started.elapsed() < LIMIT, "nothing is written");
         sleep(Duration::from_millis(10)).await;
     }

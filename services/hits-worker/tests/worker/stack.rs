@@ -50,17 +50,13 @@ impl Stack {
     }
 
     pub(crate) async fn worker_at(&self, pace: Pace) -> RunningWorker {
-        let mut kit = Kit::new(about!(), Settings::default());
-        let config = hits_worker::Config {
-            servers: Some(servers(&self.redis.url(), &self.postgres.url())),
-            pace,
-            host: "test".to_owned(),
-        };
-        let routes = hits_worker::start(config, &mut kit).await.unwrap();
-        RunningWorker {
-            app: kit.app(routes),
-            lifecycle: kit.lifecycle().clone(),
-        }
+        worker(&self.redis.url(), &self.postgres.url(), pace).await
+    }
+
+    /// One that reaches Redis in another way.
+    pub(crate) async fn worker_over(&self, redis: &str, batch: usize) -> RunningWorker {
+        let flush = Duration::from_millis(100);
+        worker(redis, &self.postgres.url(), Pace { flush, batch }).await
     }
 
     /// Whether the increment was acknowledged.
@@ -108,7 +104,11 @@ impl Stack {
             for _ in page * 1000..number.min((page + 1) * 1000) {
                 let (event, key) = (Uuid::now_v7().to_string(), Uuid::new_v4().to_string());
                 let fields = [("event", event.as_str()), ("key", &key), ("value", "1")];
-                all.cmd("XADD").arg("hits").arg("*").arg(&fields[..]).ignore();
+                all.cmd("XADD")
+                    .arg("hits")
+                    .arg("*")
+                    .arg(&fields[..])
+                    .ignore();
             }
             let () = redis.pipeline(&all).await.unwrap();
         }
