@@ -380,7 +380,7 @@ async fn events_are_forgotten_by_their_age_and_kind() {
         event,
         ..increment(key, 1)
     });
-    let all = [&[single.clone()], &keyed[..]].concat();
+    let all = [std::slice::from_ref(&single), &keyed[..]].concat();
     sums.apply(&all).await.unwrap();
     let ages = Ages {
         keyed: Duration::from_secs(7 * DAY),

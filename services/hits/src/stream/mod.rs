@@ -133,3 +133,10 @@ pub enum AppendError {
 #[derive(Debug, thiserror::Error)]
 #[error("the stream does not answer")]
 pub struct StreamError(#[source] Box<dyn Error + Send + Sync>);
+
+impl StreamError {
+    /// With its cause.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}

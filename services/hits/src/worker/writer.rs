@@ -155,8 +155,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::increment::Increment;
-    use crate::stream::{Delivery, MemoryStream, Producer};
+    use crate::increment::{Fields, Increment};
+    use crate::stream::{Delivery, MemoryConsumer, MemoryStream, Producer, StreamError, Survey};
     use crate::sums::{Ages, MemorySums};
 
     /// Sums that refuse everything that one of some keys is in.
@@ -187,6 +187,47 @@ mod tests {
 
         fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>> {
             self.sums.forget(ages)
+        }
+    }
+
+    /// A stream that takes no dead letters.
+    #[derive(Debug)]
+    struct Unwilling {
+        stream: MemoryConsumer,
+        /// How many were to be taken, each time.
+        asked: Mutex<Vec<usize>>,
+    }
+
+    impl Consumer for Unwilling {
+        fn read(
+            &self,
+            count: usize,
+            wait: Duration,
+        ) -> BoxFuture<'_, Result<Vec<Message>, StreamError>> {
+            self.stream.read(count, wait)
+        }
+
+        fn survey(&self, count: usize) -> BoxFuture<'_, Result<Survey, StreamError>> {
+            self.stream.survey(count)
+        }
+
+        fn settle<'a>(
+            &'a self,
+            deliveries: &'a [Delivery],
+        ) -> BoxFuture<'a, Result<(), StreamError>> {
+            self.stream.settle(deliveries)
+        }
+
+        fn reject<'a>(
+            &'a self,
+            letters: &'a [DeadLetter],
+        ) -> BoxFuture<'a, Result<usize, StreamError>> {
+            self.asked.lock().unwrap().push(letters.len());
+            future::ready(Err(StreamError::new("unwilling"))).boxed()
+        }
+
+        fn leave(&self) -> BoxFuture<'_, Result<(), StreamError>> {
+            self.stream.leave()
         }
     }
 
@@ -236,6 +277,34 @@ mod tests {
         let messages = deliver(&stream, &*writer.stream, 25).await;
         writer.run(messages).await;
         assert_eq!(*sums.writes.lock().unwrap(), [10, 10, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_no_dead_letters_is_asked_once() {
+        let (stream, sums) = (MemoryStream::default(), Arc::new(Picky::default()));
+        let unwilling = Arc::new(Unwilling {
+            stream: stream.consumer("test"),
+            asked: Mutex::default(),
+        });
+        let writer = Writer {
+            stream: unwilling.clone(),
+            ..writer(&stream, &sums, Pace::default())
+        };
+        let mut batch = Batch::default();
+        for number in 0..2 * PAGE {
+            batch.add(Message {
+                delivery: Delivery {
+                    consumer: "test".into(),
+                    id: format!("0-{number}"),
+                },
+                added: Instant::now().into_std(),
+                fields: Fields::new(),
+            });
+        }
+        writer.write(batch).await.unwrap();
+        assert_eq!(*unwilling.asked.lock().unwrap(), [PAGE]);
+        assert_eq!(writer.metrics.dead_letters.get(), 0);
+        assert_eq!(writer.metrics.failures.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
