@@ -9,11 +9,18 @@ use std::sync::Arc;
 use hits::stream::{Producer, RedisProducer};
 use hits::sums::{PostgresSums, Sums};
 use hits::{Pace, Servers};
+use service_kit::config::parsed;
 use service_kit::postgres::{self, Postgres};
 use service_kit::redis::Redis;
-use service_kit::{Kit, Reader, StartError, Store, Unusable};
+use service_kit::{Kit, Reader, StartError, Store, Unusable, Variable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+/// Not half of what the Redis of this repository has, at 150 bytes each.
+const BACKLOG: u64 = 500_000;
+const MAX_BACKLOG: Variable<u64> = Variable::new("MAX_BACKLOG", "a number, at least 1", |text| {
+    parsed(text).filter(|number| *number >= 1)
+});
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub struct Config {
     pub servers: Option<Servers>,
     /// `DATABASE_CONNECTIONS`, default 4: the size of the pool of one replica.
     pub connections: usize,
+    /// `MAX_BACKLOG`, default 500000: how many increments may wait on the stream, about; more are refused.
+    pub backlog: u64,
     /// `FLUSH_SECONDS` and `BATCH_MESSAGES`, for that worker.
     pub pace: Pace,
 }
@@ -43,10 +52,12 @@ pub struct State {
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let servers = hits::servers(env);
     let connections = env.or(&postgres::DATABASE_CONNECTIONS, 4);
+    let backlog = env.or(&MAX_BACKLOG, BACKLOG);
     let pace = hits::pace(env);
     Ok(Config {
         servers: servers?,
         connections: connections?,
+        backlog: backlog?,
         pace: pace?,
     })
 }
@@ -68,7 +79,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     kit.keeps(Store::external("sums", "PostgreSQL"));
     let redis = Redis::new(servers.redis);
     let postgres = Postgres::new(servers.database, kit.about().name, config.connections)?;
-    let stream = Arc::new(RedisProducer::new(&redis, kit.lifecycle()));
+    let stream = Arc::new(RedisProducer::new(&redis, kit.lifecycle(), config.backlog));
     kit.ready_when("redis", move || redis.clone().ready());
     Ok(app(State {
         stream,

@@ -13,6 +13,8 @@ use service_kit::testing::{PostgresServer, RedisServer, call, request};
 use service_kit::{Kit, Settings, about, postgres, redis as kit_redis};
 
 const NOWHERE: &str = "postgres://nobody@127.0.0.1:1/none";
+const BACKLOG: u64 = 1000;
+const LIMIT: Duration = Duration::from_secs(20);
 const KEY: &str = "0b9d4c5e-7a51-4f0e-9f0f-5d2f3a1c7e55";
 
 async fn app_at(redis: &str, database: &str) -> Router {
@@ -28,6 +30,7 @@ async fn app_with(servers: Option<Servers>) -> Router {
     let config = Config {
         servers,
         connections: 1,
+        backlog: BACKLOG,
         pace: Pace {
             flush: Duration::from_millis(300),
             ..Pace::default()
@@ -133,6 +136,65 @@ async fn an_accepted_increment_is_on_the_stream_also_without_postgres() {
 }
 
 #[tokio::test]
+async fn a_backlog_that_is_too_long_takes_no_more_until_it_is_shorter() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let redis = kit_redis::Redis::new(kit_redis::url(&server.url()).unwrap());
+    let mut fill = redis::pipe();
+    for _ in 0..BACKLOG {
+        fill.cmd("XADD")
+            .arg("hits")
+            .arg("*")
+            .arg("a")
+            .arg(1)
+            .ignore();
+    }
+    let () = redis.pipeline(&fill).await.unwrap();
+    let app = app_at(&server.url(), NOWHERE).await;
+    let post = || {
+        call(
+            &app,
+            request("POST", "/increment", &json!({"key": KEY, "value": 1})),
+        )
+    };
+    let started = Instant::now();
+    let refused = loop {
+        let answer = post().await;
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(started.elapsed() < LIMIT, "{}", answer.text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(refused.problem(), "backlog-full");
+    assert_eq!(refused.headers["retry-after"], "10");
+    let length = || async {
+        redis
+            .query::<u64>(redis::cmd("XLEN").arg("hits"))
+            .await
+            .unwrap()
+    };
+    let full = length().await;
+    assert_eq!(post().await.status, 503);
+    assert_eq!(length().await, full);
+    let _: u64 = redis
+        .query(
+            redis::cmd("XTRIM")
+                .arg("hits")
+                .arg("MAXLEN")
+                .arg(BACKLOG - 1),
+        )
+        .await
+        .unwrap();
+    let started = Instant::now();
+    while post().await.status != 200 {
+        assert!(started.elapsed() < LIMIT);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_sum_may_be_wider_than_64_bits() {
     let Some(server) = PostgresServer::start() else {
         return;
@@ -153,6 +215,10 @@ async fn a_sum_may_be_wider_than_64_bits() {
     );
     let other = "/increment/00000000-0000-4000-8000-000000000000";
     let unknown = call(&app, request("GET", other, &Value::Null)).await;
+    let document = call(&app, request("GET", "/openapi.json", &Value::Null)).await;
+    let value = &document.json()["components"]["schemas"]["Sum"]["properties"]["value"];
+    assert_eq!(value["type"], "integer");
+    assert_eq!(value.get("format"), None, "that would bound it");
     assert_eq!(
         (unknown.status.as_u16(), unknown.problem().as_str()),
         (404, "not-found")

@@ -19,8 +19,8 @@ const HOSTNAME: Variable<String> = Variable::new("HOSTNAME", "a name without spa
 });
 /// One writes, one forgets.
 const CONNECTIONS: usize = 2;
-/// For a statement: what a slow disk takes long for is better finished than begun again.
-const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
+/// For a statement: more than the largest batch takes on a slow disk, since one that is begun again takes no less.
+const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
 
 /// What the service reads from its environment, besides what every service reads.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Config {
     pub servers: Option<Servers>,
     /// `FLUSH_SECONDS` and `BATCH_MESSAGES`: how much is gathered before it is written.
     pub pace: Pace,
+    /// `IDEMPOTENCY_DAYS`: how long an `Idempotency-Key` is remembered.
+    pub remembered: Duration,
     /// `HOSTNAME`, default `worker`: the start of the name in the consumer group.
     pub host: String,
 }
@@ -40,10 +42,12 @@ pub struct Config {
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let servers = hits::servers(env);
     let pace = hits::pace(env);
+    let remembered = hits::remembered(env);
     let host = env.or(&HOSTNAME, "worker".to_owned());
     Ok(Config {
         servers: servers?,
         pace: pace?,
+        remembered: remembered?,
         host: host?,
     })
 }
@@ -71,7 +75,8 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     let sums = PostgresSums::new(postgres.clone());
     sums.migrate_in_background(kit.lifecycle());
 
-    let checked = redis.clone();
+    // Over a connection of its own: the consumer has to hear of each that breaks under it.
+    let checked = redis.apart();
     kit.ready_when("redis", move || checked.clone().ready());
     kit.ready_when("postgres", move || postgres.clone().ready());
 
@@ -79,6 +84,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
         stream: Arc::new(RedisConsumer::new(&redis, &config.host)),
         sums: Arc::new(sums),
         pace: config.pace,
+        remembered: config.remembered,
     };
     worker.start(kit);
     Ok(OpenApiRouter::new())

@@ -6,7 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::increment::{self, Fields, Increment};
-use crate::stream::{DeadLetter, Message};
+use crate::stream::{DeadLetter, Delivery, Message};
 
 /// Messages that wait to be applied or given up.
 #[derive(Debug, Default)]
@@ -15,34 +15,32 @@ pub(crate) struct Batch {
     pub(crate) dead: Vec<DeadLetter>,
     /// When the oldest of them was put on the stream.
     oldest: Option<Instant>,
-    seen: HashSet<String>,
 }
 
 /// Increments that are applied together, and the messages they came in.
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     /// As many as there are increments, in their order.
-    pub(crate) ids: Vec<String>,
+    pub(crate) deliveries: Vec<Delivery>,
     pub(crate) increments: Vec<Increment>,
 }
 
 impl Batch {
-    /// Adds a message; one that is in it already (the stream may deliver it again) is left out.
+    /// Adds a message. One that is in it already (the stream may deliver it again) is known by its event later.
     pub(crate) fn add(&mut self, message: Message) {
-        if !self.seen.insert(message.id.clone()) {
-            return;
-        }
         let oldest = self.oldest.unwrap_or(message.added);
         self.oldest = Some(oldest.min(message.added));
-        match Increment::parse(&message.fields) {
+        let Message {
+            delivery, fields, ..
+        } = message;
+        match Increment::parse(&fields) {
             Ok(increment) => {
-                self.part.ids.push(message.id);
+                self.part.deliveries.push(delivery);
                 self.part.increments.push(increment);
             }
-            Err(fault) => {
-                self.dead
-                    .push(dead_letter(message.id, fault.to_string(), &message.fields))
-            }
+            Err(fault) => self
+                .dead
+                .push(dead_letter(delivery, fault.to_string(), &fields)),
         }
     }
 
@@ -51,24 +49,24 @@ impl Batch {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.seen.len()
+        self.part.len() + self.dead.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+        self.len() == 0
     }
 }
 
 impl Part {
     pub(crate) fn len(&self) -> usize {
-        self.ids.len()
+        self.deliveries.len()
     }
 
     /// The two halves of it.
     pub(crate) fn halve(mut self) -> [Self; 2] {
         let half = self.len() / 2;
         let rest = Self {
-            ids: self.ids.split_off(half),
+            deliveries: self.deliveries.split_off(half),
             increments: self.increments.split_off(half),
         };
         [self, rest]
@@ -76,8 +74,10 @@ impl Part {
 
     /// Gives it up, for a reason that only showed when it was applied.
     pub(crate) fn give_up(self, reason: &str) -> impl Iterator<Item = DeadLetter> {
-        let messages = self.ids.into_iter().zip(self.increments);
-        messages.map(move |(id, increment)| dead_letter(id, reason.to_owned(), &increment.fields()))
+        let messages = self.deliveries.into_iter().zip(self.increments);
+        messages.map(move |(delivery, increment)| {
+            dead_letter(delivery, reason.to_owned(), &increment.fields())
+        })
     }
 }
 
@@ -94,9 +94,9 @@ pub(crate) fn sums(increments: &[Increment], fresh: &HashSet<Uuid>) -> BTreeMap<
     sums
 }
 
-fn dead_letter(id: String, reason: String, fields: &Fields) -> DeadLetter {
+fn dead_letter(delivery: Delivery, reason: String, fields: &Fields) -> DeadLetter {
     DeadLetter {
-        id,
+        delivery,
         reason,
         content: serde_json::to_string(fields).expect("a map of texts is JSON"),
         request_id: increment::request_id(fields),
@@ -122,8 +122,12 @@ mod tests {
 
     fn message(id: &str, fields: Fields) -> Message {
         let added = Instant::now();
-        Message {
+        let delivery = Delivery {
+            consumer: "test".into(),
             id: id.to_owned(),
+        };
+        Message {
+            delivery,
             added,
             fields,
         }
@@ -151,14 +155,6 @@ mod tests {
             sums(&increments, &fresh)[&Uuid::from_u128(7)],
             18_446_744_073_709_551_614
         );
-    }
-
-    #[test]
-    fn a_message_that_is_delivered_twice_is_in_it_once() {
-        let mut batch = Batch::default();
-        batch.add(message("1-0", Fields::new()));
-        batch.add(message("1-0", Fields::new()));
-        assert_eq!((batch.len(), batch.dead.len()), (1, 1));
     }
 
     #[test]
@@ -219,11 +215,11 @@ mod tests {
             for n in 0..number {
                 batch.add(message(&format!("{n}-0"), increment(n as u128, 1, 1).fields()));
             }
-            let whole = batch.part.ids.clone();
+            let whole = batch.part.deliveries.clone();
             let [first, second] = batch.part.halve();
             prop_assert!(first.len() < number && second.len() < number);
-            prop_assert_eq!(first.ids.len(), first.increments.len());
-            prop_assert_eq!([first.ids, second.ids].concat(), whole);
+            prop_assert_eq!(first.deliveries.len(), first.increments.len());
+            prop_assert_eq!([first.deliveries, second.deliveries].concat(), whole);
         }
     }
 }

@@ -7,14 +7,24 @@ use service_kit::redis::{self, Place, REDIS_URL};
 use service_kit::{Reader, Unusable, Variable, postgres};
 use tokio_postgres::config::Config as DatabaseConfig;
 
+/// How long an `Idempotency-Key` is remembered after its increment was applied, where nothing else is said.
+pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FLUSH_SECONDS: Variable<Duration> =
     Variable::new("FLUSH_SECONDS", "seconds from 0.1 to 9", |text| {
         // What is left up to 10 is for taking over from a worker that died, and for the write itself.
         seconds(text).filter(|flush| (0.1..=9.0).contains(&flush.as_secs_f64()))
     });
 const BATCH_MESSAGES: Variable<usize> =
-    Variable::new("BATCH_MESSAGES", "a number from 1 to 100000", |text| {
-        parsed(text).filter(|number| (1..=100_000).contains(number))
+    Variable::new("BATCH_MESSAGES", "a number from 1 to 20000", |text| {
+        // A worker has two batches in memory, and who takes over from it has to be quick.
+        parsed(text).filter(|number| (1..=20_000).contains(number))
+    });
+const IDEMPOTENCY_DAYS: Variable<Duration> =
+    Variable::new("IDEMPOTENCY_DAYS", "a number from 1 to 365", |text| {
+        let days = parsed(text).filter(|days| (1..=365).contains(days));
+        days.map(|days: u32| DAY * days)
     });
 const NEEDS_REDIS: Variable<Place> = Variable::secret(
     "REDIS_URL",
@@ -73,6 +83,14 @@ pub fn pace(env: &mut Reader<'_>) -> Result<Pace, Unusable> {
         flush: flush?,
         batch: batch?,
     })
+}
+
+/// Reads `IDEMPOTENCY_DAYS`: how long an `Idempotency-Key` is remembered, default [`REMEMBERED`].
+///
+/// # Errors
+/// When it is unusable.
+pub fn remembered(env: &mut Reader<'_>) -> Result<Duration, Unusable> {
+    env.or(&IDEMPOTENCY_DAYS, REMEMBERED)
 }
 
 impl Default for Pace {

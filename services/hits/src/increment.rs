@@ -18,7 +18,8 @@ pub type Fields = BTreeMap<String, String>;
 /// One increment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Increment {
-    /// Names this one increment for ever: whoever sums it up does so once.
+    /// Names this one increment for ever: whoever sums it up does so once. Of version 7 where nobody ever repeats it,
+    /// see [`is_keyed`].
     pub event: Uuid,
     /// What is counted.
     pub key: Uuid,
@@ -71,6 +72,12 @@ impl Increment {
             request_id: request_id(fields),
         })
     }
+}
+
+/// Whether a client may repeat the increment of that event, with its `Idempotency-Key`. An event of UUID version 7 was
+/// made for one request, and comes again only while its message is on the stream.
+pub fn is_keyed(event: Uuid) -> bool {
+    event.get_version_num() != 7
 }
 
 /// The request id of a message, also of one that is no increment. What is long or odd would end up in logs.

@@ -24,8 +24,8 @@ use service_kit::{Kit, Store};
 use crate::stream::MemoryStream;
 use crate::sums::MemorySums;
 
-pub use crate::config::{Pace, Servers, pace, servers};
-pub use crate::increment::{Fault, Fields, Increment};
+pub use crate::config::{Pace, REMEMBERED, Servers, pace, remembered, servers};
+pub use crate::increment::{Fault, Fields, Increment, is_keyed};
 pub use crate::worker::Worker;
 
 /// Where increments and sums are when no servers are named: in this process, which works on them itself.
@@ -37,6 +37,7 @@ pub fn embedded(kit: &mut Kit, pace: Pace) -> (MemoryStream, MemorySums) {
         stream: Arc::new(stream.consumer("embedded")),
         sums: Arc::new(sums.clone()),
         pace,
+        remembered: REMEMBERED,
     };
     worker.start(kit);
     (stream, sums)

@@ -30,10 +30,12 @@ pub(crate) struct Metrics {
 #[derive(Clone, Debug, Default)]
 struct Age(Arc<Mutex<Oldest>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Oldest {
     /// On the stream, for whichever worker; as far as is known.
     on_stream: Option<Instant>,
+    /// When the stream was last seen.
+    surveyed: Instant,
     /// In the hands of this one.
     in_hand: Option<Instant>,
 }
@@ -80,14 +82,16 @@ impl Metrics {
         metrics
     }
 
-    pub(crate) fn surveyed(&self, survey: &Survey) {
+    pub(crate) fn surveyed(&self, survey: &Survey, at: Instant) {
         self.backlog.set(survey.messages as i64);
-        self.age.oldest().on_stream = survey.oldest;
+        let mut oldest = self.age.oldest();
+        (oldest.on_stream, oldest.surveyed) = (survey.oldest, at);
     }
 
-    /// The stream cannot be seen; what is in hand goes on ageing.
+    /// The stream cannot be seen. What was on it may still be, and something may have come since.
     pub(crate) fn not_surveyed(&self) {
-        self.age.oldest().on_stream = None;
+        let mut oldest = self.age.oldest();
+        oldest.on_stream = Some(oldest.on_stream.unwrap_or(oldest.surveyed));
     }
 
     pub(crate) fn in_hand(&self, oldest: Option<Instant>) {
@@ -98,6 +102,18 @@ impl Metrics {
         self.writes.inc();
         self.duplicates.inc_by(duplicates as u64);
         self.applied.inc_by((increments - duplicates) as u64);
+    }
+}
+
+impl Default for Oldest {
+    /// Nothing is known of what is there.
+    fn default() -> Self {
+        let now = Instant::now();
+        Self {
+            on_stream: Some(now),
+            surveyed: now,
+            in_hand: None,
+        }
     }
 }
 
@@ -118,7 +134,7 @@ impl Age {
 
 impl Collector for Age {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let help = "Age of the oldest increment that is in no sum yet, 0 where there is none";
+        let help = "Age of the oldest increment that may be in no sum yet, 0 where there is none";
         let gauge = encoder.encode_descriptor("hits_age_seconds", help, None, MetricType::Gauge)?;
         ConstGauge::new(self.seconds()).encode(gauge)
     }
@@ -130,21 +146,46 @@ mod tests {
 
     use super::*;
 
+    fn ago(seconds: u64) -> Instant {
+        Instant::now() - Duration::from_secs(seconds)
+    }
+
+    fn survey(oldest: Option<Instant>) -> Survey {
+        Survey {
+            oldest,
+            ..Survey::default()
+        }
+    }
+
     #[test]
     fn the_age_is_that_of_the_oldest_and_grows_by_itself() {
         let metrics = Metrics::default();
+        metrics.surveyed(&survey(None), ago(0));
         assert_eq!(metrics.age.seconds(), 0.0);
-        let ago = |seconds| Some(Instant::now() - Duration::from_secs(seconds));
-        metrics.surveyed(&Survey {
-            oldest: ago(5),
-            ..Survey::default()
-        });
-        metrics.in_hand(ago(3));
+        metrics.surveyed(&survey(Some(ago(5))), ago(0));
+        metrics.in_hand(Some(ago(3)));
         assert!((5.0..6.0).contains(&metrics.age.seconds()));
-        metrics.not_surveyed();
+        metrics.surveyed(&survey(None), ago(0));
         let before = metrics.age.seconds();
         assert!((3.0..4.0).contains(&before));
         std::thread::sleep(Duration::from_millis(10));
         assert!(metrics.age.seconds() > before);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_goes_on_ageing() {
+        let metrics = Metrics::default();
+        std::thread::sleep(Duration::from_millis(10));
+        assert!(metrics.age.seconds() >= 0.01, "it has seen nothing yet");
+        metrics.surveyed(&survey(Some(ago(5))), ago(0));
+        metrics.not_surveyed();
+        assert!((5.0..6.0).contains(&metrics.age.seconds()));
+        // It was empty, which is all that is known.
+        metrics.surveyed(&survey(None), ago(7));
+        metrics.not_surveyed();
+        assert!((7.0..8.0).contains(&metrics.age.seconds()));
+        metrics.not_surveyed();
+        metrics.surveyed(&survey(None), ago(0));
+        assert_eq!(metrics.age.seconds(), 0.0);
     }
 }

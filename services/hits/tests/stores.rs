@@ -1,15 +1,16 @@
 //! What holds for every stream and for all sums, wherever they are.
 #![allow(clippy::unwrap_used)]
 
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::join_all;
-use hits::Increment;
 use hits::stream::{
-    Consumer, DeadLetter, MemoryStream, Message, Producer, RedisConsumer, RedisProducer,
+    Consumer, DeadLetter, Delivery, MemoryStream, Message, Producer, RedisConsumer, RedisProducer,
 };
-use hits::sums::{MemorySums, PostgresSums, Sums, SumsError};
+use hits::sums::{Ages, MemorySums, PostgresSums, Sums, SumsError};
+use hits::{Increment, REMEMBERED};
 use redis::streams::StreamRangeReply;
 use redis::{Value, cmd};
 use service_kit::postgres::{self, Postgres};
@@ -21,6 +22,8 @@ use uuid::Uuid;
 
 const SOON: Duration = Duration::from_millis(200);
 const LIMIT: Duration = Duration::from_secs(20);
+const HOUR: u64 = 60 * 60;
+const DAY: u64 = 24 * HOUR;
 
 fn increment(key: Uuid, value: i64) -> Increment {
     Increment {
@@ -31,8 +34,16 @@ fn increment(key: Uuid, value: i64) -> Increment {
     }
 }
 
-fn ids(messages: &[Message]) -> Vec<String> {
-    messages.iter().map(|message| message.id.clone()).collect()
+fn deliveries(messages: &[Message]) -> Vec<Delivery> {
+    let delivery = |message: &Message| message.delivery.clone();
+    messages.iter().map(delivery).collect()
+}
+
+fn ids(messages: &[Message]) -> Vec<&str> {
+    messages
+        .iter()
+        .map(|message| message.delivery.id.as_str())
+        .collect()
 }
 
 /// What holds for a stream that is empty. Its consumers die when they are dropped.
@@ -45,16 +56,19 @@ async fn streams(producer: &dyn Producer, join: &dyn Fn() -> Arc<dyn Consumer>) 
     }
     let (two, three) = delivers_each_once(producer, &*first, &*second).await;
 
-    first.settle(&ids(&two)).await.unwrap();
+    first.settle(&deliveries(&two)).await.unwrap();
     assert_eq!(second.survey(10).await.unwrap().messages, 3);
     let letter = DeadLetter {
-        id: three[0].id.clone(),
+        delivery: three[0].delivery.clone(),
         reason: "why".to_owned(),
         content: "{}".to_owned(),
         request_id: Some("id-1".to_owned()),
     };
-    second.reject(&letter).await.unwrap();
-    assert_eq!(second.survey(10).await.unwrap().messages, 2);
+    for moved in [1, 0] {
+        let letters = std::slice::from_ref(&letter);
+        assert_eq!(second.reject(letters).await.unwrap(), moved);
+        assert_eq!(second.survey(10).await.unwrap().messages, 2);
+    }
 
     takes_over_when_it_dies(&*first, second, &three[1..]).await;
     let empty = first.survey(10).await.unwrap();
@@ -111,7 +125,10 @@ async fn takes_over_when_it_dies(heir: &dyn Consumer, other: Arc<dyn Consumer>, 
         sleep(SOON).await;
     }
     assert_eq!(ids(&taken), ids(had));
-    heir.settle(&ids(&taken)).await.unwrap();
+    heir.settle(&deliveries(had)).await.unwrap();
+    let survey = heir.survey(10).await.unwrap();
+    assert_eq!(survey.messages, had.len() as u64, "they were another's");
+    heir.settle(&deliveries(&taken)).await.unwrap();
 }
 
 #[tokio::test]
@@ -146,7 +163,7 @@ async fn in_redis_behind_sentinels() {
 async fn in_redis_at(address: &str) {
     let connect = || Redis::new(url(address).unwrap());
     streams(
-        &RedisProducer::new(&connect(), &Lifecycle::default()),
+        &RedisProducer::new(&connect(), &Lifecycle::default(), 1000),
         &|| Arc::new(RedisConsumer::new(&connect(), "test")),
     )
     .await;
@@ -185,10 +202,73 @@ async fn a_message_of_any_bytes_is_delivered() {
     assert!(Increment::parse(&messages[0].fields).is_err());
 }
 
+/// A failure of Redis that loses a message and the ids after it, as a replica that lacks it and whose clock is behind
+/// does when it becomes the master.
+#[tokio::test]
+async fn a_message_that_got_the_id_of_a_lost_one_is_not_taken_for_it() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let redis = Redis::new(url(&server.url()).unwrap());
+    let consumer = RedisConsumer::new(&redis.apart(), "test");
+    consumer.survey(1).await.unwrap();
+    let put = |value| {
+        let mut add = cmd("XADD");
+        add.arg("hits").arg("5-1");
+        add.arg(increment(Uuid::nil(), value).fields());
+        add
+    };
+    for settles in [true, false] {
+        let _: String = redis.query(&put(1)).await.unwrap();
+        let lost = consumer.read(1, SOON).await.unwrap();
+        assert_eq!(lost.len(), 1);
+        for undo in [
+            "XACK hits hits-worker 5-1",
+            "XDEL hits 5-1",
+            "XSETID hits 5-0",
+            "XGROUP SETID hits hits-worker 5-0",
+            "CLIENT KILL TYPE normal",
+        ] {
+            let mut words = undo.split(' ');
+            let mut command = cmd(words.next().unwrap());
+            command.arg(words.collect::<Vec<_>>());
+            let _: Value = redis.query(&command).await.unwrap();
+        }
+        let _: String = redis.query(&put(2)).await.unwrap();
+        let mut found = Vec::new();
+        if settles {
+            // Not delivered yet.
+            let _ = consumer.settle(&deliveries(&lost)).await;
+            consumer.settle(&deliveries(&lost)).await.unwrap();
+        }
+        let started = Instant::now();
+        while found.is_empty() {
+            assert!(started.elapsed() < LIMIT, "it is lost");
+            found = consumer.read(1, SOON).await.unwrap_or_default();
+        }
+        // Delivered.
+        let _ = consumer.settle(&deliveries(&lost)).await;
+        consumer.settle(&deliveries(&lost)).await.unwrap();
+        let survey = consumer.survey(0).await.unwrap();
+        assert_eq!(survey.messages, 1, "it was not applied");
+        assert_eq!(Increment::parse(&found[0].fields).unwrap().value, 2);
+        consumer.settle(&deliveries(&found)).await.unwrap();
+        assert_eq!(consumer.survey(0).await.unwrap().messages, 0);
+        let _: Value = redis.query(cmd("DEL").arg("hits")).await.unwrap();
+        while consumer.survey(0).await.is_err() {
+            assert!(started.elapsed() < LIMIT);
+        }
+    }
+}
+
 async fn in_postgres(server: &PostgresServer) -> PostgresSums {
+    in_postgres_by(server, 8).await
+}
+
+async fn in_postgres_by(server: &PostgresServer, connections: usize) -> PostgresSums {
     let kit = Kit::new(about!(), Settings::default());
     let config = postgres::url(&server.url()).unwrap();
-    let sums = PostgresSums::new(Postgres::new(config, "test", 8).unwrap());
+    let sums = PostgresSums::new(Postgres::new(config, "test", connections).unwrap());
     sums.migrate_in_background(kit.lifecycle());
     let started = Instant::now();
     while let Err(error) = sums.get(Uuid::nil()).await {
@@ -220,8 +300,44 @@ async fn sums(sums: &dyn Sums) {
     assert_eq!(sums.get(a).await.unwrap(), Some(3));
     assert_eq!(sums.get(b).await.unwrap(), Some(2 * i64::MAX as u128));
     assert_eq!(sums.apply(&[]).await.unwrap(), 0);
-    assert_eq!(sums.forget().await.unwrap(), 0, "nothing is old enough");
+    let ages = Ages {
+        keyed: Duration::from_secs(HOUR),
+        other: Duration::from_secs(HOUR),
+    };
+    assert_eq!(sums.forget(ages).await.unwrap(), 0, "nothing is old enough");
     assert_eq!(sums.apply(&first).await.unwrap(), 3);
+}
+
+/// An answer that never comes, and the connection that it was to come on.
+#[tokio::test]
+async fn a_backend_that_hangs_is_left_for_another() {
+    let Some(server) = PostgresServer::start() else {
+        return;
+    };
+    let sums = in_postgres_by(&server, 1).await;
+    let client = server.connect().await;
+    let newest = "SELECT pid FROM pg_stat_activity WHERE application_name = 'test'
+         ORDER BY backend_start DESC LIMIT 1";
+    let key = Uuid::new_v4();
+    for write in [true, false] {
+        sums.apply(&[increment(key, 1)]).await.unwrap();
+        let pid = client.query_one(newest, &[]).await.unwrap().get(0);
+        signal("-STOP", pid);
+        let asked = Instant::now();
+        let failed = match write {
+            true => sums.apply(&[increment(key, 2)]).await.err(),
+            false => sums.get(key).await.err(),
+        };
+        assert!(matches!(failed, Some(SumsError::Away(_))), "{failed:?}");
+        assert!(asked.elapsed() < LIMIT);
+        sums.get(key).await.expect("on another connection");
+        signal("-CONT", pid);
+    }
+}
+
+fn signal(name: &str, pid: i32) {
+    let sent = Command::new("kill").args([name, &pid.to_string()]).status();
+    assert!(sent.unwrap().success());
 }
 
 #[tokio::test]
@@ -245,22 +361,86 @@ async fn a_sum_beyond_38_digits_is_refused_and_nothing_is_added() {
     assert_eq!(sums.apply(&both[..1]).await.unwrap(), 0);
 }
 
+/// Makes all events older.
+async fn age(server: &PostgresServer, by: &str) {
+    let client = server.connect().await;
+    let older = format!("UPDATE hits_events SET applied_at = applied_at - interval '{by}'");
+    client.batch_execute(&older).await.unwrap();
+}
+
 #[tokio::test]
-async fn events_are_forgotten_after_a_week() {
+async fn events_are_forgotten_by_their_age_and_kind() {
     let Some(server) = PostgresServer::start() else {
         return;
     };
     let sums = in_postgres(&server).await;
     let key = Uuid::new_v4();
-    let [old, young] = [increment(key, 1), increment(key, 2)];
-    sums.apply(&[old.clone(), young.clone()]).await.unwrap();
-    let client = server.connect().await;
-    let age =
-        "UPDATE hits_events SET applied_at = now() - interval '7 days 1 minute' WHERE event = $1";
-    client.execute(age, &[&old.event]).await.unwrap();
-    assert_eq!(sums.forget().await.unwrap(), 1);
-    assert_eq!(sums.forget().await.unwrap(), 0);
-    assert_eq!(sums.apply(&[young]).await.unwrap(), 1, "it is remembered");
+    let single = increment(key, 1);
+    let keyed = [Uuid::new_v4(), Uuid::new_v5(&key, b"one")].map(|event| Increment {
+        event,
+        ..increment(key, 1)
+    });
+    let all = [std::slice::from_ref(&single), &keyed[..]].concat();
+    sums.apply(&all).await.unwrap();
+    let ages = Ages {
+        keyed: Duration::from_secs(7 * DAY),
+        other: Duration::from_secs(HOUR),
+    };
+    age(&server, "59 minutes").await;
+    assert_eq!(sums.forget(ages).await.unwrap(), 0);
+    age(&server, "2 minutes").await;
+    assert_eq!(sums.forget(ages).await.unwrap(), 1);
+    assert_eq!(sums.forget(ages).await.unwrap(), 0);
+    assert_eq!(sums.apply(&keyed).await.unwrap(), 2, "they are remembered");
+    assert_eq!(sums.apply(&[single]).await.unwrap(), 0);
+    age(&server, "7 days").await;
+    assert_eq!(sums.forget(ages).await.unwrap(), 3);
+}
+
+/// No worker ran for a week and a day after it was applied and not settled.
+#[tokio::test]
+async fn a_message_that_outlives_its_week_counts_once() {
+    let (Some(redis), Some(postgres)) = (RedisServer::start(), PostgresServer::start()) else {
+        return;
+    };
+    let (connection, sums) = (
+        Redis::new(url(&redis.url()).unwrap()),
+        in_postgres(&postgres).await,
+    );
+    let (key, long) = (Uuid::new_v4(), Duration::from_secs(8 * DAY));
+    let old = SystemTime::now() - long - Duration::from_secs(60);
+    let millis = old.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    let mut add = cmd("XADD");
+    add.arg("hits").arg(format!("{millis}-0"));
+    add.arg(increment(key, 3).fields());
+    let _: String = connection.query(&add).await.unwrap();
+    let read = |message: &Message| Increment::parse(&message.fields).unwrap();
+    {
+        let died = RedisConsumer::new(&connection.apart(), "died");
+        let first = died.read(1, SOON).await.unwrap();
+        sums.apply(&[read(&first[0])]).await.unwrap();
+    }
+    age(&postgres, "8 days").await;
+
+    let heir = RedisConsumer::new(&connection, "test");
+    let started = Instant::now();
+    let again = loop {
+        let survey = heir.survey(1).await.unwrap();
+        let ages = Ages::beyond(survey.oldest.unwrap().elapsed(), REMEMBERED);
+        assert_eq!(sums.forget(ages).await.unwrap(), 0, "{ages:?}");
+        if let Some(message) = survey.taken_over.into_iter().next() {
+            break message;
+        }
+        assert!(started.elapsed() < LIMIT);
+        sleep(SOON).await;
+    };
+    assert_eq!(sums.apply(&[read(&again)]).await.unwrap(), 1);
+    assert_eq!(sums.get(key).await.unwrap(), Some(3));
+    heir.settle(&[again.delivery]).await.unwrap();
+    let survey = heir.survey(1).await.unwrap();
+    assert_eq!(survey.oldest, None);
+    let ages = Ages::beyond(Duration::ZERO, REMEMBERED);
+    assert_eq!(sums.forget(ages).await.unwrap(), 1);
 }
 
 /// Each worker has the same keys, and events of another's, in an order of its own.
@@ -297,10 +477,4 @@ async fn workers_with_the_same_hot_keys_do_not_deadlock() {
         let sum = sums.get(*key).await.unwrap();
         assert_eq!(sum, Some((ROUNDS * WORKERS / 2) as u128));
     }
-    let client = server.connect().await;
-    let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
-    // Counted when a connection has been idle for a second.
-    sleep(Duration::from_millis(1500)).await;
-    let counted: i64 = client.query_one(deadlocks, &[]).await.unwrap().get(0);
-    assert_eq!(counted, 0);
 }

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use jiff::ToSpan;
 use jiff::civil::{Date, date};
-use service_kit::testing::PostgresServer;
+use service_kit::testing::{PostgresServer, Random};
 use tokio::time::sleep;
 
 use crate::process::{LIMIT, Service, send};
-use service_kit::testing::Random;
 
 const CLIENTS: usize = 6;
 const KILLS: usize = 8;

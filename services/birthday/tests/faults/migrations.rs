@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use service_kit::testing::PostgresServer;
+use service_kit::testing::{PostgresServer, Random};
 use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use crate::process::{LIMIT, Service, send};
-use service_kit::testing::Random;
 
 const ROUNDS: usize = 12;
 

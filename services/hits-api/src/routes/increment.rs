@@ -1,5 +1,7 @@
 //! `/increment` and `/increment/{key}`.
 
+use std::time::Duration;
+
 use axum::extract::State as Shared;
 use axum::{Extension, Json};
 use hits::Increment;
@@ -8,12 +10,15 @@ use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use service_kit::{JsonBody, PathParams, Problem, RequestId, chain, postgres};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{Object, Type};
 use uuid::Uuid;
 
 use crate::State;
 
 /// <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+/// A backlog is not worked off in a second.
+const BACKLOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// What a `POST` sends.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -39,7 +44,7 @@ pub(crate) struct Accepted {
 pub(crate) struct Sum {
     key: Uuid,
     /// A whole number of any size.
-    #[schema(value_type = u64)]
+    #[schema(schema_with = whole_number)]
     value: u128,
 }
 
@@ -52,7 +57,7 @@ pub(crate) struct Sum {
         (status = OK, body = Accepted),
         (status = BAD_REQUEST, description = "`invalid-idempotency-key`"),
         (status = UNPROCESSABLE_ENTITY, description = "`value-below-one`"),
-        (status = SERVICE_UNAVAILABLE, description = "`outcome-unknown`, `stream-unavailable`")
+        (status = SERVICE_UNAVAILABLE, description = "`outcome-unknown`, `stream-unavailable`, `backlog-full`")
     )
 )]
 pub(crate) async fn write(
@@ -102,6 +107,14 @@ pub(crate) async fn read(
     }
 }
 
+/// Without a format, which would bound it.
+fn whole_number() -> Object {
+    Object::builder()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .build()
+}
+
 /// The name of an increment: by it the worker knows one that it had before. Derived from the client's key, so that a
 /// repetition has the same; for another counter the same key is another increment.
 fn event(headers: &HeaderMap, request: &Request) -> Result<Uuid, Problem> {
@@ -127,6 +140,11 @@ fn append_problem(error: &AppendError) -> Problem {
             "outcome-unknown",
             "the stream did not answer: the increment may or may not be counted",
         ),
+        AppendError::Full(_) => Problem::unavailable(
+            "backlog-full",
+            "too many increments wait to be summed up; this one will not be counted",
+        )
+        .retry_after(BACKLOG_PAUSE),
         AppendError::NotAppended(_) => Problem::unavailable(
             "stream-unavailable",
             "the stream takes no increments just now; nothing will be counted",

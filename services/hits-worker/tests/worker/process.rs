@@ -1,18 +1,20 @@
 //! The programs as processes that can be killed and started again, and how they are asked.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use service_kit::testing::free_port;
 use service_kit::{about, run};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use uuid::Uuid;
 
 /// Longer than a request may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// Tells [`is_hits_api`] that it is one.
+const IS_HITS_API: &str = "STACKCTL_TEST_IS_HITS_API";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
 /// `hits-api` or `hits-worker`. Ends with the value.
@@ -105,6 +107,7 @@ impl Process {
         command
             .env_clear()
             .envs(environment)
+            .env(IS_HITS_API, "1")
             .stdin(Stdio::null())
             .stdout(output);
         self.child = Some(command.spawn().unwrap());
@@ -114,9 +117,13 @@ impl Process {
         self.child.is_some()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// The most memory that it has had, in bytes.
     pub(crate) fn most_memory(&self) -> u64 {
-        let pid = self.child.as_ref().unwrap().id();
+        let pid = self.pid();
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
         let line = status
             .lines()
@@ -153,6 +160,9 @@ impl Drop for Process {
 #[test]
 #[ignore = "a process of other tests"]
 fn is_hits_api() {
+    if std::env::var_os(IS_HITS_API).is_none() {
+        return;
+    }
     run(about!(), hits_api::configure, hits_api::start);
 }
 
@@ -220,13 +230,4 @@ pub(crate) fn signal(name: &str, pid: u32) {
 pub(crate) fn port_of(url: &str) -> u16 {
     let (_, rest) = url.rsplit_once(':').unwrap();
     rest.split('/').next().unwrap().parse().unwrap()
-}
-
-/// Below the range from which the kernel takes the ports of clients: a program that is killed must find its port free
-/// again.
-fn free_port() -> u16 {
-    (0..1000)
-        .map(|_| 20_000 + (Uuid::new_v4().as_u128() % 10_000) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .unwrap()
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use hits::{Pace, Servers};
-use redis::{Cmd, FromRedisValue, cmd};
+use redis::{Cmd, FromRedisValue, cmd, pipe};
 use serde_json::{Value, json};
 use service_kit::redis::Redis;
 use service_kit::testing::{PostgresServer, RedisServer, call, request};
@@ -32,6 +32,7 @@ impl Stack {
         let config = hits_api::Config {
             servers: Some(servers(&redis.url(), &postgres.url())),
             connections: 2,
+            backlog: 500_000,
             pace: Pace::default(),
         };
         let routes = hits_api::start(config, &mut kit).await.unwrap();
@@ -49,17 +50,13 @@ impl Stack {
     }
 
     pub(crate) async fn worker_at(&self, pace: Pace) -> RunningWorker {
-        let mut kit = Kit::new(about!(), Settings::default());
-        let config = hits_worker::Config {
-            servers: Some(servers(&self.redis.url(), &self.postgres.url())),
-            pace,
-            host: "test".to_owned(),
-        };
-        let routes = hits_worker::start(config, &mut kit).await.unwrap();
-        RunningWorker {
-            app: kit.app(routes),
-            lifecycle: kit.lifecycle().clone(),
-        }
+        worker(&self.redis.url(), &self.postgres.url(), pace).await
+    }
+
+    /// One that reaches Redis in another way.
+    pub(crate) async fn worker_over(&self, redis: &str, batch: usize) -> RunningWorker {
+        let flush = Duration::from_millis(100);
+        worker(redis, &self.postgres.url(), Pace { flush, batch }).await
     }
 
     /// Whether the increment was acknowledged.
@@ -97,6 +94,24 @@ impl Stack {
         let mut command = cmd("XADD");
         command.arg("hits").arg("*").arg(fields);
         let _: String = self.redis(&command).await;
+    }
+
+    /// Increments of 1, each for a key of its own.
+    pub(crate) async fn append_many(&self, number: usize) {
+        let redis = Redis::new(kit_redis::url(&self.redis.url()).unwrap());
+        for page in 0..number.div_ceil(1000) {
+            let mut all = pipe();
+            for _ in page * 1000..number.min((page + 1) * 1000) {
+                let (event, key) = (Uuid::now_v7().to_string(), Uuid::new_v4().to_string());
+                let fields = [("event", event.as_str()), ("key", &key), ("value", "1")];
+                all.cmd("XADD")
+                    .arg("hits")
+                    .arg("*")
+                    .arg(&fields[..])
+                    .ignore();
+            }
+            let () = redis.pipeline(&all).await.unwrap();
+        }
     }
 
     /// Waits until nothing is left to do: each message is settled.
@@ -158,6 +173,21 @@ impl RunningWorker {
             assert!(started.elapsed() < LIMIT, "{report}");
             sleep(Duration::from_millis(50)).await;
         }
+    }
+}
+
+async fn worker(redis: &str, postgres: &str, pace: Pace) -> RunningWorker {
+    let mut kit = Kit::new(about!(), Settings::default());
+    let config = hits_worker::Config {
+        servers: Some(servers(redis, postgres)),
+        pace,
+        remembered: hits::REMEMBERED,
+        host: "test".to_owned(),
+    };
+    let routes = hits_worker::start(config, &mut kit).await.unwrap();
+    RunningWorker {
+        app: kit.app(routes),
+        lifecycle: kit.lifecycle().clone(),
     }
 }
 

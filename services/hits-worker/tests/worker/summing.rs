@@ -1,6 +1,6 @@
 //! Sums, through crashes too.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::cmd;
 use serde_json::json;
@@ -8,7 +8,12 @@ use service_kit::testing::{call, request};
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::process::port_of;
+use crate::proxy::Proxy;
 use crate::stack::Stack;
+
+/// With this Redis answers `XREADGROUP` when it has messages, and says it in no other answer.
+const MESSAGES: &[u8] = b"$4\r\nhits\r\n";
 
 #[tokio::test]
 async fn sums_up_what_the_api_takes() {
@@ -193,23 +198,49 @@ async fn takes_over_what_an_interrupted_read_was_given() {
     let Some(stack) = Stack::start().await else {
         return;
     };
-    let worker = stack.worker(100).await;
+    // Between Redis handing a message out and the worker having it.
+    let proxy = Proxy::start(port_of(&stack.redis.url()), MESSAGES).await;
+    let redis = stack.redis.url().replace(
+        &port_of(&stack.redis.url()).to_string(),
+        &proxy.port.to_string(),
+    );
+    let worker = stack.worker_over(&redis, 100).await;
     worker.wait_until_ready().await;
-    for _ in 0..5 {
+    for cuts in 1..=3 {
+        proxy.cut_once();
         let (event, key) = (Uuid::now_v7().to_string(), Uuid::new_v4());
         let text = key.to_string();
         let message = [("event", event.as_str()), ("key", &text), ("value", "1")];
         stack.append(&message).await;
-        // Cuts the connection of the worker, maybe between Redis handing the message out and the worker having it.
-        let mut kill = cmd("CLIENT");
-        kill.arg("KILL")
-            .arg("SKIPME")
-            .arg("yes")
-            .arg("TYPE")
-            .arg("normal");
-        let _: u64 = stack.redis(&kill).await;
         stack.wait_for_sum(key, 1).await;
+        assert_eq!(proxy.cuts(), cuts, "it was not interrupted");
     }
+    stack.wait_for_empty_stream().await;
+}
+
+#[tokio::test]
+async fn ends_without_postgres_and_leaves_what_it_has_to_others() {
+    let Some(mut stack) = Stack::start().await else {
+        return;
+    };
+    let worker = stack.worker(100).await;
+    worker.wait_until_ready().await;
+    stack.postgres.kill();
+    let key = Uuid::new_v4();
+    assert!(stack.increment(key, 3).await);
+    worker
+        .wait_for("hits_failures_total", |failures| failures > 0.0)
+        .await;
+    let asked = Instant::now();
+    worker.lifecycle.stop().await;
+    assert!(
+        asked.elapsed() < Duration::from_secs(10),
+        "Kubernetes kills it"
+    );
+    drop(worker);
+    stack.postgres.resume();
+    let _another = stack.worker(100).await;
+    stack.wait_for_sum(key, 3).await;
     stack.wait_for_empty_stream().await;
 }
 
@@ -220,7 +251,7 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     };
     let worker = stack.worker(10).await;
     worker.wait_until_ready().await;
-    assert_eq!(worker.metric("hits_age_seconds").await, 0.0);
+    worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
     stack.postgres.kill();
     // More than fit into the worker.
     let key = Uuid::new_v4();
@@ -235,7 +266,7 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     sleep(Duration::from_secs(1)).await;
     let after = worker.metric("hits_age_seconds").await;
     assert!((0.5..2.0).contains(&(after - before)), "{before} {after}");
-    // In hand it goes on ageing also when the stream cannot be seen.
+    // It goes on ageing also when the stream cannot be seen.
     stack.redis.kill();
     worker
         .wait_for("hits_age_seconds", |age| age > after + 2.0)
@@ -243,6 +274,11 @@ async fn a_backlog_and_its_age_show_and_grow_while_postgres_is_away() {
     stack.redis.resume();
     stack.postgres.resume();
     stack.wait_for_sum(key, 50).await;
+    worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
+    // Also when nothing was there: that was then.
+    stack.redis.kill();
+    worker.wait_for("hits_age_seconds", |age| age > 1.0).await;
+    stack.redis.resume();
     worker.wait_for("hits_age_seconds", |age| age == 0.0).await;
     worker
         .wait_for("hits_backlog", |backlog| backlog == 0.0)

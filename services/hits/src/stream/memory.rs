@@ -1,6 +1,6 @@
 //! A stream in the memory of this process: gone with it, for trying things out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use futures_util::future::{self, BoxFuture, FutureExt};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::{AppendError, Consumer, DeadLetter, Message, Producer, StreamError, Survey};
-use crate::increment::Increment;
+use super::{AppendError, Consumer, DeadLetter, Delivery, Message, Producer, StreamError, Survey};
+use crate::increment::{Fields, Increment};
 
-/// Messages that wait for a worker; more are refused, since nothing else bounds what they take.
+/// How long it may get; nothing else bounds what it takes.
 const LONGEST: usize = 1_000_000;
 /// Dead letters that are kept, the newest.
 const DEAD_LETTERS: usize = 1000;
@@ -24,7 +24,7 @@ pub struct MemoryStream(Arc<Shared>);
 #[derive(Debug)]
 pub struct MemoryConsumer {
     stream: MemoryStream,
-    name: String,
+    name: Arc<str>,
 }
 
 #[derive(Debug, Default)]
@@ -38,14 +38,20 @@ struct Content {
     /// How many there ever were, for their ids.
     total: u64,
     /// All of them, by number.
-    messages: BTreeMap<u64, Message>,
+    messages: BTreeMap<u64, Entry>,
     /// Those that nobody has had.
     waiting: VecDeque<u64>,
     /// Those that were delivered, by consumer.
-    delivered: HashMap<String, Vec<u64>>,
+    delivered: HashMap<Arc<str>, BTreeSet<u64>>,
     /// What was left behind.
     orphans: VecDeque<u64>,
     dead_letters: VecDeque<DeadLetter>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    added: Instant,
+    fields: Fields,
 }
 
 impl MemoryStream {
@@ -53,7 +59,7 @@ impl MemoryStream {
     pub fn consumer(&self, name: &str) -> MemoryConsumer {
         MemoryConsumer {
             stream: self.clone(),
-            name: name.to_owned(),
+            name: name.into(),
         }
     }
 
@@ -72,17 +78,15 @@ impl MemoryStream {
     fn add(&self, increment: &Increment) -> Result<(), AppendError> {
         let mut content = self.content();
         if content.messages.len() >= LONGEST {
-            let reason = format!("{LONGEST} increments are waiting");
-            return Err(AppendError::NotAppended(reason.into()));
+            return Err(AppendError::Full(LONGEST as u64));
         }
         let number = content.total;
         content.total += 1;
-        let message = Message {
-            id: format!("0-{number}"),
+        let entry = Entry {
             added: Instant::now(),
             fields: increment.fields(),
         };
-        content.messages.insert(number, message);
+        content.messages.insert(number, entry);
         content.waiting.push_back(number);
         drop(content);
         self.0.appended.notify_one();
@@ -91,27 +95,36 @@ impl MemoryStream {
 }
 
 impl Content {
-    fn deliver(&mut self, numbers: Vec<u64>, consumer: &str) -> Vec<Message> {
-        let messages = numbers
-            .iter()
-            .filter_map(|number| self.messages.get(number));
-        let messages = messages.cloned().collect();
-        let delivered = self.delivered.entry(consumer.to_owned()).or_default();
+    fn deliver(&mut self, numbers: Vec<u64>, consumer: &Arc<str>) -> Vec<Message> {
+        let message = |number: &u64| {
+            let entry = self.messages.get(number)?;
+            let delivery = Delivery {
+                consumer: consumer.clone(),
+                id: format!("0-{number}"),
+            };
+            Some(Message {
+                delivery,
+                added: entry.added,
+                fields: entry.fields.clone(),
+            })
+        };
+        let messages = numbers.iter().filter_map(message).collect();
+        let delivered = self.delivered.entry(consumer.clone()).or_default();
         delivered.extend(numbers);
         messages
     }
 
-    /// Takes messages off, whoever had them.
-    fn remove(&mut self, ids: &[String]) {
-        for number in ids
-            .iter()
-            .filter_map(|id| id.strip_prefix("0-")?.parse().ok())
-        {
-            self.messages.remove(&number);
-        }
-        for delivered in self.delivered.values_mut() {
-            delivered.retain(|number| self.messages.contains_key(number));
-        }
+    /// Takes a message off, if it is still with whom it was delivered to.
+    fn remove(&mut self, delivery: &Delivery) -> bool {
+        let number = delivery
+            .id
+            .strip_prefix("0-")
+            .and_then(|id| id.parse().ok());
+        let has = self.delivered.get_mut(&delivery.consumer);
+        let (Some(number), Some(has)) = (number, has) else {
+            return false;
+        };
+        has.remove(&number) && self.messages.remove(&number).is_some()
     }
 
     fn leave(&mut self, consumer: &str) {
@@ -158,13 +171,18 @@ impl MemoryConsumer {
         }
     }
 
-    fn give_up(&self, letter: &DeadLetter) {
+    fn give_up(&self, letters: &[DeadLetter]) -> usize {
         let mut content = self.stream.content();
-        content.remove(std::slice::from_ref(&letter.id));
-        content.dead_letters.push_back(letter.clone());
-        if content.dead_letters.len() > DEAD_LETTERS {
-            content.dead_letters.pop_front();
+        let mut given_up = 0;
+        for letter in letters {
+            if content.remove(&letter.delivery) {
+                content.dead_letters.push_back(letter.clone());
+                given_up += 1;
+            }
         }
+        let surplus = content.dead_letters.len().saturating_sub(DEAD_LETTERS);
+        content.dead_letters.drain(..surplus);
+        given_up
     }
 }
 
@@ -181,14 +199,19 @@ impl Consumer for MemoryConsumer {
         future::ready(Ok(self.look(count))).boxed()
     }
 
-    fn settle<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<(), StreamError>> {
-        self.stream.content().remove(ids);
+    fn settle<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Result<(), StreamError>> {
+        let mut content = self.stream.content();
+        for delivery in deliveries {
+            content.remove(delivery);
+        }
         future::ready(Ok(())).boxed()
     }
 
-    fn reject<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), StreamError>> {
-        self.give_up(letter);
-        future::ready(Ok(())).boxed()
+    fn reject<'a>(
+        &'a self,
+        letters: &'a [DeadLetter],
+    ) -> BoxFuture<'a, Result<usize, StreamError>> {
+        future::ready(Ok(self.give_up(letters))).boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), StreamError>> {

@@ -11,6 +11,7 @@ mod redis;
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
@@ -49,17 +50,18 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     /// When the stream does not answer.
     fn survey(&self, count: usize) -> BoxFuture<'_, Result<Survey, StreamError>>;
 
-    /// Takes messages off the stream that have been applied.
+    /// Takes messages off the stream that have been applied, but none that was delivered again meanwhile.
     ///
     /// # Errors
     /// When the stream does not answer. They are delivered again, to this consumer or another.
-    fn settle<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<(), StreamError>>;
+    fn settle<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Result<(), StreamError>>;
 
-    /// Moves a message to the dead letters.
+    /// Moves messages to the dead letters, but none that was delivered again meanwhile, and gives their number.
     ///
     /// # Errors
-    /// When the stream does not answer. It is delivered again, and then may be there twice; it is never lost.
-    fn reject<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), StreamError>>;
+    /// When the stream does not answer. What was not moved is delivered again.
+    fn reject<'a>(&'a self, letters: &'a [DeadLetter])
+    -> BoxFuture<'a, Result<usize, StreamError>>;
 
     /// Ends it. What it has not settled is left to others.
     ///
@@ -68,11 +70,21 @@ pub trait Consumer: fmt::Debug + Send + Sync {
     fn leave(&self) -> BoxFuture<'_, Result<(), StreamError>>;
 }
 
+/// One delivery of a message. The id alone is not enough: after a failure of Redis that lost a message another may have
+/// its id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Delivery {
+    /// The name of the consumer that has it, as it was then.
+    pub consumer: Arc<str>,
+    /// Where it is on the stream: `milliseconds-sequence`.
+    pub id: String,
+}
+
 /// A message as it was delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Where it is on the stream: `milliseconds-sequence`.
-    pub id: String,
+    /// Which one.
+    pub delivery: Delivery,
     /// When it was put there.
     pub added: Instant,
     /// What is in it.
@@ -83,7 +95,7 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     /// The message.
-    pub id: String,
+    pub delivery: Delivery,
     /// Why it cannot be applied.
     pub reason: String,
     /// Its fields, as JSON.
@@ -109,6 +121,9 @@ pub enum AppendError {
     /// It is not on the stream.
     #[error("the stream takes no increments")]
     NotAppended(#[source] Box<dyn Error + Send + Sync>),
+    /// It is not on the stream, which is as long as it may get.
+    #[error("{0} increments wait on the stream")]
+    Full(u64),
     /// It may be on the stream, and may be lost again.
     #[error("whether the increment is on the stream is not known")]
     OutcomeUnknown(#[source] Box<dyn Error + Send + Sync>),
@@ -118,3 +133,10 @@ pub enum AppendError {
 #[derive(Debug, thiserror::Error)]
 #[error("the stream does not answer")]
 pub struct StreamError(#[source] Box<dyn Error + Send + Sync>);
+
+impl StreamError {
+    /// With its cause.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}

@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::{self, BoxFuture, FutureExt};
 use uuid::Uuid;
 
-use super::{REMEMBERED_DAYS, Sums, SumsError};
+use super::{Ages, Sums, SumsError};
 use crate::batch;
-use crate::increment::Increment;
+use crate::increment::{Increment, is_keyed};
 
 /// The largest sum, which is that of PostgreSQL's `numeric(38)`.
 const LARGEST: u128 = 10_u128.pow(38) - 1;
@@ -59,10 +59,15 @@ impl Content {
         Ok(increments.len() - fresh.len())
     }
 
-    fn forget(&mut self) -> u64 {
+    fn forget(&mut self, ages: Ages) -> u64 {
         let before = self.events.len();
-        let long = Duration::from_secs(REMEMBERED_DAYS * 24 * 60 * 60);
-        self.events.retain(|_, applied| applied.elapsed() < long);
+        self.events.retain(|event, applied| {
+            let age = match is_keyed(*event) {
+                true => ages.keyed,
+                false => ages.other,
+            };
+            applied.elapsed() <= age
+        });
         (before - self.events.len()) as u64
     }
 }
@@ -77,8 +82,8 @@ impl Sums for MemorySums {
         future::ready(Ok(sum)).boxed()
     }
 
-    fn forget(&self) -> BoxFuture<'_, Result<u64, SumsError>> {
-        future::ready(Ok(self.content().forget())).boxed()
+    fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>> {
+        future::ready(Ok(self.content().forget(ages))).boxed()
     }
 }
 

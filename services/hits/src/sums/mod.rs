@@ -5,6 +5,7 @@ mod postgres;
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -14,8 +15,29 @@ use crate::increment::Increment;
 pub use memory::MemorySums;
 pub use postgres::PostgresSums;
 
-/// How many days an event is remembered after it was applied.
-pub const REMEMBERED_DAYS: u64 = 7;
+/// How long an event is remembered beyond its message: when Redis fails over to a replica that did not hear that a
+/// message was settled, it is on the stream again.
+const BEYOND: Duration = Duration::from_secs(60 * 60);
+
+/// How long ago an event must have been applied to be forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ages {
+    /// One that [comes of an `Idempotency-Key`](crate::is_keyed): the client may repeat it.
+    pub keyed: Duration,
+    /// Any other.
+    pub other: Duration,
+}
+
+impl Ages {
+    /// Those from which nothing comes again: `oldest` is the age of the oldest message on the stream, and nothing that
+    /// was applied before it was put there is on the stream; a client repeats what is up to `remembered` old.
+    pub fn beyond(oldest: Duration, remembered: Duration) -> Self {
+        Self {
+            keyed: oldest + remembered.max(BEYOND),
+            other: oldest + BEYOND,
+        }
+    }
+}
 
 /// The sums of all keys.
 pub trait Sums: fmt::Debug + Send + Sync {
@@ -32,12 +54,11 @@ pub trait Sums: fmt::Debug + Send + Sync {
     /// When the sums cannot be asked.
     fn get(&self, key: Uuid) -> BoxFuture<'_, Result<Option<u128>, SumsError>>;
 
-    /// Forgets some of the events that were applied more than [`REMEMBERED_DAYS`] ago, and gives their number; none
-    /// are left when it is 0.
+    /// Forgets some of the events that are so old, and gives their number; none are left when it is 0.
     ///
     /// # Errors
     /// When the sums do not answer.
-    fn forget(&self) -> BoxFuture<'_, Result<u64, SumsError>>;
+    fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>>;
 }
 
 /// Why the sums did not do it, or did not say so.

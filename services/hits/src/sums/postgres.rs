@@ -8,18 +8,19 @@ use service_kit::Lifecycle;
 use service_kit::postgres::{Migration, Migrations, Postgres, QueryError};
 use uuid::Uuid;
 
-use super::{REMEMBERED_DAYS, Sums, SumsError};
+use super::{Ages, Sums, SumsError};
 use crate::batch;
 use crate::increment::Increment;
 
 /// The schema of the service.
 const MIGRATIONS: Migrations = Migrations {
     lock: i64::from_be_bytes(*b"hits-sum"),
-    steps: &[Migration {
-        version: 1,
-        name: "create-hits",
-        // numeric: a sum of 64-bit increments may need more than 64 bits.
-        sql: "CREATE TABLE hits (
+    steps: &[
+        Migration {
+            version: 1,
+            name: "create-hits",
+            // numeric: a sum of 64-bit increments may need more than 64 bits.
+            sql: "CREATE TABLE hits (
                   key uuid PRIMARY KEY,
                   total numeric(38, 0) NOT NULL,
                   updated_at timestamptz NOT NULL DEFAULT now()
@@ -29,7 +30,18 @@ const MIGRATIONS: Migrations = Migrations {
                   applied_at timestamptz NOT NULL DEFAULT now()
               );
               CREATE INDEX hits_events_applied_at ON hits_events (applied_at);",
-    }],
+        },
+        Migration {
+            version: 2,
+            name: "index-events-by-kind",
+            // The version of a UUID; `is_keyed` tells the same.
+            sql: "CREATE INDEX hits_events_keyed ON hits_events (applied_at)
+                  WHERE get_byte(uuid_send(event), 6) >> 4 <> 7;
+              CREATE INDEX hits_events_other ON hits_events (applied_at)
+                  WHERE get_byte(uuid_send(event), 6) >> 4 = 7;
+              DROP INDEX hits_events_applied_at;",
+        },
+    ],
 };
 
 /// Gives the events that were not there. In their order, as the keys below: two workers that have the same of them
@@ -41,8 +53,15 @@ const UPSERT: &str = "INSERT INTO hits (key, total)
      SELECT key, n::numeric FROM UNNEST($1::uuid[], $2::text[]) AS t(key, n) ORDER BY key
      ON CONFLICT (key) DO UPDATE SET total = hits.total + EXCLUDED.total, updated_at = now()";
 const SELECT: &str = "SELECT total::text FROM hits WHERE key = $1";
-const FORGET: &str = "DELETE FROM hits_events WHERE event IN (
-         SELECT event FROM hits_events WHERE applied_at < now() - make_interval(days => $1)
+/// Each goes by its index.
+const FORGET_KEYED: &str = "DELETE FROM hits_events WHERE event IN (
+         SELECT event FROM hits_events WHERE get_byte(uuid_send(event), 6) >> 4 <> 7
+             AND applied_at < now() - make_interval(secs => $1)
+         LIMIT 10000 FOR UPDATE SKIP LOCKED
+     )";
+const FORGET_OTHER: &str = "DELETE FROM hits_events WHERE event IN (
+         SELECT event FROM hits_events WHERE get_byte(uuid_send(event), 6) >> 4 = 7
+             AND applied_at < now() - make_interval(secs => $1)
          LIMIT 10000 FOR UPDATE SKIP LOCKED
      )";
 
@@ -96,11 +115,14 @@ impl PostgresSums {
             .map_err(|error| SumsError::Away(Box::new(error) as Box<_>))
     }
 
-    async fn forget_some(&self) -> Result<u64, SumsError> {
+    async fn forget_some(&self, ages: Ages) -> Result<u64, SumsError> {
         let forgotten = self.postgres.run(async |client| {
-            let forget = client.prepare_cached(FORGET).await?;
-            let days = REMEMBERED_DAYS as i32;
-            client.execute(&forget, &[&days]).await
+            let mut forgotten = 0;
+            for (statement, age) in [(FORGET_KEYED, ages.keyed), (FORGET_OTHER, ages.other)] {
+                let statement = client.prepare_cached(statement).await?;
+                forgotten += client.execute(&statement, &[&age.as_secs_f64()]).await?;
+            }
+            Ok(forgotten)
         });
         Ok(forgotten.await?)
     }
@@ -115,8 +137,8 @@ impl Sums for PostgresSums {
         self.select(key).boxed()
     }
 
-    fn forget(&self) -> BoxFuture<'_, Result<u64, SumsError>> {
-        self.forget_some().boxed()
+    fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>> {
+        self.forget_some(ages).boxed()
     }
 }
 

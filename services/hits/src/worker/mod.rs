@@ -2,16 +2,16 @@
 //! same time, so a database that is slow does not make this worker look dead, and a stream that is slow does not keep
 //! from being written what is in hand.
 
+mod forget;
 mod reader;
 mod writer;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::ExponentialBuilder;
 use service_kit::{Kit, chain};
-use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Pace;
@@ -19,10 +19,9 @@ use crate::metrics::Metrics;
 use crate::stream::Consumer;
 use crate::sums::Sums;
 
+use forget::forget;
 use reader::Reader;
 use writer::Writer;
-
-const FORGET_EVERY: Duration = Duration::from_secs(60);
 
 /// One worker.
 #[derive(Debug)]
@@ -33,6 +32,8 @@ pub struct Worker {
     pub sums: Arc<dyn Sums>,
     /// How much is gathered.
     pub pace: Pace,
+    /// How long an `Idempotency-Key` is remembered after its increment was applied.
+    pub remembered: Duration,
 }
 
 impl Worker {
@@ -40,7 +41,8 @@ impl Worker {
     pub fn start(self, kit: &Kit) {
         let metrics = kit.register_metrics(Metrics::register);
         let stopping = kit.lifecycle().stopping();
-        let forget = forget(self.sums.clone(), metrics.clone());
+        let (settled, known) = watch::channel(None);
+        let forget = forget(self.sums.clone(), self.remembered, known, metrics.clone());
         let forgetting = stopping.clone();
         kit.lifecycle().spawn(async move {
             tokio::select! {
@@ -49,14 +51,20 @@ impl Worker {
             }
         });
         kit.lifecycle()
-            .spawn_essential("worker", self.run(metrics, stopping));
+            .spawn_essential("worker", self.run(settled, metrics, stopping));
     }
 
-    async fn run(self, metrics: Metrics, stopping: CancellationToken) {
+    async fn run(
+        self,
+        settled: watch::Sender<Option<Instant>>,
+        metrics: Metrics,
+        stopping: CancellationToken,
+    ) {
         // As many may wait to be gathered as are gathered: that bounds what is in memory.
         let (sender, receiver) = mpsc::channel(self.pace.batch);
         let reader = Reader {
             stream: self.stream.clone(),
+            settled,
             metrics: metrics.clone(),
             stopping: stopping.clone(),
         };
@@ -78,23 +86,6 @@ impl Metrics {
     fn failed(&self, what: &str, error: &str) {
         self.failures.inc();
         tracing::warn!(error, "{what}");
-    }
-}
-
-/// Forgets old events for ever.
-async fn forget(sums: Arc<dyn Sums>, metrics: Metrics) {
-    loop {
-        sleep(FORGET_EVERY).await;
-        loop {
-            match sums.forget().await {
-                Ok(0) => break,
-                Ok(events) => tracing::info!(events, "forgot old events"),
-                Err(error) => {
-                    metrics.failed("old events were not forgotten", &chain(&error));
-                    break;
-                }
-            }
-        }
     }
 }
 

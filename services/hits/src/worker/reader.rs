@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use backon::BackoffBuilder;
 use service_kit::chain;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) struct Reader {
     pub(super) stream: Arc<dyn Consumer>,
+    /// Gets told before when everything that was put on the stream is off it again.
+    pub(super) settled: watch::Sender<Option<Instant>>,
     pub(super) metrics: Metrics,
     pub(super) stopping: CancellationToken,
 }
@@ -53,24 +56,24 @@ impl Reader {
         surveyed: &mut Option<Instant>,
     ) -> Result<(), StreamError> {
         if surveyed.is_none_or(|at| at.elapsed() >= SURVEY_EVERY) {
-            *surveyed = Some(Instant::now());
-            let survey = self.stream.survey(room(messages)).await?;
-            self.metrics.surveyed(&survey);
+            let now = Instant::now();
+            *surveyed = Some(now);
+            let survey = self.stream.survey(messages.capacity()).await?;
+            self.metrics.surveyed(&survey, now);
+            self.settled
+                .send_replace(Some(survey.oldest.unwrap_or(now)));
             hand_over(messages, survey.taken_over);
         }
-        if room(messages) == 0 {
+        if messages.capacity() == 0 {
             // The writer is behind. Until it takes some, all there is to do is to be seen to live.
             let _ = timeout(SURVEY_EVERY, messages.reserve()).await;
             return Ok(());
         }
-        let new = self.stream.read(room(messages), SURVEY_EVERY).await?;
+        let room = messages.capacity().min(PAGE);
+        let new = self.stream.read(room, SURVEY_EVERY).await?;
         hand_over(messages, new);
         Ok(())
     }
-}
-
-fn room(messages: &Sender<Message>) -> usize {
-    messages.capacity().min(PAGE)
 }
 
 /// Nobody else sends, so there is room for what was asked for. A writer that has ended leaves all to other workers.

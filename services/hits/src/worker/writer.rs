@@ -18,6 +18,8 @@ use crate::sums::{Sums, SumsError};
 
 /// How often a database that is away is tried again, at least.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How many dead letters are written at once.
+const PAGE: usize = 1000;
 /// For one of the last writes of a process that is asked to end.
 const LAST_WRITE_LIMIT: Duration = Duration::from_secs(3);
 
@@ -84,7 +86,7 @@ impl Writer {
                     self.metrics.committed(part.len(), duplicates);
                     // A failure does not matter: the messages come again, are known by their events, and are settled
                     // then.
-                    if let Err(error) = self.stream.settle(&part.ids).await {
+                    if let Err(error) = self.stream.settle(&part.deliveries).await {
                         self.metrics
                             .failed("messages were not settled", &chain(&error));
                     }
@@ -94,26 +96,25 @@ impl Writer {
                 Err(error) => dead.extend(part.give_up(&chain(&error))),
             }
         }
-        for letter in &dead {
-            self.give_up(letter).await;
-        }
+        self.give_up(&dead).await;
         Ok(())
     }
 
-    async fn give_up(&self, letter: &DeadLetter) {
-        let DeadLetter {
-            id,
-            reason,
-            request_id,
-            ..
-        } = letter;
-        tracing::warn!(id, reason, request_id, "dead letter");
-        match self.stream.reject(letter).await {
-            Ok(()) => drop(self.metrics.dead_letters.inc()),
-            // Still on the stream, so it comes again.
-            Err(error) => self
-                .metrics
-                .failed("a dead letter was not written", &chain(&error)),
+    async fn give_up(&self, dead: &[DeadLetter]) {
+        for page in dead.chunks(PAGE) {
+            match self.stream.reject(page).await {
+                Ok(moved) => self.metrics.dead_letters.inc_by(moved as u64),
+                // They and the rest are still on the stream, so they come again.
+                Err(error) => {
+                    self.metrics
+                        .failed("dead letters were not written", &chain(&error));
+                    return;
+                }
+            };
+            for letter in page {
+                let (id, reason) = (&letter.delivery.id, &letter.reason);
+                tracing::warn!(id, reason, request_id = letter.request_id, "dead letter");
+            }
         }
     }
 
@@ -154,9 +155,9 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::increment::Increment;
-    use crate::stream::{MemoryStream, Producer};
-    use crate::sums::MemorySums;
+    use crate::increment::{Fields, Increment};
+    use crate::stream::{Delivery, MemoryConsumer, MemoryStream, Producer, StreamError, Survey};
+    use crate::sums::{Ages, MemorySums};
 
     /// Sums that refuse everything that one of some keys is in.
     #[derive(Debug, Default)]
@@ -184,8 +185,49 @@ mod tests {
             self.sums.get(key)
         }
 
-        fn forget(&self) -> BoxFuture<'_, Result<u64, SumsError>> {
-            self.sums.forget()
+        fn forget(&self, ages: Ages) -> BoxFuture<'_, Result<u64, SumsError>> {
+            self.sums.forget(ages)
+        }
+    }
+
+    /// A stream that takes no dead letters.
+    #[derive(Debug)]
+    struct Unwilling {
+        stream: MemoryConsumer,
+        /// How many were to be taken, each time.
+        asked: Mutex<Vec<usize>>,
+    }
+
+    impl Consumer for Unwilling {
+        fn read(
+            &self,
+            count: usize,
+            wait: Duration,
+        ) -> BoxFuture<'_, Result<Vec<Message>, StreamError>> {
+            self.stream.read(count, wait)
+        }
+
+        fn survey(&self, count: usize) -> BoxFuture<'_, Result<Survey, StreamError>> {
+            self.stream.survey(count)
+        }
+
+        fn settle<'a>(
+            &'a self,
+            deliveries: &'a [Delivery],
+        ) -> BoxFuture<'a, Result<(), StreamError>> {
+            self.stream.settle(deliveries)
+        }
+
+        fn reject<'a>(
+            &'a self,
+            letters: &'a [DeadLetter],
+        ) -> BoxFuture<'a, Result<usize, StreamError>> {
+            self.asked.lock().unwrap().push(letters.len());
+            future::ready(Err(StreamError::new("unwilling"))).boxed()
+        }
+
+        fn leave(&self) -> BoxFuture<'_, Result<(), StreamError>> {
+            self.stream.leave()
         }
     }
 
@@ -209,12 +251,15 @@ mod tests {
     }
 
     /// Puts increments on the stream, and everything that is on it into a channel that is closed.
-    async fn deliver(stream: &MemoryStream, number: usize) -> Receiver<Message> {
+    async fn deliver(
+        stream: &MemoryStream,
+        consumer: &dyn Consumer,
+        number: usize,
+    ) -> Receiver<Message> {
         for n in 0..number {
             stream.append(&increment(n)).await.unwrap();
         }
         let (sender, receiver) = mpsc::channel(number.max(1));
-        let consumer = stream.consumer("reader");
         for message in consumer.read(number, Duration::ZERO).await.unwrap() {
             sender.try_send(message).unwrap();
         }
@@ -224,13 +269,42 @@ mod tests {
     #[tokio::test]
     async fn no_write_has_more_than_a_batch() {
         let (stream, sums) = (MemoryStream::default(), Arc::new(Picky::default()));
-        let messages = deliver(&stream, 25).await;
         let pace = Pace {
             flush: Duration::from_secs(9),
             batch: 10,
         };
-        writer(&stream, &sums, pace).run(messages).await;
+        let writer = writer(&stream, &sums, pace);
+        let messages = deliver(&stream, &*writer.stream, 25).await;
+        writer.run(messages).await;
         assert_eq!(*sums.writes.lock().unwrap(), [10, 10, 5]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_takes_no_dead_letters_is_asked_once() {
+        let (stream, sums) = (MemoryStream::default(), Arc::new(Picky::default()));
+        let unwilling = Arc::new(Unwilling {
+            stream: stream.consumer("test"),
+            asked: Mutex::default(),
+        });
+        let writer = Writer {
+            stream: unwilling.clone(),
+            ..writer(&stream, &sums, Pace::default())
+        };
+        let mut batch = Batch::default();
+        for number in 0..2 * PAGE {
+            batch.add(Message {
+                delivery: Delivery {
+                    consumer: "test".into(),
+                    id: format!("0-{number}"),
+                },
+                added: Instant::now().into_std(),
+                fields: Fields::new(),
+            });
+        }
+        writer.write(batch).await.unwrap();
+        assert_eq!(*unwilling.asked.lock().unwrap(), [PAGE]);
+        assert_eq!(writer.metrics.dead_letters.get(), 0);
+        assert_eq!(writer.metrics.failures.get(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -244,7 +318,10 @@ mod tests {
         let (sender, mut receiver) = mpsc::channel(10);
         for (age, waits) in [(20, 0), (5, 4), (0, 9)] {
             let message = Message {
-                id: format!("{age}-0"),
+                delivery: Delivery {
+                    consumer: "test".into(),
+                    id: format!("{age}-0"),
+                },
                 added: Instant::now().into_std() - Duration::from_secs(age),
                 fields: increment(1).fields(),
             };
@@ -266,8 +343,9 @@ mod tests {
                 let bad: BTreeSet<usize> = bad.into_iter().filter(|n| *n < number).collect();
                 let refused = bad.iter().map(|n| increment(*n).key).collect();
                 let sums = Arc::new(Picky { refused, ..Picky::default() });
-                let messages = deliver(&stream, number).await;
-                writer(&stream, &sums, Pace::default()).run(messages).await;
+                let writer = writer(&stream, &sums, Pace::default());
+                let messages = deliver(&stream, &*writer.stream, number).await;
+                writer.run(messages).await;
 
                 let dead: BTreeSet<String> = stream.dead_letters().into_iter().map(|letter| letter.content).collect();
                 let expected = bad.iter().map(|n| serde_json::to_string(&increment(*n).fields()).unwrap());

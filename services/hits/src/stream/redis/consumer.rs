@@ -1,18 +1,18 @@
 //! One worker's view of the stream.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use redis::streams::{StreamInfoConsumersReply, StreamPendingCountReply};
-use redis::{FromRedisValue, Pipeline, Value, cmd, pipe};
+use redis::{Pipeline, Value, cmd, pipe};
 use service_kit::redis::{CommandError, Redis};
 use uuid::Uuid;
 
 use super::peers::Peers;
 use super::{DEAD_LETTERS, GROUP, STREAM};
 use crate::stream::entry::{Entry, entries, read_entries};
-use crate::stream::{Consumer, DeadLetter, Message, StreamError, Survey};
+use crate::stream::{Consumer, DeadLetter, Delivery, Message, StreamError, Survey};
 
 /// The longest wait for a message in one command: how late the end of the process may be noticed.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
@@ -29,6 +29,31 @@ const REMOVE_IF_IDLE: &str = "
     end
     return 0";
 
+/// Takes messages off that are still pending under the name that they were delivered to. After a failure of Redis that
+/// lost messages an id may be that of another one, which must not go with them.
+const SETTLE: &str = "
+    local mine = {}
+    for i = 3, #ARGV do
+        if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2]) == 1 then
+            mine[#mine + 1] = ARGV[i]
+        end
+    end
+    if #mine > 0 then
+        redis.call('XACK', KEYS[1], ARGV[1], unpack(mine))
+        redis.call('XDEL', KEYS[1], unpack(mine))
+    end
+    return #mine";
+/// Moves one such message.
+const REJECT: &str = "
+    local id = ARGV[3]
+    if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2]) == 0 then
+        return 0
+    end
+    redis.call('XADD', KEYS[2], '*', 'id', id, unpack(ARGV, 4))
+    redis.call('XACK', KEYS[1], ARGV[1], id)
+    redis.call('XDEL', KEYS[1], id)
+    return 1";
+
 /// A consumer of the group.
 ///
 /// Whenever it is in doubt what Redis did, it takes a new name, and what is pending under the old one is taken over
@@ -44,7 +69,7 @@ pub struct RedisConsumer {
 
 #[derive(Debug)]
 struct State {
-    name: String,
+    name: Arc<str>,
     group_exists: bool,
     clock: Option<Clock>,
     peers: Peers,
@@ -81,9 +106,9 @@ impl RedisConsumer {
         let mut command = cmd("XGROUP");
         command.arg("CREATE").arg(STREAM).arg(GROUP).arg("0");
         command.arg("MKSTREAM");
-        match self.redis.query_twice::<()>(&command).await {
+        match self.redis.query::<()>(&command).await {
             Err(CommandError::Refused(error)) if error.code() == Some("BUSYGROUP") => {}
-            result => result?,
+            result => self.noted(result)?,
         }
         self.state().group_exists = true;
         Ok(())
@@ -94,12 +119,12 @@ impl RedisConsumer {
         let wait = wait.min(LONGEST_WAIT).as_millis().max(1) as u64;
         let name = self.name();
         let mut both = named(&name);
-        both.cmd("XREADGROUP").arg("GROUP").arg(GROUP).arg(&name);
+        both.cmd("XREADGROUP").arg("GROUP").arg(GROUP).arg(&*name);
         both.arg("COUNT").arg(count).arg("BLOCK").arg(wait);
         both.arg("STREAMS").arg(STREAM).arg(">");
         let answer = self.waiting.pipeline(&both).await;
         let (answer,): (Value,) = self.noted(answer)?;
-        Ok(self.messages(read_entries(answer)))
+        Ok(self.messages(read_entries(answer), &name))
     }
 
     async fn look(&self, count: usize) -> Result<Survey, StreamError> {
@@ -133,10 +158,11 @@ impl RedisConsumer {
             });
             state.peers.dead(&names, &clients, asked)
         };
-        let first = self.messages(entries(first)).pop();
+        let clock = self.state().clock;
+        let oldest = entries(first).pop().map(|(id, _)| added(&id, clock));
         Ok(Survey {
             messages,
-            oldest: first.map(|message| message.added),
+            oldest,
             taken_over: self.bury(&dead, count).await?,
         })
     }
@@ -145,98 +171,109 @@ impl RedisConsumer {
     async fn bury(&self, dead: &[String], count: usize) -> Result<Vec<Message>, StreamError> {
         let mut taken = Vec::new();
         for name in dead {
-            let room = (count - taken.len()).min(PAGE);
-            if room == 0 {
-                break;
+            while taken.len() < count {
+                let ids = self.pending(name, (count - taken.len()).min(PAGE)).await?;
+                if ids.is_empty() {
+                    self.remove(name).await?;
+                    break;
+                }
+                let claimed = self.claim(ids).await?;
+                if claimed.is_empty() {
+                    // Another survivor is at it.
+                    break;
+                }
+                taken.extend(claimed);
             }
-            let mut pending = cmd("XPENDING");
-            pending.arg(STREAM).arg(GROUP).arg("-").arg("+");
-            pending.arg(room).arg(name);
-            let pending: StreamPendingCountReply = self.redis.query(&pending).await?;
-            if pending.ids.is_empty() {
-                self.remove(name).await?;
-                continue;
-            }
-            let ids: Vec<String> = pending.ids.into_iter().map(|one| one.id).collect();
-            let mut claim = cmd("XCLAIM");
-            claim.arg(STREAM).arg(GROUP).arg(self.name());
-            claim.arg(TAKEN_RECENTLY.as_millis() as u64).arg(ids);
-            let claimed = self.redis.query(&claim).await;
-            taken.extend(self.messages(entries(self.noted(claimed)?)));
         }
         Ok(taken)
+    }
+
+    /// Up to `count` ids of the messages that a consumer has.
+    async fn pending(&self, name: &str, count: usize) -> Result<Vec<String>, StreamError> {
+        let mut pending = cmd("XPENDING");
+        pending.arg(STREAM).arg(GROUP).arg("-").arg("+");
+        pending.arg(count).arg(name);
+        let pending = self.redis.query(&pending).await;
+        let pending: StreamPendingCountReply = self.noted(pending)?;
+        Ok(pending.ids.into_iter().map(|one| one.id).collect())
+    }
+
+    async fn claim(&self, ids: Vec<String>) -> Result<Vec<Message>, StreamError> {
+        let heir = self.name();
+        let mut claim = cmd("XCLAIM");
+        claim.arg(STREAM).arg(GROUP).arg(&*heir);
+        claim.arg(TAKEN_RECENTLY.as_millis() as u64).arg(ids);
+        let claimed = self.redis.query(&claim).await;
+        Ok(self.messages(entries(self.noted(claimed)?), &heir))
     }
 
     async fn remove(&self, name: &str) -> Result<(), StreamError> {
         let mut remove = cmd("EVAL");
         remove.arg(REMOVE_IF_IDLE).arg(1).arg(STREAM).arg(GROUP);
         remove.arg(name);
-        let _pending: u64 = self.redis.query(&remove).await?;
-        Ok(())
+        let removed = self.redis.query::<u64>(&remove).await;
+        self.noted(removed).map(drop)
     }
 
-    async fn take_off(&self, ids: &[String]) -> Result<(), StreamError> {
-        for page in ids.chunks(PAGE) {
-            let mut both = pipe();
-            both.atomic();
-            both.cmd("XACK").arg(STREAM).arg(GROUP).arg(page).ignore();
-            both.cmd("XDEL").arg(STREAM).arg(page).ignore();
-            let done = self.redis.pipeline(&both).await;
-            self.settled(done)?;
+    async fn take_off(&self, deliveries: &[Delivery]) -> Result<(), StreamError> {
+        for same in deliveries.chunk_by(|one, next| one.consumer == next.consumer) {
+            for page in same.chunks(PAGE) {
+                let mut settle = cmd("EVAL");
+                settle.arg(SETTLE).arg(1).arg(STREAM).arg(GROUP);
+                settle.arg(&*page[0].consumer);
+                for delivery in page {
+                    settle.arg(&delivery.id);
+                }
+                let settled = self.redis.query::<u64>(&settle).await;
+                self.noted(settled)?;
+            }
         }
         Ok(())
     }
 
-    async fn give_up(&self, letter: &DeadLetter) -> Result<(), StreamError> {
-        let id = &letter.id;
+    async fn give_up(&self, letters: &[DeadLetter]) -> Result<usize, StreamError> {
         let mut all = pipe();
-        all.atomic();
-        all.cmd("XADD").arg(DEAD_LETTERS).arg("*");
-        all.arg("id").arg(id).arg("reason").arg(&letter.reason);
-        all.arg("message").arg(&letter.content);
-        if let Some(request) = &letter.request_id {
-            all.arg("request_id").arg(request);
+        for letter in letters {
+            let Delivery { consumer, id } = &letter.delivery;
+            all.cmd("EVAL").arg(REJECT).arg(2).arg(STREAM);
+            all.arg(DEAD_LETTERS).arg(GROUP).arg(&**consumer).arg(id);
+            all.arg("reason").arg(&letter.reason);
+            all.arg("message").arg(&letter.content);
+            if let Some(request) = &letter.request_id {
+                all.arg("request_id").arg(request);
+            }
         }
-        all.ignore();
-        all.cmd("XACK").arg(STREAM).arg(GROUP).arg(id).ignore();
-        all.cmd("XDEL").arg(STREAM).arg(id).ignore();
-        let done = self.redis.pipeline(&all).await;
-        self.settled(done)
+        let moved = self.redis.pipeline::<Vec<usize>>(&all).await;
+        Ok(self.noted(moved)?.iter().sum())
     }
 
-    fn messages(&self, entries: Vec<Entry>) -> Vec<Message> {
+    fn messages(&self, entries: Vec<Entry>, consumer: &Arc<str>) -> Vec<Message> {
         let clock = self.state().clock;
         let message = |(id, fields): Entry| Message {
             added: added(&id, clock),
-            id,
+            delivery: Delivery {
+                consumer: consumer.clone(),
+                id,
+            },
             fields,
         };
         entries.into_iter().map(message).collect()
     }
 
-    /// What follows from a failure: a new name where messages may be pending under this one that never came, and a
-    /// group that may have to be made again, where Redis lost its data.
-    fn noted<T: FromRedisValue>(&self, result: Result<T, CommandError>) -> Result<T, StreamError> {
-        if let Err(error) = &result {
+    /// What follows from a failure. A new name: under this one messages may be pending that never came or are not
+    /// settled, and would stay so while it lives; and the next command may go to another server, which knows other
+    /// messages. A group that may have to be made again, where Redis lost its data.
+    fn noted<T>(&self, result: Result<T, CommandError>) -> Result<T, StreamError> {
+        if result.is_err() {
             let mut state = self.state();
             state.peers.forget();
-            match error {
-                CommandError::Interrupted(_) => state.name = new_name(&self.host),
-                _ => state.group_exists = false,
-            }
+            state.name = new_name(&self.host);
+            state.group_exists = false;
         }
         Ok(result?)
     }
 
-    /// The same for what is not settled: under a name that lives it would stay so.
-    fn settled(&self, result: Result<(), CommandError>) -> Result<(), StreamError> {
-        if result.is_err() {
-            self.state().name = new_name(&self.host);
-        }
-        Ok(result?)
-    }
-
-    fn name(&self) -> String {
+    fn name(&self) -> Arc<str> {
         self.state().name.clone()
     }
 
@@ -258,12 +295,15 @@ impl Consumer for RedisConsumer {
         self.look(count).boxed()
     }
 
-    fn settle<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<(), StreamError>> {
-        self.take_off(ids).boxed()
+    fn settle<'a>(&'a self, deliveries: &'a [Delivery]) -> BoxFuture<'a, Result<(), StreamError>> {
+        self.take_off(deliveries).boxed()
     }
 
-    fn reject<'a>(&'a self, letter: &'a DeadLetter) -> BoxFuture<'a, Result<(), StreamError>> {
-        self.give_up(letter).boxed()
+    fn reject<'a>(
+        &'a self,
+        letters: &'a [DeadLetter],
+    ) -> BoxFuture<'a, Result<usize, StreamError>> {
+        self.give_up(letters).boxed()
     }
 
     /// Workers that come and go do not pile up in the group.
@@ -286,8 +326,8 @@ fn named(name: &str) -> Pipeline {
 }
 
 /// A name that no consumer has had.
-fn new_name(host: &str) -> String {
-    format!("{host}-{}", Uuid::new_v4().simple())
+fn new_name(host: &str) -> Arc<str> {
+    format!("{host}-{}", Uuid::new_v4().simple()).into()
 }
 
 /// When a message got its id, by our clock.
