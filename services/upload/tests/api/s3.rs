@@ -33,6 +33,8 @@ pub(crate) struct Bucket {
     requests: Arc<Mutex<Vec<String>>>,
     /// Each original takes one to be stored.
     pub(crate) gate: Arc<Semaphore>,
+    /// Each medium size takes one, which its worker waits for after the upload was accepted.
+    pub(crate) late_gate: Arc<Semaphore>,
 }
 
 impl Bucket {
@@ -44,6 +46,7 @@ impl Bucket {
             failures: Arc::default(),
             requests: Arc::default(),
             gate: Arc::new(Semaphore::new(10_000)),
+            late_gate: Arc::new(Semaphore::new(10_000)),
         };
         let app = Router::new().fallback(answer).with_state(bucket.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -140,6 +143,9 @@ async fn answer(
         Method::PUT => {
             if key.ends_with("/original") {
                 bucket.gate.acquire().await.unwrap().forget();
+            }
+            if key.ends_with("/medium") {
+                bucket.late_gate.acquire().await.unwrap().forget();
             }
             let content = to_bytes(request.into_body(), usize::MAX).await.unwrap();
             bucket.objects.lock().unwrap().insert(key, content);

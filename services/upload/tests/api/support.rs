@@ -114,3 +114,16 @@ pub(crate) async fn metric(app: &Router, name: &str) -> f64 {
     });
     value.unwrap_or_else(|| panic!("no {name} in {}", text.text()))
 }
+
+/// Waits until a metric has a value.
+pub(crate) async fn eventually(app: &Router, name: &str, expected: f64) {
+    let started = Instant::now();
+    loop {
+        let found = metric(app, name).await;
+        if found == expected {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_secs(20), "{name}: {found}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
