@@ -8,11 +8,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use service_kit::chain;
 use url::Url;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ use crate::s3::{Retries, S3Settings, bucket};
 use crate::variant::Variant;
 
 const JOBS: &str = "jobs";
+/// As much of an image is read at once, in bytes: it is in memory for each client that reads one, however slowly.
+const PART: u64 = 512 << 10;
 
 /// The store. Clones share it.
 #[derive(Clone)]
@@ -29,6 +31,16 @@ pub(crate) struct Store {
     objects: Arc<dyn ObjectStore>,
     /// The same one, for the question whether it is there: it fails at once.
     probe: Arc<dyn ObjectStore>,
+}
+
+/// An image that is read part by part: each is a request to the store of its own, which does not wait for a slow client.
+pub(crate) struct StoredImage {
+    /// In bytes.
+    pub(crate) size: u64,
+    /// The first part.
+    pub(crate) start: Bytes,
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
 }
 
 /// Why the store did not do it.
@@ -105,12 +117,24 @@ impl Store {
         self.put(&image_path(id, variant), file).await
     }
 
+    /// An image, of which only the beginning is read so far.
     pub(crate) async fn get_image(
         &self,
         id: Uuid,
         variant: Variant,
-    ) -> Result<Option<Bytes>, StoreError> {
-        self.get(&image_path(id, variant)).await
+    ) -> Result<Option<StoredImage>, StoreError> {
+        let path = image_path(id, variant);
+        let options = GetOptions::new().with_range(Some(0..PART));
+        match self.objects.get_opts(&path, options).await {
+            Ok(object) => Ok(Some(StoredImage {
+                size: object.meta.size,
+                start: object.bytes().await?,
+                objects: Arc::clone(&self.objects),
+                path,
+            })),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) async fn put_job(&self, job: &Job) -> Result<(), StoreError> {
@@ -155,6 +179,28 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl StoredImage {
+    /// All of it. Each part is read when it is asked for.
+    pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, StoreError>> {
+        let Self {
+            size,
+            start,
+            objects,
+            path,
+        } = self;
+        let at = start.len() as u64;
+        let rest = stream::try_unfold((objects, path, at), move |(objects, path, at)| async move {
+            if at >= size {
+                return Ok(None);
+            }
+            let end = size.min(at + PART);
+            let part = objects.get_range(&path, at..end).await?;
+            Ok(Some((part, (objects, path, end))))
+        });
+        stream::once(async { Ok(start) }).chain(rest)
     }
 }
 

@@ -6,6 +6,7 @@ mod clients;
 mod crash;
 mod handoff;
 mod jobs;
+mod memory;
 mod openapi;
 mod process;
 mod refusals;

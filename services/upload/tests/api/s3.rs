@@ -153,11 +153,7 @@ async fn answer(
         }
         Method::GET if key.is_empty() => bucket.list(&query),
         Method::GET => match bucket.objects.lock().unwrap().get(&key) {
-            Some(content) => {
-                let modified = "Thu, 01 Jan 2026 00:00:00 GMT";
-                let headers = [(header::ETAG, "\"e\""), (header::LAST_MODIFIED, modified)];
-                (headers, content.clone()).into_response()
-            }
+            Some(content) => whole_or_part(content, request.headers()),
             None => {
                 let code = "<Error><Code>NoSuchKey</Code></Error>";
                 (StatusCode::NOT_FOUND, code).into_response()
@@ -165,6 +161,22 @@ async fn answer(
         },
         _ => StatusCode::NOT_IMPLEMENTED.into_response(),
     }
+}
+
+fn whole_or_part(content: &Bytes, headers: &HeaderMap) -> Response {
+    let modified = "Thu, 01 Jan 2026 00:00:00 GMT";
+    let same = [(header::ETAG, "\"e\""), (header::LAST_MODIFIED, modified)];
+    let Some(range) = headers.get(header::RANGE) else {
+        return (same, content.clone()).into_response();
+    };
+    let range = range.to_str().unwrap().strip_prefix("bytes=").unwrap();
+    let (first, last) = range.split_once('-').unwrap();
+    let first: usize = first.parse().unwrap();
+    let end = content.len().min(last.parse::<usize>().unwrap() + 1);
+    let part = format!("bytes {first}-{}/{}", end - 1, content.len());
+    let status = StatusCode::PARTIAL_CONTENT;
+    let headers = [(header::CONTENT_RANGE, part)];
+    (status, same, headers, content.slice(first..end)).into_response()
 }
 
 /// By this key, in the way of S3, for the region that was set.
