@@ -8,11 +8,12 @@ use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
-/// For one request, from connecting to the last byte.
-const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// For one request, from connecting to the last byte. A job that is accepted
+/// makes two in sequence, for its variants and for its record: with the time
+/// for decoding they fit into the eight seconds that shutdown has for it.
+const REQUEST_LIMIT: Duration = Duration::from_millis(3500);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// No request is tried again after this. With the last one's time it is about
-/// what shutdown waits for a job.
+/// No request is tried again after this.
 const RETRY_LIMIT: Duration = Duration::from_secs(4);
 
 /// Endpoint, region and keys, by the names `AWS_…` that all programs for S3

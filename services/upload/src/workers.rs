@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use image::{ImageError, ImageResult};
 use service_kit::{Lifecycle, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -184,15 +185,15 @@ impl Workers {
                 return Err("the image cannot be decoded".to_owned());
             }
         };
-        let mut variants = vec![Variant::Original];
-        for (variant, file) in files {
-            if let Err(error) = self.store.put_image(id, variant, file).await {
-                tracing::error!(error = chain(&error), "a variant was not stored");
-                return Err("the results could not be stored".to_owned());
-            }
-            variants.push(variant);
+        // All at once: at shutdown there is not the time for one after the other.
+        let puts = files
+            .into_iter()
+            .map(|(variant, file)| self.store.put_image(id, variant, file));
+        if let Err(error) = try_join_all(puts).await {
+            tracing::error!(error = chain(&error), "a variant was not stored");
+            return Err("the results could not be stored".to_owned());
         }
-        Ok(variants)
+        Ok(Variant::ALL.to_vec())
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::process::{Process, Uploader, free_port};
-use crate::s3::variables;
-use crate::support::encoded;
+use crate::s3::{Bucket, variables};
+use crate::support::{app, encoded, get};
 
 /// Uploads until nobody answers any more; the ids of what was accepted.
 async fn upload_until_it_is_gone(uploader: Uploader, file: Vec<u8>) -> Vec<String> {
@@ -67,6 +67,26 @@ async fn all_that_was_accepted_is_finished_before_it_ends() {
         assert_eq!(job["state"], "done", "{job}");
         has_all_variants(&process, &job, &file).await;
     }
+}
+
+/// What is to be stored after the answer takes most of the time that shutdown has.
+#[tokio::test]
+async fn what_was_accepted_is_finished_also_while_s3_is_slow() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::slow(Duration::from_millis(2800)).await;
+    let mut variables = bucket.variables();
+    variables.push(("DRAIN_SECONDS", "0".to_owned()));
+    let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut process = Process::start(folder.path(), free_port(), &variables).await;
+    let file = encoded(300, 200, ImageFormat::Jpeg);
+    let (status, answer) = process.client().upload(&file, "slow").await.unwrap();
+    process.terminate();
+    assert_eq!(status, 202, "{answer}");
+    assert!(process.exit().await.success(), "{}", process.log());
+
+    let (app, _lifecycle) = app(bucket.config()).await;
+    let job = get(&app, answer["job"].as_str().unwrap()).await.json();
+    assert_eq!(job["state"], "done", "{job}: {}", process.log());
 }
 
 #[expect(clippy::print_stdout, reason = "to run it again with the same delays")]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use upload::{Config, S3Settings};
 
 use crate::support::in_memory;
@@ -35,10 +37,17 @@ pub(crate) struct Bucket {
     pub(crate) gate: Arc<Semaphore>,
     /// Each medium size takes one, which its worker waits for after the upload was accepted.
     pub(crate) late_gate: Arc<Semaphore>,
+    /// How long each object takes to be stored.
+    delay: Duration,
 }
 
 impl Bucket {
     pub(crate) async fn start() -> Self {
+        Self::slow(Duration::ZERO).await
+    }
+
+    /// One that takes this long for each object that is stored.
+    pub(crate) async fn slow(delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let bucket = Self {
             address: listener.local_addr().unwrap(),
@@ -47,6 +56,7 @@ impl Bucket {
             requests: Arc::default(),
             gate: Arc::new(Semaphore::new(10_000)),
             late_gate: Arc::new(Semaphore::new(10_000)),
+            delay,
         };
         let app = Router::new().fallback(answer).with_state(bucket.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -67,6 +77,13 @@ impl Bucket {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect()
+    }
+
+    /// The same for a process.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("STORE_URL", "s3://bucket/folder".to_owned())];
+        all.extend(variables(&format!("http://{}", self.address), KEY));
+        all
     }
 
     pub(crate) fn fail_next(&self, failures: &[StatusCode]) {
@@ -141,6 +158,7 @@ async fn answer(
     }
     match method {
         Method::PUT => {
+            sleep(bucket.delay).await;
             if key.ends_with("/original") {
                 bucket.gate.acquire().await.unwrap().forget();
             }
