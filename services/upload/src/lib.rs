@@ -36,9 +36,10 @@ use crate::store::Store;
 pub use crate::store::StoreUrl;
 use crate::workers::Workers;
 
-const STORE_URL: Variable<StoreUrl> = Variable::new(
+/// Shown once it is known to be usable: before that, somebody may have put keys into it.
+const STORE_URL: Variable<StoreUrl> = Variable::secret(
     "STORE_URL",
-    "a URL such as file:///data or s3://bucket/folder",
+    "a URL such as file:///data or s3://bucket/folder, without user, password, port, query and fragment",
     parsed,
 );
 const N_WORKERS: Variable<usize> = Variable::new("N_WORKERS", "a number from 1 to 256", |text| {

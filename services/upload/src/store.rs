@@ -54,7 +54,8 @@ pub(crate) enum StoreError {
     Folder(#[from] std::io::Error),
 }
 
-/// A folder (`file:///data`), or a bucket and a folder in it (`s3://bucket/folder`).
+/// A folder (`file:///data`), or a bucket and a folder in it (`s3://bucket/folder`). It holds no secret: it is shown in
+/// the log and in `/readyz`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreUrl(Url);
 
@@ -63,12 +64,17 @@ impl FromStr for StoreUrl {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let url: Url = text.parse().map_err(drop)?;
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.port().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
         let is_known = match url.scheme() {
             "file" => url.to_file_path().is_ok_and(|path| path.is_absolute()),
             "s3" => url.has_host(),
             _ => false,
         };
-        is_known.then_some(Self(url)).ok_or(())
+        (is_bare && is_known).then_some(Self(url)).ok_or(())
     }
 }
 
@@ -240,6 +246,14 @@ mod tests {
             "http://x/y",
             "gs://x",
             "file://host/x",
+            "file:///data?x=y",
+            "file:///data#x",
+            "s3://key:secret@bucket/a",
+            "s3://key@bucket/a",
+            "s3://:secret@bucket/a",
+            "s3://bucket:9000/a",
+            "s3://bucket/a?region=x",
+            "s3://bucket/a#b",
         ] {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad}");
         }

@@ -12,6 +12,7 @@ mod process;
 mod refusals;
 mod s3;
 mod simulate;
+mod start;
 mod stores;
 mod support;
 mod uploads;
