@@ -90,6 +90,22 @@ async fn other_fields_are_passed_over() {
     assert_eq!(call(&app, form_of(Body::from(body))).await.status, 202);
 }
 
+/// What is passed over may take longer than a client may be silent, too.
+#[tokio::test]
+async fn other_fields_may_take_their_time() {
+    let (app, _lifecycle) = app(in_memory()).await;
+    let head = b"--x\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\n".to_vec();
+    let rest = [b"\r\n", &form_body("image", &encoded(9, 9, ImageFormat::Gif))[..]].concat();
+    let words = (0..20).map(|_| b"and another word; ".to_vec());
+    let pieces = std::iter::once(head).chain(words).chain([rest]);
+    let body = Body::from_stream(stream::iter(pieces).then(|piece| async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Ok::<_, Infallible>(Bytes::from(piece))
+    }));
+    let answer = call(&app, form_of(body)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+}
+
 /// A frame that is much larger than the screen of its GIF.
 #[tokio::test]
 async fn a_bomb_behind_an_honest_head_is_a_failed_job() {
