@@ -48,7 +48,9 @@ pub(crate) async fn read(
         let detail = format!("there is no {} of {id}; its job says why", variant.name());
         return Err(Problem::not_found(detail));
     };
-    let kind = image::guess_format(&image.start).ok().and_then(content_type);
+    let kind = image::guess_format(&image.start)
+        .ok()
+        .and_then(content_type);
     let kind = HeaderValue::from_static(kind.unwrap_or("application/octet-stream"));
     let headers = [
         (header::CONTENT_TYPE, kind),

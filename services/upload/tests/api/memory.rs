@@ -4,10 +4,11 @@ use std::io::Cursor;
 
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder, ImageFormat};
+use service_kit::testing::free_port;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::process::{Process, free_port};
+use crate::process::Process;
 use crate::support::{encoded, noise};
 
 /// In KiB, as `service.yaml` has it.
@@ -75,7 +76,11 @@ async fn the_largest_images_and_bodies_at_once_fit_into_the_pod() {
     }
     let (status, answer) = {
         let small = encoded(9, 9, ImageFormat::Png);
-        process.client().upload(&small, "one-too-many").await.unwrap()
+        process
+            .client()
+            .upload(&small, "one-too-many")
+            .await
+            .unwrap()
     };
     assert_eq!((status, &answer["code"]), (503, &"busy".into()), "{answer}");
     for job in &jobs {

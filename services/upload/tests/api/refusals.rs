@@ -1,16 +1,20 @@
 //! Each reason to refuse an upload has an answer of its own.
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use http::Request;
 use image::ImageFormat;
 use serde_json::json;
 use service_kit::Settings;
 use service_kit::testing::{call, request};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use upload::Config;
 
 use crate::support::{
@@ -95,7 +99,11 @@ async fn other_fields_are_passed_over() {
 async fn other_fields_may_take_their_time() {
     let (app, _lifecycle) = app(in_memory()).await;
     let head = b"--x\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\n".to_vec();
-    let rest = [b"\r\n", &form_body("image", &encoded(9, 9, ImageFormat::Gif))[..]].concat();
+    let rest = [
+        b"\r\n",
+        &form_body("image", &encoded(9, 9, ImageFormat::Gif))[..],
+    ]
+    .concat();
     let words = (0..20).map(|_| b"and another word; ".to_vec());
     let pieces = std::iter::once(head).chain(words).chain([rest]);
     let body = Body::from_stream(stream::iter(pieces).then(|piece| async move {
@@ -127,8 +135,8 @@ async fn a_bomb_behind_an_honest_head_is_a_failed_job() {
 async fn a_body_that_stops_is_given_up() {
     let (app, _lifecycle) = app(in_memory()).await;
     let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
-    let started = Instant::now();
-    let answer = call(&app, form_of(then_silence(&whole[..90]))).await;
+    let (silent, started) = (Arc::new(Semaphore::new(0)), Instant::now());
+    let answer = call(&app, form_of(then_silence(&whole[..90], &silent))).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (408, "body-too-slow")
@@ -160,13 +168,16 @@ async fn a_body_that_drips_has_the_time_of_a_request() {
 async fn no_more_bodies_are_received_than_fit_into_memory() {
     let (app, _lifecycle) = app(in_memory()).await;
     let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
+    let silent = Arc::new(Semaphore::new(0));
     let open: Vec<_> = (0..16)
         .map(|_| {
-            let (app, form) = (app.clone(), form_of(then_silence(&whole[..90])));
+            let body = then_silence(&whole[..90], &silent);
+            let (app, form) = (app.clone(), form_of(body));
             tokio::spawn(async move { call(&app, form).await })
         })
         .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let all = timeout(Duration::from_secs(20), silent.acquire_many(16)).await;
+    all.unwrap().unwrap().forget();
     let answer = call(&app, form("image", &encoded(9, 9, ImageFormat::Png))).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
@@ -200,13 +211,12 @@ async fn turns_an_upload_away_when_no_worker_is_free() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-/// A body of which no more comes.
-fn then_silence(start: &[u8]) -> Body {
-    let start = Bytes::copy_from_slice(start);
-    let start = stream::iter([Ok::<_, Infallible>(start)]);
-    Body::from_stream(start.chain(forever()))
-}
-
-fn forever() -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::pending()
+/// A body of which no more comes, which adds a permit once it is waited for.
+fn then_silence(start: &[u8], silent: &Arc<Semaphore>) -> Body {
+    let (start, silent) = (Bytes::copy_from_slice(start), Arc::clone(silent));
+    let silence = stream::once(async move {
+        silent.add_permits(1);
+        pending().await
+    });
+    Body::from_stream(stream::iter([Ok::<_, Infallible>(start)]).chain(silence))
 }

@@ -14,11 +14,11 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use service_kit::testing::free_port;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::time::sleep;
 
-use crate::process::{Process, free_port};
+use crate::process::Process;
 
 fn simulate(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simulate"));
@@ -43,9 +43,7 @@ async fn nothing_is_lost_when_the_service_is_restarted_meanwhile() {
     let mut process = Process::start(folder.path(), port, &[]).await;
     let arguments = ["--uploads", "400", "--clients", "16", "--json"];
     let load = simulate(&process.url, &arguments).spawn().unwrap();
-    while process.metric("upload_accepted_total").await < 100.0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    process.has_accepted(100).await;
     process.terminate();
     assert!(process.exit().await.success(), "{}", process.log());
     let process = Process::start(folder.path(), port, &[]).await;

@@ -23,7 +23,13 @@ async fn fails(variables: &[(&str, &str)]) -> (Option<i32>, String) {
 async fn keys_in_the_url_are_refused_and_not_shown() {
     let (code, said) = fails(&[("STORE_URL", "s3://AKIA:hunter2@bucket/folder")]).await;
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("STORE_URL: found a value (not shown"), "{said}");
+    assert!(
+        said.contains("STORE_URL: found a value (not shown"),
+        "{said}"
+    );
     assert!(said.contains("without user, password"), "{said}");
-    assert!(!said.contains("hunter2") && !said.contains("AKIA"), "{said}");
+    assert!(
+        !said.contains("hunter2") && !said.contains("AKIA"),
+        "{said}"
+    );
 }

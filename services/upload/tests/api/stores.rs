@@ -32,7 +32,10 @@ async fn keeps_images_and_jobs(app: &Router) -> Vec<String> {
         let id = job["id"].as_str().unwrap();
         let original = get(app, &format!("/images/{id}/original")).await;
         assert!(original.body == file, "{job}");
-        assert_eq!(original.headers["content-type"], *job["contentType"].as_str().unwrap());
+        assert_eq!(
+            original.headers["content-type"],
+            *job["contentType"].as_str().unwrap()
+        );
         assert_eq!(original.headers["content-length"], file.len().to_string());
         let thumbnail = get(app, &format!("/images/{id}/thumbnail")).await;
         let thumbnail = image::load_from_memory(&thumbnail.body).unwrap();

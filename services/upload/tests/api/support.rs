@@ -67,11 +67,7 @@ pub(crate) fn noise(edge: u32) -> Vec<u8> {
     let mut state = 1_u32;
     let image = RgbImage::from_fn(edge, edge, |_, _| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        image::Rgb([
-            (state >> 24) as u8,
-            (state >> 16) as u8,
-            (state >> 8) as u8,
-        ])
+        image::Rgb([(state >> 24) as u8, (state >> 16) as u8, (state >> 8) as u8])
     });
     let mut file = Cursor::new(Vec::new());
     DynamicImage::ImageRgb8(image)
@@ -141,7 +137,10 @@ pub(crate) async fn eventually(app: &Router, name: &str, expected: f64) {
         if found == expected {
             return;
         }
-        assert!(started.elapsed() < Duration::from_secs(20), "{name}: {found}");
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{name}: {found}"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
