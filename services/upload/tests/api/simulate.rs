@@ -117,7 +117,7 @@ async fn job(State(liar): State<Liar>, Path(id): Path<usize>) -> Response {
         (Some(Value::Null), 0) => StatusCode::NOT_FOUND.into_response(),
         (Some(job), 0) => Json(job).into_response(),
         _ => {
-            let variants = ["original", "thumbnail"];
+            let variants = ["original", "medium", "thumbnail"];
             Json(json!({ "state": "done", "variants": variants })).into_response()
         }
     }
@@ -157,6 +157,12 @@ async fn it_says_what_became_of_each_upload() {
             (0, 1),
         ),
         ("a job has no images", Some(done(&[])), false, (0, 1)),
+        (
+            "a job has too few images",
+            Some(done(&["original", "thumbnail"])),
+            false,
+            (0, 1),
+        ),
         ("images are mixed up", None, true, (0, 1)),
         (
             "a job failed",
