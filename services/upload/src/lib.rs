@@ -71,7 +71,7 @@ pub struct Config {
     /// `STORE_URL`: where images and jobs are stored, a folder or S3; without it, which is refused in Kubernetes, in
     /// memory.
     pub store: Option<StoreUrl>,
-    /// `AWS_…`: endpoint, region and keys of S3.
+    /// `AWS_…`: endpoint, region and keys of S3, where that is the store.
     pub s3: S3Settings,
     /// `N_WORKERS`, default the number of CPUs: how many images are worked on
     /// at once.
@@ -102,6 +102,12 @@ pub(crate) struct State {
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let cpus = available_parallelism().map_or(1, NonZero::get);
     let store = env.store(&STORE_URL);
+    // Unusable as it is, it may have been meant to be S3: all faults are said at once.
+    let s3 = match &store {
+        Ok(Some(url)) if !url.is_s3() => Ok(S3Settings::default()),
+        Ok(None) => Ok(S3Settings::default()),
+        Ok(Some(_)) | Err(_) => S3Settings::read(env),
+    };
     let workers = env.or(&N_WORKERS, cpus);
     let max_bytes = env.or(&MAX_BYTES, 10 << 20);
     let max_pixels = env.or(&MAX_PIXELS, 16_000_000);
@@ -109,7 +115,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let per_second = env.or(&UPLOADS_PER_SECOND, twenty);
     Ok(Config {
         store: store?,
-        s3: S3Settings::from_env(),
+        s3: s3?,
         workers: workers?,
         max_bytes: max_bytes?,
         max_pixels: max_pixels?,

@@ -78,6 +78,12 @@ impl FromStr for StoreUrl {
     }
 }
 
+impl StoreUrl {
+    pub(crate) fn is_s3(&self) -> bool {
+        self.0.scheme() == "s3"
+    }
+}
+
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -2,6 +2,7 @@
 //! fails when it is told to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
+use service_kit::config;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -73,10 +75,13 @@ impl Bucket {
     }
 
     pub(crate) fn settings(&self, key: &str) -> S3Settings {
-        variables(&format!("http://{}", self.address), key)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        let variables = variables(&format!("http://{}", self.address), key);
+        let lookup = |name: &str| {
+            let mut all = variables.iter();
+            let found = all.find(|(found, _)| *found == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        config::read(&lookup, S3Settings::read).unwrap()
     }
 
     /// The same for a process.

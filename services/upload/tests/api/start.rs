@@ -33,3 +33,19 @@ async fn keys_in_the_url_are_refused_and_not_shown() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn faults_of_s3_are_said_with_all_others() {
+    let (code, said) = fails(&[
+        ("STORE_URL", "s3://bucket/folder"),
+        ("N_WORKERS", "0"),
+        ("AWS_ALLOW_HTTP", "maybe"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+    ])
+    .await;
+    assert_eq!(code, Some(2), "{said}");
+    for name in ["N_WORKERS", "AWS_ALLOW_HTTP", "AWS_ACCESS_KEY_ID"] {
+        assert!(said.contains(&format!("  {name}: ")), "{name}: {said}");
+    }
+    assert!(!said.contains("hunter2"), "{said}");
+}
