@@ -81,7 +81,8 @@ impl Kit {
         &self.about
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
+    /// What every service reads from its environment.
+    pub fn settings(&self) -> &Settings {
         &self.settings
     }
 

@@ -8,6 +8,7 @@
 #[global_allocator]
 static HEAP: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 256 << 20);
 
+mod bodies;
 mod inspect;
 mod job;
 mod metrics;
@@ -19,16 +20,16 @@ mod webp;
 mod workers;
 
 use std::num::NonZero;
-use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use service_kit::config::parsed;
 use service_kit::{Kit, RateLimit, Reader, StartError, Store as Kept, Unusable, Variable};
-use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::bodies::Bodies;
 use crate::inspect::Limits;
 use crate::metrics::Metrics;
 pub use crate::s3::S3Settings;
@@ -60,8 +61,6 @@ const UPLOADS_PER_SECOND: Variable<NonZero<u32>> =
         parsed(text).filter(|number: &NonZero<u32>| number.get() <= 100_000)
     });
 
-/// How many bodies are held in memory at once; more are turned away.
-const BODIES: usize = 16;
 /// What a multipart body has around its file.
 const MULTIPART_MARGIN: usize = 64 * 1024;
 
@@ -90,7 +89,9 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) workers: Workers,
     pub(crate) limits: Limits,
-    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) bodies: Bodies,
+    /// How long a body may take, however steadily it comes.
+    pub(crate) body_limit: Duration,
     pub(crate) rate: RateLimit,
     pub(crate) metrics: Metrics,
 }
@@ -153,7 +154,9 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
             bytes: config.max_bytes,
             pixels: config.max_pixels,
         },
-        bodies: Arc::new(Semaphore::new(BODIES)),
+        bodies: Bodies::default(),
+        // The rest is for storing it, so that who is too slow for both learns that nothing was taken.
+        body_limit: kit.settings().request_limit.mul_f64(0.8),
         rate: RateLimit::new(config.per_second, kit.lifecycle()),
         metrics,
     }))

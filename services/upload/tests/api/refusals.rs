@@ -5,6 +5,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -12,8 +13,9 @@ use http::Request;
 use image::ImageFormat;
 use serde_json::json;
 use service_kit::Settings;
-use service_kit::testing::{call, request};
+use service_kit::testing::{Answer, call, request};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use upload::Config;
 
@@ -146,7 +148,7 @@ async fn a_body_that_stops_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_has_the_time_of_a_request() {
+async fn a_body_that_drips_is_given_up_before_its_request_is() {
     let settings = Settings {
         request_limit: Duration::from_millis(600),
         ..Settings::default()
@@ -160,25 +162,55 @@ async fn a_body_that_drips_has_the_time_of_a_request() {
     let answer = call(&app, form_of(Body::from_stream(drops))).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
-        (503, "request-timed-out")
+        (408, "body-too-slow")
     );
+}
+
+/// An upload of a client of its own.
+fn from(client: &str, body: Body) -> Request<Body> {
+    let mut form = form_of(body);
+    let client = client.parse().unwrap();
+    form.headers_mut().insert("x-forwarded-for", client);
+    form
+}
+
+/// This many uploads of a client that stop in the middle, once they have.
+async fn stop_midway(app: &Router, client: &str, number: u32) -> Vec<JoinHandle<Answer>> {
+    let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
+    let silent = Arc::new(Semaphore::new(0));
+    let open = (0..number).map(|_| {
+        let form = from(client, then_silence(&whole[..90], &silent));
+        let app = app.clone();
+        tokio::spawn(async move { call(&app, form).await })
+    });
+    let open = open.collect();
+    let all = timeout(Duration::from_secs(20), silent.acquire_many(number)).await;
+    all.unwrap().unwrap().forget();
+    open
 }
 
 #[tokio::test]
 async fn no_more_bodies_are_received_than_fit_into_memory() {
-    let (app, _lifecycle) = app(in_memory()).await;
-    let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
-    let silent = Arc::new(Semaphore::new(0));
-    let open: Vec<_> = (0..16)
-        .map(|_| {
-            let body = then_silence(&whole[..90], &silent);
-            let (app, form) = (app.clone(), form_of(body));
-            tokio::spawn(async move { call(&app, form).await })
-        })
-        .collect();
-    let all = timeout(Duration::from_secs(20), silent.acquire_many(16)).await;
-    all.unwrap().unwrap().forget();
-    let answer = call(&app, form("image", &encoded(9, 9, ImageFormat::Png))).await;
+    let settings = Settings {
+        proxies: 1,
+        ..Settings::default()
+    };
+    let (app, _lifecycle) = app_with(in_memory(), settings).await;
+    let whole = form_body("image", &encoded(9, 9, ImageFormat::Png));
+    let upload = |client| call(&app, from(client, Body::from(whole.clone())));
+
+    // One client has half of the places.
+    let mut open = stop_midway(&app, "10.0.0.1", 8).await;
+    let answer = upload("10.0.0.1").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (503, "busy")
+    );
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(upload("10.0.0.2").await.status, 202);
+
+    open.extend(stop_midway(&app, "10.0.0.2", 8).await);
+    let answer = upload("10.0.0.3").await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (503, "busy")
@@ -188,7 +220,7 @@ async fn no_more_bodies_are_received_than_fit_into_memory() {
         upload.abort();
         assert!(upload.await.unwrap_err().is_cancelled());
     }
-    accepted(&app, &encoded(9, 9, ImageFormat::Png)).await;
+    assert_eq!(upload("10.0.0.1").await.status, 202);
 }
 
 #[tokio::test]
