@@ -11,6 +11,7 @@ static HEAP: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 25
 mod bodies;
 mod inspect;
 mod job;
+mod leftovers;
 mod metrics;
 mod routes;
 mod s3;

@@ -3,7 +3,14 @@
 //! `images/<id>/<variant>` and `jobs/<id>`; each object appears whole or not at
 //! all, and is on the disk when it has been put.
 
+use std::error::Error;
 use std::fmt;
+use std::io::{
+    self,
+    ErrorKind::{QuotaExceeded, StorageFull},
+};
+use std::iter::successors;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -14,10 +21,12 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutPayload};
 use service_kit::chain;
+use tokio::task::spawn_blocking;
 use url::Url;
 use uuid::Uuid;
 
 use crate::job::Job;
+use crate::leftovers;
 use crate::s3::{Retries, S3Settings, bucket};
 use crate::variant::Variant;
 
@@ -97,6 +106,7 @@ impl Store {
         match url.to_file_path() {
             Ok(folder) if url.scheme() == "file" => {
                 std::fs::create_dir_all(&folder)?;
+                clean(folder.clone());
                 let folder = LocalFileSystem::new_with_prefix(folder)?.with_fsync(true);
                 Ok(Self::of(folder))
             }
@@ -173,12 +183,14 @@ impl Store {
         Ok(ids)
     }
 
-    /// Whether it can be written, and if not, why: a full or read-only disk and
-    /// keys that are not taken show here.
+    /// Whether it can be written, and if not, why: a read-only disk and keys that are not taken show here. A full disk
+    /// is ready: it takes no uploads and still has the images that there are.
     pub(crate) async fn ready(self) -> Result<(), String> {
         let (path, content) = (Path::from("ready"), Bytes::from_static(b"ready"));
-        let put = put(&*self.probe, &path, content).await;
-        put.map_err(|error| chain(&error))
+        match put(&*self.probe, &path, content).await {
+            Err(error) if is_full(&error) => Ok(()),
+            put => put.map_err(|error| chain(&error)),
+        }
     }
 
     async fn put(&self, path: &Path, content: Bytes) -> Result<(), StoreError> {
@@ -230,6 +242,28 @@ fn job_path(id: Uuid) -> Path {
     Path::from_iter([JOBS, &id.to_string()])
 }
 
+/// Removes what a crash has left, in the background: a large folder takes a while.
+fn clean(folder: PathBuf) {
+    let first = Uuid::now_v7();
+    spawn_blocking(move || match leftovers::remove(&folder, first) {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(
+            files,
+            "removed what was half written when the process ended"
+        ),
+        Err(error) => tracing::warn!(error = chain(&error), "what was half written stays"),
+    });
+}
+
+/// Whether there is no room left.
+fn is_full(error: &StoreError) -> bool {
+    let causes = successors(Some(error as &(dyn Error + 'static)), |error| {
+        error.source()
+    });
+    let mut causes = causes.filter_map(|error| error.downcast_ref::<io::Error>());
+    causes.any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+}
+
 async fn put(objects: &dyn ObjectStore, path: &Path, content: Bytes) -> Result<(), StoreError> {
     objects.put(path, PutPayload::from_bytes(content)).await?;
     Ok(())
@@ -263,5 +297,16 @@ mod tests {
         ] {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn no_room_is_told_from_other_failures() {
+        let failure = |kind: io::ErrorKind| {
+            let (store, source) = ("LocalFileSystem", io::Error::from(kind).into());
+            StoreError::from(object_store::Error::Generic { store, source })
+        };
+        assert!(is_full(&failure(StorageFull)));
+        assert!(is_full(&failure(QuotaExceeded)));
+        assert!(!is_full(&failure(io::ErrorKind::PermissionDenied)));
     }
 }
