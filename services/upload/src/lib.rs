@@ -106,9 +106,8 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let store = env.store(&STORE_URL);
     // Unusable as it is, it may have been meant to be S3: all faults are said at once.
     let s3 = match &store {
-        Ok(Some(url)) if !url.is_s3() => Ok(S3Settings::default()),
-        Ok(None) => Ok(S3Settings::default()),
-        Ok(Some(_)) | Err(_) => S3Settings::read(env),
+        Ok(store) if !store.as_ref().is_some_and(StoreUrl::is_s3) => Ok(S3Settings::default()),
+        _ => S3Settings::read(env),
     };
     let workers = env.or(&N_WORKERS, cpus);
     let max_bytes = env.or(&MAX_BYTES, 10 << 20);

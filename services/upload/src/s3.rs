@@ -88,7 +88,7 @@ impl S3Settings {
     }
 
     fn set(&mut self, name: &str, value: Option<String>) {
-        let key = name.to_ascii_lowercase().parse();
+        let key: Result<AmazonS3ConfigKey, _> = name.to_ascii_lowercase().parse();
         let key = key.expect("a variable that the library knows");
         self.0.extend(value.map(|value| (key, value)));
     }
