@@ -9,7 +9,6 @@ use std::io::{
     self,
     ErrorKind::{QuotaExceeded, StorageFull},
 };
-use std::iter::successors;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -257,11 +256,15 @@ fn clean(folder: PathBuf) {
 
 /// Whether there is no room left.
 fn is_full(error: &StoreError) -> bool {
-    let causes = successors(Some(error as &(dyn Error + 'static)), |error| {
-        error.source()
-    });
-    let mut causes = causes.filter_map(|error| error.downcast_ref::<io::Error>());
-    causes.any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(StorageFull | QuotaExceeded)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 async fn put(objects: &dyn ObjectStore, path: &Path, content: Bytes) -> Result<(), StoreError> {
