@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::support::form_body;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The process. It is killed when dropped.
 pub(crate) struct Process {
