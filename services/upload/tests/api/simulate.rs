@@ -40,13 +40,15 @@ fn report(output: &Output) -> Value {
 async fn nothing_is_lost_when_the_service_is_restarted_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let mut process = Process::start(folder.path(), port, &[]).await;
+    // As many as one client has places: it is not to wait for workers.
+    let workers = [("N_WORKERS", "8")];
+    let mut process = Process::start(folder.path(), port, &workers).await;
     let arguments = ["--uploads", "400", "--clients", "16", "--json"];
     let load = simulate(&process.url, &arguments).spawn().unwrap();
     process.has_accepted(100).await;
     process.terminate();
     assert!(process.exit().await.success(), "{}", process.log());
-    let process = Process::start(folder.path(), port, &[]).await;
+    let process = Process::start(folder.path(), port, &workers).await;
     let output = load.wait_with_output().await.unwrap();
     let report = report(&output);
     assert_eq!(output.status.code(), Some(0), "{report}");
