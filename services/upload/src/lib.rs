@@ -8,8 +8,10 @@
 #[global_allocator]
 static HEAP: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, 256 << 20);
 
+mod bodies;
 mod inspect;
 mod job;
+mod leftovers;
 mod metrics;
 mod routes;
 mod s3;
@@ -19,16 +21,16 @@ mod webp;
 mod workers;
 
 use std::num::NonZero;
-use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use service_kit::config::parsed;
 use service_kit::{Kit, RateLimit, Reader, StartError, Store as Kept, Unusable, Variable};
-use tokio::sync::Semaphore;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::bodies::Bodies;
 use crate::inspect::Limits;
 use crate::metrics::Metrics;
 pub use crate::s3::S3Settings;
@@ -36,9 +38,10 @@ use crate::store::Store;
 pub use crate::store::StoreUrl;
 use crate::workers::Workers;
 
-const STORE_URL: Variable<StoreUrl> = Variable::new(
+/// Shown once it is known to be usable: before that, somebody may have put keys into it.
+const STORE_URL: Variable<StoreUrl> = Variable::secret(
     "STORE_URL",
-    "a URL such as file:///data or s3://bucket/folder",
+    "a URL such as file:///data or s3://bucket/folder, without user, password, port, query and fragment",
     parsed,
 );
 const N_WORKERS: Variable<usize> = Variable::new("N_WORKERS", "a number from 1 to 256", |text| {
@@ -59,8 +62,6 @@ const UPLOADS_PER_SECOND: Variable<NonZero<u32>> =
         parsed(text).filter(|number: &NonZero<u32>| number.get() <= 100_000)
     });
 
-/// How many bodies are held in memory at once; more are turned away.
-const BODIES: usize = 16;
 /// What a multipart body has around its file.
 const MULTIPART_MARGIN: usize = 64 * 1024;
 
@@ -70,7 +71,7 @@ pub struct Config {
     /// `STORE_URL`: where images and jobs are stored, a folder or S3; without it, which is refused in Kubernetes, in
     /// memory.
     pub store: Option<StoreUrl>,
-    /// `AWS_…`: endpoint, region and keys of S3.
+    /// `AWS_…`: endpoint, region and keys of S3, where that is the store.
     pub s3: S3Settings,
     /// `N_WORKERS`, default the number of CPUs: how many images are worked on
     /// at once.
@@ -89,7 +90,9 @@ pub(crate) struct State {
     pub(crate) store: Store,
     pub(crate) workers: Workers,
     pub(crate) limits: Limits,
-    pub(crate) bodies: Arc<Semaphore>,
+    pub(crate) bodies: Bodies,
+    /// How long a body may take, however steadily it comes.
+    pub(crate) body_limit: Duration,
     pub(crate) rate: RateLimit,
     pub(crate) metrics: Metrics,
 }
@@ -101,6 +104,11 @@ pub(crate) struct State {
 pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let cpus = available_parallelism().map_or(1, NonZero::get);
     let store = env.store(&STORE_URL);
+    // Unusable as it is, it may have been meant to be S3: all faults are said at once.
+    let s3 = match &store {
+        Ok(store) if !store.as_ref().is_some_and(StoreUrl::is_s3) => Ok(S3Settings::default()),
+        _ => S3Settings::read(env),
+    };
     let workers = env.or(&N_WORKERS, cpus);
     let max_bytes = env.or(&MAX_BYTES, 10 << 20);
     let max_pixels = env.or(&MAX_PIXELS, 16_000_000);
@@ -108,7 +116,7 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
     let per_second = env.or(&UPLOADS_PER_SECOND, twenty);
     Ok(Config {
         store: store?,
-        s3: S3Settings::from_env(),
+        s3: s3?,
         workers: workers?,
         max_bytes: max_bytes?,
         max_pixels: max_pixels?,
@@ -146,7 +154,9 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
             bytes: config.max_bytes,
             pixels: config.max_pixels,
         },
-        bodies: Arc::new(Semaphore::new(BODIES)),
+        bodies: Bodies::default(),
+        // The rest is for storing it, so that who is too slow for both learns that nothing was taken.
+        body_limit: kit.settings().request_limit.mul_f64(0.8),
         rate: RateLimit::new(config.per_second, kit.lifecycle()),
         metrics,
     }))

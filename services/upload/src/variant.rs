@@ -28,7 +28,8 @@ pub(crate) enum Variant {
 impl Variant {
     /// The sizes that are made out of the original.
     pub(crate) const RESIZED: [Self; 2] = [Self::Medium, Self::Thumbnail];
-    const ALL: [Self; 3] = [Self::Original, Self::Medium, Self::Thumbnail];
+    /// All that an image has once its job is done.
+    pub(crate) const ALL: [Self; 3] = [Self::Original, Self::Medium, Self::Thumbnail];
 
     /// Its name in paths.
     pub(crate) fn name(self) -> &'static str {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use image::{ImageError, ImageResult};
 use service_kit::{Lifecycle, chain};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -36,11 +37,12 @@ pub(crate) struct Workers {
     metrics: Metrics,
 }
 
-/// A worker that waits for its job; free again when dropped.
+/// A worker, which is at work from here on: free again when dropped, which is
+/// when its job has ended.
 #[derive(Debug)]
 pub(crate) struct Worker {
     workers: Workers,
-    _busy: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 /// An image that is to be worked on.
@@ -52,9 +54,9 @@ pub(crate) struct Upload {
     pub(crate) job: Job,
 }
 
-/// Takes a job out of the running ones however its task ends.
+/// A job with its worker. Taken out of the running ones however its task ends.
 struct Running {
-    workers: Workers,
+    worker: Worker,
     id: Uuid,
     since: Instant,
 }
@@ -72,11 +74,8 @@ impl Workers {
 
     /// A worker, if one is or gets free within 100 ms.
     pub(crate) async fn idle(&self) -> Option<Worker> {
-        let permit = timeout(HAND_OFF, Arc::clone(&self.idle).acquire_owned()).await;
-        Some(Worker {
-            workers: self.clone(),
-            _busy: permit.ok()?.ok()?,
-        })
+        let place = timeout(HAND_OFF, Arc::clone(&self.idle).acquire_owned()).await;
+        Some(Worker::new(self.clone(), place.ok()?.ok()?))
     }
 
     pub(crate) fn is_running(&self, id: Uuid) -> bool {
@@ -86,49 +85,57 @@ impl Workers {
     fn running(&self) -> MutexGuard<'_, HashSet<Uuid>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn begin(&self, id: Uuid) -> Running {
-        self.running().insert(id);
-        self.metrics.busy_workers.inc();
-        Running {
-            workers: self.clone(),
-            id,
-            since: Instant::now(),
-        }
-    }
 }
 
 impl Worker {
+    fn new(workers: Workers, place: OwnedSemaphorePermit) -> Self {
+        workers.metrics.busy_workers.inc();
+        Self {
+            workers,
+            _place: place,
+        }
+    }
+
     /// Starts the job. Returns once the image and the record of the job are
     /// stored; from then on it is done or recorded as failed, also when the
     /// caller is gone and when the service is asked to end.
     pub(crate) async fn take(self, upload: Upload) -> Result<(), StoreError> {
         let (accepted, answer) = oneshot::channel();
-        let workers = self.workers.clone();
+        let lifecycle = self.workers.lifecycle.clone();
         // Of the highest level: where only errors are logged they need it most.
         let span =
             tracing::error_span!("job", job = %upload.job.id, request_id = upload.job.request);
-        workers.lifecycle.spawn(
-            async move {
-                let running = self.workers.begin(upload.job.id);
-                let stored = self.workers.store_original(&upload).await;
-                let go_on = stored.is_ok();
-                let _ = accepted.send(stored);
-                if go_on {
-                    tracing::info!("a worker has the job");
-                    self.workers.metrics.accepted.inc();
-                    self.workers.work(upload).await;
-                }
-                drop(running);
-            }
-            .instrument(span),
-        );
+        let running = self.begin(upload.job.id);
+        lifecycle.spawn(running.run(upload, accepted).instrument(span));
         // The sender is only dropped unused by a panic of the task.
         answer.await.unwrap_or_else(|_| {
             let source = "the worker panicked".into();
             let store = "worker";
             Err(object_store::Error::Generic { store, source }.into())
         })
+    }
+
+    fn begin(self, id: Uuid) -> Running {
+        self.workers.running().insert(id);
+        Running {
+            worker: self,
+            id,
+            since: Instant::now(),
+        }
+    }
+}
+
+impl Running {
+    async fn run(self, upload: Upload, accepted: oneshot::Sender<Result<(), StoreError>>) {
+        let workers = &self.worker.workers;
+        let stored = workers.store_original(&upload).await;
+        let go_on = stored.is_ok();
+        let _ = accepted.send(stored);
+        if go_on {
+            tracing::info!("a worker has the job");
+            workers.metrics.accepted.inc();
+            workers.work(upload).await;
+        }
     }
 }
 
@@ -178,15 +185,15 @@ impl Workers {
                 return Err("the image cannot be decoded".to_owned());
             }
         };
-        let mut variants = vec![Variant::Original];
-        for (variant, file) in files {
-            if let Err(error) = self.store.put_image(id, variant, file).await {
-                tracing::error!(error = chain(&error), "a variant was not stored");
-                return Err("the results could not be stored".to_owned());
-            }
-            variants.push(variant);
+        // All at once: at shutdown there is not the time for one after the other.
+        let puts = files
+            .into_iter()
+            .map(|(variant, file)| self.store.put_image(id, variant, file));
+        if let Err(error) = try_join_all(puts).await {
+            tracing::error!(error = chain(&error), "a variant was not stored");
+            return Err("the results could not be stored".to_owned());
         }
-        Ok(variants)
+        Ok(Variant::ALL.to_vec())
     }
 }
 
@@ -197,11 +204,18 @@ fn resize_all(upload: &Upload) -> ImageResult<Vec<(Variant, Bytes)>> {
     Variant::RESIZED.into_iter().map(resize).collect()
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Before its place is free: no more are busy than there are.
+        self.workers.metrics.busy_workers.dec();
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
-        let metrics = &self.workers.metrics;
-        metrics.busy_workers.dec();
-        metrics.seconds.observe(self.since.elapsed().as_secs_f64());
-        self.workers.running().remove(&self.id);
+        let workers = &self.worker.workers;
+        let seconds = self.since.elapsed().as_secs_f64();
+        workers.metrics.seconds.observe(seconds);
+        workers.running().remove(&self.id);
     }
 }

@@ -1,9 +1,12 @@
 //! `GET /images/{id}/{variant}`.
 
+use axum::body::Body;
 use axum::extract::State as Shared;
 use axum::response::{IntoResponse, Response};
+use futures_util::TryStreamExt;
 use http::{HeaderValue, header};
-use service_kit::{PathParams, Problem};
+use service_kit::{PathParams, Problem, chain};
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::State;
@@ -40,20 +43,29 @@ pub(crate) async fn read(
     let variant: Variant = variant.parse().map_err(|()| {
         Problem::not_found("the sizes of an image are original, medium and thumbnail")
     })?;
-    let file = state.store.get_image(id, variant).await;
-    let Some(file) = file.map_err(|error| store_problem(&error))? else {
+    let image = state.store.get_image(id, variant).await;
+    let Some(image) = image.map_err(|error| store_problem(&error))? else {
         let detail = format!("there is no {} of {id}; its job says why", variant.name());
         return Err(Problem::not_found(detail));
     };
-    let kind = image::guess_format(&file).ok().and_then(content_type);
+    let kind = image::guess_format(&image.start)
+        .ok()
+        .and_then(content_type);
     let kind = HeaderValue::from_static(kind.unwrap_or("application/octet-stream"));
     let headers = [
         (header::CONTENT_TYPE, kind),
+        (header::CONTENT_LENGTH, HeaderValue::from(image.size)),
         (header::CACHE_CONTROL, CACHE),
         (
             header::X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ),
     ];
-    Ok((headers, file).into_response())
+    // It is read after this span has been left.
+    let span = Span::current();
+    let parts = image.into_stream().inspect_err(move |error| {
+        let _entered = span.enter();
+        tracing::error!(error = chain(error), "an image breaks off");
+    });
+    Ok((headers, Body::from_stream(parts)).into_response())
 }

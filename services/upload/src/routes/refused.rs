@@ -25,10 +25,14 @@ pub(crate) enum Refused {
     TooLarge { limit: usize },
     #[error("nothing more of the body came for {seconds} s")]
     TooSlow { seconds: u64 },
+    #[error("the body did not come within {seconds} s")]
+    TooLong { seconds: f64 },
     #[error(transparent)]
     Image(Refusal),
     #[error("too many uploads are being received")]
     ManyBodies,
+    #[error("this client is sending too many uploads at once")]
+    ManyOfOne,
     #[error("no worker is free")]
     NoWorker,
     #[error("the image could not be stored")]
@@ -47,9 +51,9 @@ impl Refused {
             Self::Form(_) => "broken-form",
             Self::NoImage => "no-image",
             Self::TooLarge { .. } => "body-too-large",
-            Self::TooSlow { .. } => "body-too-slow",
+            Self::TooSlow { .. } | Self::TooLong { .. } => "body-too-slow",
             Self::Image(refusal) => image_code(refusal),
-            Self::ManyBodies | Self::NoWorker => "busy",
+            Self::ManyBodies | Self::ManyOfOne | Self::NoWorker => "busy",
             Self::Store(_) => "store-unavailable",
             Self::Inspection(_) => "internal",
         }
@@ -63,12 +67,16 @@ impl Refused {
             Self::Form(error) => Problem::new(error.status(), code, error.body_text()),
             Self::NoImage => Problem::bad_request(code, detail),
             Self::TooLarge { .. } => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, code, detail),
-            Self::TooSlow { .. } => Problem::new(StatusCode::REQUEST_TIMEOUT, code, detail),
+            Self::TooSlow { .. } | Self::TooLong { .. } => {
+                Problem::new(StatusCode::REQUEST_TIMEOUT, code, detail)
+            }
             Self::Image(Refusal::NotAnImage) => {
                 Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, detail)
             }
             Self::Image(_) => Problem::unprocessable(code, detail),
-            Self::ManyBodies | Self::NoWorker => Problem::unavailable(code, detail),
+            Self::ManyBodies | Self::ManyOfOne | Self::NoWorker => {
+                Problem::unavailable(code, detail)
+            }
             Self::Store(error) => store_problem(&error),
             Self::Inspection(panic) => Problem::internal(&panic),
         }

@@ -79,7 +79,7 @@ pub(crate) async fn take(
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Response, Refused> {
     let taken = match state.rate.check(client) {
-        Ok(()) => receive(&state, &request_id, form).await,
+        Ok(()) => receive(&state, &request_id, client, form).await,
         Err(problem) => Err(Refused::TooOften(problem)),
     };
     taken
@@ -91,14 +91,15 @@ pub(crate) async fn take(
 async fn receive(
     state: &State,
     request_id: &RequestId,
+    client: ClientAddress,
     form: Result<Multipart, MultipartRejection>,
 ) -> Result<Uuid, Refused> {
     let form = form.map_err(Refused::NotMultipart)?;
-    let _body = state
-        .bodies
-        .try_acquire()
-        .map_err(|_| Refused::ManyBodies)?;
-    let file = read_image(form, state.limits.bytes).await?;
+    let _place = state.bodies.place(client)?;
+    let file = timeout(state.body_limit, read_image(form, state.limits.bytes));
+    let file = file.await.map_err(|_| Refused::TooLong {
+        seconds: state.body_limit.as_secs_f64(),
+    })??;
     let (checked, limits) = (file.clone(), state.limits);
     let inspected = spawn_blocking(move || inspect(&checked, limits)).await;
     let inspected = inspected
@@ -141,10 +142,12 @@ fn accepted(id: Uuid) -> Response {
 
 /// The file in the field `image`; other fields are passed over.
 async fn read_image(mut form: Multipart, limit: usize) -> Result<Bytes, Refused> {
-    while let Some(field) = spoken(form.next_field()).await? {
+    while let Some(mut field) = spoken(form.next_field()).await? {
         if field.name() == Some("image") {
             return read_field(field, limit).await;
         }
+        // Piece by piece: as a step to the next field, all of it would count as silence.
+        while spoken(field.chunk()).await?.is_some() {}
     }
     Err(Refused::NoImage)
 }

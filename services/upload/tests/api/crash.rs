@@ -1,17 +1,22 @@
 //! What a real process leaves behind when it is asked to end, when it is
 //! killed, and what a stranger's files do to it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::ImageFormat;
 use serde_json::Value;
+use service_kit::testing::free_port;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use uuid::Uuid;
 
-use crate::process::{Process, Uploader, free_port};
-use crate::s3::variables;
-use crate::support::encoded;
+use crate::process::{Process, Uploader};
+use crate::random::Random;
+use crate::s3::{Bucket, variables};
+use crate::support::{app, encoded, get};
+
+const CLIENTS: usize = 6;
+/// For a line to get into the log.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Uploads until nobody answers any more; the ids of what was accepted.
 async fn upload_until_it_is_gone(uploader: Uploader, file: Vec<u8>) -> Vec<String> {
@@ -27,7 +32,7 @@ async fn upload_until_it_is_gone(uploader: Uploader, file: Vec<u8>) -> Vec<Strin
 }
 
 fn burst(process: &Process, file: &[u8]) -> JoinSet<Vec<String>> {
-    let clients = (0..6).map(|_| upload_until_it_is_gone(process.client(), file.to_vec()));
+    let clients = (0..CLIENTS).map(|_| upload_until_it_is_gone(process.client(), file.to_vec()));
     clients.collect()
 }
 
@@ -53,9 +58,7 @@ async fn all_that_was_accepted_is_finished_before_it_ends() {
     let mut process = Process::start(folder.path(), port, &[]).await;
     let file = encoded(500, 400, ImageFormat::Jpeg);
     let clients = burst(&process, &file);
-    while process.metric("upload_accepted_total").await < 10.0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    process.has_accepted(10).await;
     process.terminate();
     assert!(process.exit().await.success(), "{}", process.log());
     let accepted = accepted_by(clients).await;
@@ -69,12 +72,32 @@ async fn all_that_was_accepted_is_finished_before_it_ends() {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "to run it again with the same delays")]
+/// What is to be stored after the answer takes most of the time that shutdown has.
+#[tokio::test]
+async fn what_was_accepted_is_finished_also_while_s3_is_slow() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::slow(Duration::from_millis(2800)).await;
+    let mut variables = bucket.variables();
+    variables.push(("DRAIN_SECONDS", "0".to_owned()));
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let mut process = Process::start(folder.path(), free_port(), &variables).await;
+    let file = encoded(300, 200, ImageFormat::Jpeg);
+    let (status, answer) = process.client().upload(&file, "slow").await.unwrap();
+    process.terminate();
+    assert_eq!(status, 202, "{answer}");
+    assert!(process.exit().await.success(), "{}", process.log());
+
+    let (app, _lifecycle) = app(bucket.config()).await;
+    let job = get(&app, answer["job"].as_str().unwrap()).await.json();
+    assert_eq!(job["state"], "done", "{job}: {}", process.log());
+}
+
 #[tokio::test]
 async fn nothing_that_was_accepted_is_forgotten_after_kills() {
-    // 16 bits of it for each time until a kill.
-    let seed = Uuid::new_v4().as_u64_pair().1;
-    println!("seed {seed:#x}");
+    let mut random = Random::seeded();
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
     let file = encoded(700, 500, ImageFormat::Png);
@@ -82,10 +105,13 @@ async fn nothing_that_was_accepted_is_forgotten_after_kills() {
     for round in 0..4 {
         let mut process = Process::start(folder.path(), port, &[]).await;
         let clients = burst(&process, &file);
-        let delay = 100 + (seed >> (16 * round) & 0xFFFF) % 800;
-        sleep(Duration::from_millis(delay)).await;
+        // More than there are clients: one of them has had its answer.
+        process.has_accepted(CLIENTS + 2).await;
+        sleep(Duration::from_millis(random.below(800))).await;
         process.kill();
-        accepted.extend(accepted_by(clients).await);
+        let ids = accepted_by(clients).await;
+        assert!(ids.len() >= 2, "round {round}: {ids:?}");
+        accepted.extend(ids);
     }
     let process = Process::start(folder.path(), port, &[]).await;
     for id in &accepted {
@@ -96,7 +122,7 @@ async fn nothing_that_was_accepted_is_forgotten_after_kills() {
                 let (_, original) = process.get(&format!("/images/{id}/original")).await;
                 assert!(original == file, "{job}");
             }
-            _ => panic!("seed {seed:#x}: {id} is {job}"),
+            _ => panic!("{id} is {job}"),
         }
     }
 }
@@ -142,19 +168,31 @@ async fn every_line_about_a_job_has_the_id_of_its_request() {
     ] {
         let (_, answer) = process.client().upload(file, request).await.unwrap();
         let id = answer["id"].as_str().unwrap();
-        process.ended(id).await;
-        sleep(Duration::from_millis(100)).await;
+        let lines = lines_about(&process, id, words).await;
+        assert!(lines.len() >= 2, "{lines:?}");
+        for line in lines {
+            assert_eq!(line["span"]["request_id"], request, "{line}");
+        }
+    }
+}
+
+/// The log lines about a job, once one of them says these words.
+async fn lines_about(process: &Process, id: &str, words: &str) -> Vec<Value> {
+    let started = Instant::now();
+    loop {
         let log = process.log();
-        let lines: Vec<Value> = log
+        // The last line may be half written.
+        let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+        let lines: Vec<Value> = whole
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .filter(|line: &Value| line["span"]["job"] == id)
             .collect();
-        assert!(lines.iter().any(|line| line["message"] == words), "{log}");
-        assert!(lines.len() >= 2, "{log}");
-        for line in lines {
-            assert_eq!(line["span"]["request_id"], request, "{line}");
+        if lines.iter().any(|line| line["message"] == words) {
+            return lines;
         }
+        assert!(started.elapsed() < LIMIT, "{log}");
+        sleep(Duration::from_millis(10)).await;
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::s3::Bucket;
-use crate::support::{app, encoded, form, get, metric, wait_for_job};
+use crate::support::{accepted, app, encoded, eventually, form, get, metric, wait_for_job};
 
 fn upload(app: &Router) -> JoinHandle<(Answer, Duration)> {
     let (app, form) = (
@@ -35,9 +35,10 @@ async fn what_no_worker_takes_is_turned_away_and_never_worked_on() {
     let (app, _lifecycle) = app(bucket.config()).await;
     // Workers hold what they took until the store lets them go on.
     bucket.gate.forget_permits(usize::MAX);
-    let uploads: Vec<_> = (0..10).map(|_| upload(&app)).collect();
+    // All that one client may send at once.
+    let uploads: Vec<_> = (0..8).map(|_| upload(&app)).collect();
     let started = Instant::now();
-    while uploads.iter().filter(|upload| upload.is_finished()).count() < 8 {
+    while uploads.iter().filter(|upload| upload.is_finished()).count() < 6 {
         assert!(started.elapsed() < Duration::from_secs(10));
         sleep(Duration::from_millis(10)).await;
     }
@@ -65,6 +66,28 @@ async fn what_no_worker_takes_is_turned_away_and_never_worked_on() {
     assert_eq!(originals(&bucket), 2);
     let listed = get(&app, "/jobs").await.json();
     assert_eq!(listed["jobs"].as_array().unwrap().len(), 2);
+}
+
+/// What was accepted is on the hands of its worker, not in a queue before it.
+#[tokio::test]
+async fn a_worker_has_one_job_until_that_has_ended() {
+    let bucket = Bucket::start().await;
+    let (app, _lifecycle) = app(bucket.config()).await;
+    bucket.late_gate.forget_permits(usize::MAX);
+    let file = encoded(20, 20, ImageFormat::Png);
+    let jobs = [accepted(&app, &file).await, accepted(&app, &file).await];
+    for _ in 0..3 {
+        let refused = call(&app, form("image", &file)).await;
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert_eq!(refused.problem(), "busy");
+        assert_eq!(metric(&app, "upload_workers_busy").await, 2.0);
+    }
+    bucket.late_gate.add_permits(10);
+    for job in jobs {
+        assert_eq!(wait_for_job(&app, &job).await["state"], "done");
+    }
+    eventually(&app, "upload_workers_busy", 0.0).await;
+    accepted(&app, &file).await;
 }
 
 /// The 100 ms are there for this: a worker that gets free takes who waits.

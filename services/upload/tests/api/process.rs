@@ -1,7 +1,6 @@
 //! A real `upload`: started, asked, ended by signals.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -11,11 +10,10 @@ use nix::unistd::Pid;
 use reqwest::{Client, Response};
 use serde_json::Value;
 use tokio::time::sleep;
-use uuid::Uuid;
 
 use crate::support::form_body;
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The process. It is killed when dropped.
 pub(crate) struct Process {
@@ -23,15 +21,6 @@ pub(crate) struct Process {
     pub(crate) url: String,
     log: PathBuf,
     client: Client,
-}
-
-/// A port below those that the kernel gives to clients: one that is restarted
-/// must find it free.
-pub(crate) fn free_port() -> u16 {
-    (0..1000)
-        .map(|_| 20_000 + (Uuid::new_v4().as_u128() % 10_000) as u16)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .unwrap()
 }
 
 impl Process {
@@ -100,6 +89,15 @@ impl Process {
             }
             assert!(started.elapsed() < LIMIT, "{job}");
             sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until this many uploads were accepted.
+    pub(crate) async fn has_accepted(&self, number: usize) {
+        let started = Instant::now();
+        while self.metric("upload_accepted_total").await < number as f64 {
+            assert!(started.elapsed() < LIMIT, "{}", self.log());
+            sleep(Duration::from_millis(10)).await;
         }
     }
 

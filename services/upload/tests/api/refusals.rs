@@ -1,16 +1,22 @@
 //! Each reason to refuse an upload has an answer of its own.
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream::{self, Stream, StreamExt};
+use futures_util::stream::{self, StreamExt};
 use http::Request;
 use image::ImageFormat;
 use serde_json::json;
 use service_kit::Settings;
-use service_kit::testing::{call, request};
+use service_kit::testing::{Answer, call, request};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use upload::Config;
 
 use crate::support::{
@@ -90,6 +96,26 @@ async fn other_fields_are_passed_over() {
     assert_eq!(call(&app, form_of(Body::from(body))).await.status, 202);
 }
 
+/// What is passed over may take longer than a client may be silent, too.
+#[tokio::test]
+async fn other_fields_may_take_their_time() {
+    let (app, _lifecycle) = app(in_memory()).await;
+    let head = b"--x\r\ncontent-disposition: form-data; name=\"title\"\r\n\r\n".to_vec();
+    let rest = [
+        b"\r\n",
+        &form_body("image", &encoded(9, 9, ImageFormat::Gif))[..],
+    ]
+    .concat();
+    let words = (0..20).map(|_| b"and another word; ".to_vec());
+    let pieces = std::iter::once(head).chain(words).chain([rest]);
+    let body = Body::from_stream(stream::iter(pieces).then(|piece| async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Ok::<_, Infallible>(Bytes::from(piece))
+    }));
+    let answer = call(&app, form_of(body)).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+}
+
 /// A frame that is much larger than the screen of its GIF.
 #[tokio::test]
 async fn a_bomb_behind_an_honest_head_is_a_failed_job() {
@@ -111,8 +137,8 @@ async fn a_bomb_behind_an_honest_head_is_a_failed_job() {
 async fn a_body_that_stops_is_given_up() {
     let (app, _lifecycle) = app(in_memory()).await;
     let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
-    let started = Instant::now();
-    let answer = call(&app, form_of(then_silence(&whole[..90]))).await;
+    let (silent, started) = (Arc::new(Semaphore::new(0)), Instant::now());
+    let answer = call(&app, form_of(then_silence(&whole[..90], &silent))).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (408, "body-too-slow")
@@ -122,7 +148,7 @@ async fn a_body_that_stops_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_has_the_time_of_a_request() {
+async fn a_body_that_drips_is_given_up_before_its_request_is() {
     let settings = Settings {
         request_limit: Duration::from_millis(600),
         ..Settings::default()
@@ -136,22 +162,55 @@ async fn a_body_that_drips_has_the_time_of_a_request() {
     let answer = call(&app, form_of(Body::from_stream(drops))).await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
-        (503, "request-timed-out")
+        (408, "body-too-slow")
     );
+}
+
+/// An upload of a client of its own.
+fn from(client: &str, body: Body) -> Request<Body> {
+    let mut form = form_of(body);
+    let client = client.parse().unwrap();
+    form.headers_mut().insert("x-forwarded-for", client);
+    form
+}
+
+/// This many uploads of a client that stop in the middle, once they have.
+async fn stop_midway(app: &Router, client: &str, number: u32) -> Vec<JoinHandle<Answer>> {
+    let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
+    let silent = Arc::new(Semaphore::new(0));
+    let open = (0..number).map(|_| {
+        let form = from(client, then_silence(&whole[..90], &silent));
+        let app = app.clone();
+        tokio::spawn(async move { call(&app, form).await })
+    });
+    let open = open.collect();
+    let all = timeout(Duration::from_secs(20), silent.acquire_many(number)).await;
+    all.unwrap().unwrap().forget();
+    open
 }
 
 #[tokio::test]
 async fn no_more_bodies_are_received_than_fit_into_memory() {
-    let (app, _lifecycle) = app(in_memory()).await;
-    let whole = form_body("image", &encoded(10, 10, ImageFormat::Png));
-    let open: Vec<_> = (0..16)
-        .map(|_| {
-            let (app, form) = (app.clone(), form_of(then_silence(&whole[..90])));
-            tokio::spawn(async move { call(&app, form).await })
-        })
-        .collect();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let answer = call(&app, form("image", &encoded(9, 9, ImageFormat::Png))).await;
+    let settings = Settings {
+        proxies: 1,
+        ..Settings::default()
+    };
+    let (app, _lifecycle) = app_with(in_memory(), settings).await;
+    let whole = form_body("image", &encoded(9, 9, ImageFormat::Png));
+    let upload = |client| call(&app, from(client, Body::from(whole.clone())));
+
+    // One client has half of the places.
+    let mut open = stop_midway(&app, "10.0.0.1", 8).await;
+    let answer = upload("10.0.0.1").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.problem().as_str()),
+        (503, "busy")
+    );
+    assert_eq!(answer.headers["retry-after"], "1");
+    assert_eq!(upload("10.0.0.2").await.status, 202);
+
+    open.extend(stop_midway(&app, "10.0.0.2", 8).await);
+    let answer = upload("10.0.0.3").await;
     assert_eq!(
         (answer.status.as_u16(), answer.problem().as_str()),
         (503, "busy")
@@ -161,7 +220,7 @@ async fn no_more_bodies_are_received_than_fit_into_memory() {
         upload.abort();
         assert!(upload.await.unwrap_err().is_cancelled());
     }
-    accepted(&app, &encoded(9, 9, ImageFormat::Png)).await;
+    assert_eq!(upload("10.0.0.1").await.status, 202);
 }
 
 #[tokio::test]
@@ -184,13 +243,12 @@ async fn turns_an_upload_away_when_no_worker_is_free() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-/// A body of which no more comes.
-fn then_silence(start: &[u8]) -> Body {
-    let start = Bytes::copy_from_slice(start);
-    let start = stream::iter([Ok::<_, Infallible>(start)]);
-    Body::from_stream(start.chain(forever()))
-}
-
-fn forever() -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::pending()
+/// A body of which no more comes, which adds a permit once it is waited for.
+fn then_silence(start: &[u8], silent: &Arc<Semaphore>) -> Body {
+    let (start, silent) = (Bytes::copy_from_slice(start), Arc::clone(silent));
+    let silence = stream::once(async move {
+        silent.add_permits(1);
+        pending().await
+    });
+    Body::from_stream(stream::iter([Ok::<_, Infallible>(start)]).chain(silence))
 }

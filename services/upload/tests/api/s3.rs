@@ -2,9 +2,11 @@
 //! fails when it is told to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::to_bytes;
@@ -12,8 +14,10 @@ use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
+use service_kit::config;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 use upload::{Config, S3Settings};
 
 use crate::support::in_memory;
@@ -33,10 +37,19 @@ pub(crate) struct Bucket {
     requests: Arc<Mutex<Vec<String>>>,
     /// Each original takes one to be stored.
     pub(crate) gate: Arc<Semaphore>,
+    /// Each medium size takes one, which its worker waits for after the upload was accepted.
+    pub(crate) late_gate: Arc<Semaphore>,
+    /// How long each object takes to be stored.
+    delay: Duration,
 }
 
 impl Bucket {
     pub(crate) async fn start() -> Self {
+        Self::slow(Duration::ZERO).await
+    }
+
+    /// One that takes this long for each object that is stored.
+    pub(crate) async fn slow(delay: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let bucket = Self {
             address: listener.local_addr().unwrap(),
@@ -44,6 +57,8 @@ impl Bucket {
             failures: Arc::default(),
             requests: Arc::default(),
             gate: Arc::new(Semaphore::new(10_000)),
+            late_gate: Arc::new(Semaphore::new(10_000)),
+            delay,
         };
         let app = Router::new().fallback(answer).with_state(bucket.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -60,10 +75,20 @@ impl Bucket {
     }
 
     pub(crate) fn settings(&self, key: &str) -> S3Settings {
-        variables(&format!("http://{}", self.address), key)
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect()
+        let variables = variables(&format!("http://{}", self.address), key);
+        let lookup = |name: &str| {
+            let mut all = variables.iter();
+            let found = all.find(|(found, _)| *found == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        config::read(&lookup, S3Settings::read).unwrap()
+    }
+
+    /// The same for a process.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut all = vec![("STORE_URL", "s3://bucket/folder".to_owned())];
+        all.extend(variables(&format!("http://{}", self.address), KEY));
+        all
     }
 
     pub(crate) fn fail_next(&self, failures: &[StatusCode]) {
@@ -138,8 +163,12 @@ async fn answer(
     }
     match method {
         Method::PUT => {
+            sleep(bucket.delay).await;
             if key.ends_with("/original") {
                 bucket.gate.acquire().await.unwrap().forget();
+            }
+            if key.ends_with("/medium") {
+                bucket.late_gate.acquire().await.unwrap().forget();
             }
             let content = to_bytes(request.into_body(), usize::MAX).await.unwrap();
             bucket.objects.lock().unwrap().insert(key, content);
@@ -147,11 +176,7 @@ async fn answer(
         }
         Method::GET if key.is_empty() => bucket.list(&query),
         Method::GET => match bucket.objects.lock().unwrap().get(&key) {
-            Some(content) => {
-                let modified = "Thu, 01 Jan 2026 00:00:00 GMT";
-                let headers = [(header::ETAG, "\"e\""), (header::LAST_MODIFIED, modified)];
-                (headers, content.clone()).into_response()
-            }
+            Some(content) => whole_or_part(content, request.headers()),
             None => {
                 let code = "<Error><Code>NoSuchKey</Code></Error>";
                 (StatusCode::NOT_FOUND, code).into_response()
@@ -159,6 +184,22 @@ async fn answer(
         },
         _ => StatusCode::NOT_IMPLEMENTED.into_response(),
     }
+}
+
+fn whole_or_part(content: &Bytes, headers: &HeaderMap) -> Response {
+    let modified = "Thu, 01 Jan 2026 00:00:00 GMT";
+    let same = [(header::ETAG, "\"e\""), (header::LAST_MODIFIED, modified)];
+    let Some(range) = headers.get(header::RANGE) else {
+        return (same, content.clone()).into_response();
+    };
+    let range = range.to_str().unwrap().strip_prefix("bytes=").unwrap();
+    let (first, last) = range.split_once('-').unwrap();
+    let first: usize = first.parse().unwrap();
+    let end = content.len().min(last.parse::<usize>().unwrap() + 1);
+    let part = format!("bytes {first}-{}/{}", end - 1, content.len());
+    let status = StatusCode::PARTIAL_CONTENT;
+    let headers = [(header::CONTENT_RANGE, part)];
+    (status, same, headers, content.slice(first..end)).into_response()
 }
 
 /// By this key, in the way of S3, for the region that was set.

@@ -14,11 +14,11 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use service_kit::testing::free_port;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::time::sleep;
 
-use crate::process::{Process, free_port};
+use crate::process::Process;
 
 fn simulate(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simulate"));
@@ -40,15 +40,15 @@ fn report(output: &Output) -> Value {
 async fn nothing_is_lost_when_the_service_is_restarted_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let mut process = Process::start(folder.path(), port, &[]).await;
+    // As many as one client has places: it is not to wait for workers.
+    let workers = [("N_WORKERS", "8")];
+    let mut process = Process::start(folder.path(), port, &workers).await;
     let arguments = ["--uploads", "400", "--clients", "16", "--json"];
     let load = simulate(&process.url, &arguments).spawn().unwrap();
-    while process.metric("upload_accepted_total").await < 100.0 {
-        sleep(Duration::from_millis(10)).await;
-    }
+    process.has_accepted(100).await;
     process.terminate();
     assert!(process.exit().await.success(), "{}", process.log());
-    let process = Process::start(folder.path(), port, &[]).await;
+    let process = Process::start(folder.path(), port, &workers).await;
     let output = load.wait_with_output().await.unwrap();
     let report = report(&output);
     assert_eq!(output.status.code(), Some(0), "{report}");
@@ -119,7 +119,7 @@ async fn job(State(liar): State<Liar>, Path(id): Path<usize>) -> Response {
         (Some(Value::Null), 0) => StatusCode::NOT_FOUND.into_response(),
         (Some(job), 0) => Json(job).into_response(),
         _ => {
-            let variants = ["original", "thumbnail"];
+            let variants = ["original", "medium", "thumbnail"];
             Json(json!({ "state": "done", "variants": variants })).into_response()
         }
     }
@@ -159,6 +159,12 @@ async fn it_says_what_became_of_each_upload() {
             (0, 1),
         ),
         ("a job has no images", Some(done(&[])), false, (0, 1)),
+        (
+            "a job has too few images",
+            Some(done(&["original", "thumbnail"])),
+            false,
+            (0, 1),
+        ),
         ("images are mixed up", None, true, (0, 1)),
         (
             "a job failed",

@@ -10,7 +10,7 @@ use service_kit::testing::call;
 use upload::Config;
 
 use crate::s3::Bucket;
-use crate::support::{accepted, app, config, encoded, form, get, in_memory, wait_for_job};
+use crate::support::{accepted, app, config, encoded, form, get, in_memory, noise, wait_for_job};
 
 /// What every store does.
 async fn keeps_images_and_jobs(app: &Router) -> Vec<String> {
@@ -19,18 +19,24 @@ async fn keeps_images_and_jobs(app: &Router) -> Vec<String> {
     assert_eq!(get(app, "/jobs").await.json(), json!({ "jobs": [] }));
 
     let mut paths = Vec::new();
-    for (format, width) in [
-        (ImageFormat::Png, 300),
-        (ImageFormat::Jpeg, 301),
-        (ImageFormat::WebP, 302),
+    // The first is read in several parts.
+    for file in [
+        noise(500),
+        encoded(300, 200, ImageFormat::Png),
+        encoded(301, 200, ImageFormat::Jpeg),
+        encoded(302, 200, ImageFormat::WebP),
     ] {
-        let file = encoded(width, 200, format);
         let path = accepted(app, &file).await;
         let job = wait_for_job(app, &path).await;
         assert_eq!(job["state"], "done", "{job}");
         let id = job["id"].as_str().unwrap();
         let original = get(app, &format!("/images/{id}/original")).await;
-        assert_eq!(original.body, file);
+        assert!(original.body == file, "{job}");
+        assert_eq!(
+            original.headers["content-type"],
+            *job["contentType"].as_str().unwrap()
+        );
+        assert_eq!(original.headers["content-length"], file.len().to_string());
         let thumbnail = get(app, &format!("/images/{id}/thumbnail")).await;
         let thumbnail = image::load_from_memory(&thumbnail.body).unwrap();
         assert_eq!(thumbnail.width(), 256);
@@ -83,7 +89,7 @@ async fn s3() {
     let bucket = Bucket::start().await;
     outlives_the_process(bucket.config()).await;
     let keys = bucket.keys();
-    assert_eq!(keys.len(), 3 * 3 + 3 + 1, "{keys:?}");
+    assert_eq!(keys.len(), 4 * 3 + 4 + 1, "{keys:?}");
     assert!(
         keys.iter().all(|key| key.starts_with("folder/")),
         "{keys:?}"

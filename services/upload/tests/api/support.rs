@@ -62,6 +62,20 @@ pub(crate) fn encoded(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     file.into_inner()
 }
 
+/// A square that cannot be made small: about three bytes for each pixel.
+pub(crate) fn noise(edge: u32) -> Vec<u8> {
+    let mut state = 1_u32;
+    let image = RgbImage::from_fn(edge, edge, |_, _| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(state >> 24) as u8, (state >> 16) as u8, (state >> 8) as u8])
+    });
+    let mut file = Cursor::new(Vec::new());
+    DynamicImage::ImageRgb8(image)
+        .write_to(&mut file, ImageFormat::Png)
+        .unwrap();
+    file.into_inner()
+}
+
 /// The body of a form whose one field claims to hold text.
 pub(crate) fn form_body(field: &str, file: &[u8]) -> Vec<u8> {
     let head = format!(
@@ -113,4 +127,20 @@ pub(crate) async fn metric(app: &Router, name: &str) -> f64 {
         (found == name).then(|| value.parse().unwrap())
     });
     value.unwrap_or_else(|| panic!("no {name} in {}", text.text()))
+}
+
+/// Waits until a metric has a value.
+pub(crate) async fn eventually(app: &Router, name: &str, expected: f64) {
+    let started = Instant::now();
+    loop {
+        let found = metric(app, name).await;
+        if found == expected {
+            return;
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "{name}: {found}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -15,6 +15,9 @@ use crate::service::{Answer, Service, State};
 /// Between two looks at a job that is still running.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// What an image has once its job is done.
+const VARIANTS: [&str; 3] = ["original", "medium", "thumbnail"];
+
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -196,18 +199,22 @@ async fn follow(shared: &Shared, accepted: &Accepted) -> End {
 /// Whether the original is what was sent and the other variants exist; none
 /// while the service does not answer.
 async fn all_there(service: &Service, accepted: &Accepted, variants: &[String]) -> Option<bool> {
-    let mut has_original = false;
-    for variant in variants {
+    let is_named = |variant: &&str| variants.iter().any(|named| named == variant);
+    if !VARIANTS.iter().all(is_named) {
+        return Some(false);
+    }
+    for variant in VARIANTS {
         let image = service.image(&accepted.id, variant).await.ok()?;
-        let is_original = variant == "original";
-        match image {
-            Some(image) if is_original && image != accepted.file => return Some(false),
-            Some(image) if image.is_empty() => return Some(false),
-            Some(_) => has_original |= is_original,
-            None => return Some(false),
+        let is_there = match image {
+            Some(image) if variant == "original" => image == accepted.file,
+            Some(image) => !image.is_empty(),
+            None => false,
+        };
+        if !is_there {
+            return Some(false);
         }
     }
-    Some(has_original)
+    Some(true)
 }
 
 #[expect(clippy::print_stderr, reason = "how far it is")]
