@@ -11,12 +11,11 @@ use hits::is_keyed;
 use redis::cmd;
 use serde_json::Value;
 use service_kit::redis::{Redis, url};
-use service_kit::testing::{Member, PostgresServer, RedisSentinel, RedisServer};
+use service_kit::testing::{Member, PostgresServer, Random, RedisSentinel, RedisServer};
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::process::{Answer, Failure, Process, Program, Urls, ask};
-use crate::random::Random;
 
 const DURATION: Duration = Duration::from_secs(30);
 /// From the last kill until everything is summed up.

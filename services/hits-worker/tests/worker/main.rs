@@ -8,6 +8,5 @@ mod kills;
 mod paused;
 mod process;
 mod proxy;
-mod random;
 mod stack;
 mod summing;

@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use image::ImageFormat;
 use serde_json::Value;
-use service_kit::testing::free_port;
+use service_kit::testing::{Random, free_port};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::process::{Process, Uploader};
-use crate::random::Random;
 use crate::s3::{Bucket, variables};
 use crate::support::{app, encoded, get};
 

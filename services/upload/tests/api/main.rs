@@ -9,7 +9,6 @@ mod jobs;
 mod memory;
 mod openapi;
 mod process;
-mod random;
 mod refusals;
 mod s3;
 mod simulate;
