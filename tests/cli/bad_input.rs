@@ -200,6 +200,33 @@ const MISTAKES: &[Mistake] = &[
     },
     Mistake {
         files: &[(
+            LOCAL,
+            "cluster: local\nservices:\n  web: { enabled: false }\n  db: { enabled: false }\n",
+        )],
+        run: &["render"],
+        code: 2,
+        place: "environments/local.yaml:4:18",
+        words: &[
+            "error[S0136]",
+            "a stack has at least one service, and local disables them all",
+            "db is disabled here",
+            "web is disabled here",
+            "hint: enable one of them",
+        ],
+    },
+    Mistake {
+        files: &[(WEB, "build: { image: web }\nprobes: { port: nope }\n")],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/service.yaml:2:17",
+        words: &[
+            "error[S0133]",
+            "web has no port `nope`",
+            "hint: `probes.port` takes the name of one of `ports`",
+        ],
+    },
+    Mistake {
+        files: &[(
             WEB,
             "build: { image: web }\nports: { http: 8080, admin: 8080 }\n",
         )],
