@@ -302,8 +302,8 @@ fn check_any_is_enabled(
         return;
     };
     let message = format!("a stack has at least one service, and {env} disables them all");
-    let problem = Diagnostic::error(ALL_DISABLED, message)
-        .at(span, format!("{first} is disabled here"));
+    let problem =
+        Diagnostic::error(ALL_DISABLED, message).at(span, format!("{first} is disabled here"));
     let problem = places.fold(problem, |problem, (name, span)| {
         problem.at(span, format!("{name} is disabled here"))
     });

@@ -425,6 +425,21 @@ const MISTAKES: &[Mistake] = &[
         place: "services/web/smoke.yaml:3:16",
         words: &["unknown key `pth`", "did you mean `path`?"],
     },
+    Mistake {
+        files: &[(
+            "services/web/smoke.yaml",
+            "checks:\n  - name: a\n    request: { path: /, headers: { x-key: \"{{secrets.db-pasword}}\" } }\n",
+        )],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/smoke.yaml:3:43",
+        words: &[
+            "error[S0904]",
+            "there is no secret `db-pasword`",
+            "hint: did you mean `db-password`?",
+            "hint: declare it under `secrets:` of environments/local.yaml",
+        ],
+    },
     // arguments
     Mistake {
         files: &[],
