@@ -181,6 +181,7 @@ impl Contract {
         clippy::disallowed_methods,
         reason = "proptest calls a function that is not async; `check` asks for a runtime of several threads"
     )]
+    #[expect(clippy::print_stdout, reason = "a test says how much it tried")]
     fn check_anything(&self) {
         let operations = self.document.operations();
         let seed = seed();
