@@ -1,5 +1,5 @@
 //! Each parser is fed its seeds, mutations of them, and random bytes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
