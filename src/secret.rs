@@ -3,8 +3,12 @@
 //! A reference is a token of private-use characters inside a string. Because no input may contain such
 //! characters, every string with a token is known to be secret wherever it flows.
 
+mod scrub;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+pub use scrub::{SHORTEST, Scrubber};
 
 use crate::name::SecretName;
 

@@ -36,5 +36,5 @@ pub use objects::{ApplyOptions, Deleted, FIELD_MANAGER, Objects};
 pub use observe::{Observed, observe};
 pub use reveal::{HashKey, RevealError, reveal_all};
 pub use secrets::{
-    ResolvedSecrets, SecretError, SourceError, SourceReason, check_sources, resolve,
+    ResolvedSecrets, SecretError, SourceError, SourceReason, check_sources, current, resolve,
 };

@@ -1,7 +1,7 @@
 //! The values of an environment's secrets: from variables and files of the caller, or made once and kept
 //! in the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::ByteString;
@@ -97,6 +97,9 @@ pub enum SourceReason {
     /// The file is empty.
     #[error("the file `{}` is empty", .0.display())]
     EmptyFile(PathBuf),
+    /// The cluster does not keep it.
+    #[error("it was not generated yet")]
+    NotGenerated,
 }
 
 impl Explain for SecretError {
@@ -130,6 +133,9 @@ impl SourceError {
             SourceReason::Unreadable { .. } | SourceReason::EmptyFile(_) => {
                 "the path is relative to the folder of stack.yaml".to_owned()
             }
+            SourceReason::NotGenerated => {
+                "`stackctl deploy` makes it and gives it to the services".to_owned()
+            }
         };
         Diagnostic::error(SOURCE, self.to_string())
             .at(&self.span, "declared here")
@@ -139,7 +145,7 @@ impl SourceError {
 
 /// Whether every secret that comes from the caller has a value: found out before anything is done.
 pub fn check_sources(stack: &Stack) -> Result<(), SecretError> {
-    from_caller(stack, |name| std::env::var_os(name)).map(drop)
+    from_caller(stack, |_| true, |name| std::env::var_os(name)).map(drop)
 }
 
 /// The values of all secrets of the environment. Generated ones are read from the Secret
@@ -150,7 +156,7 @@ pub async fn resolve(
     client: &Client,
     write: bool,
 ) -> Result<ResolvedSecrets, SecretError> {
-    let mut values = from_caller(stack, |name| std::env::var_os(name))?;
+    let mut values = from_caller(stack, |_| true, |name| std::env::var_os(name))?;
     let mut wanted = lengths(stack);
     if wanted.is_empty() && values.is_empty() {
         return Ok(ResolvedSecrets::default());
@@ -167,13 +173,48 @@ pub async fn resolve(
     Ok(ResolvedSecrets { values, key })
 }
 
+/// The values of the secrets in `wanted` as the cluster's objects have them: what is generated is read, never made.
+pub async fn current(
+    stack: &Stack,
+    client: &Client,
+    wanted: &BTreeSet<SecretName>,
+) -> Result<SecretValues, SecretError> {
+    let is_wanted = |name: &SecretName| wanted.contains(name);
+    let mut values = from_caller(stack, is_wanted, |name| std::env::var_os(name))?;
+    let generated: Vec<&SecretName> = generated_names(stack)
+        .filter(|name| is_wanted(name))
+        .collect();
+    if generated.is_empty() {
+        return Ok(values);
+    }
+    let (_, mut kept) = Store::of(stack, client).read().await?;
+    let mut missing = Vec::new();
+    for name in generated {
+        match kept.remove(name.as_str()) {
+            Some(value) => drop(values.insert(name.clone(), SecretValue::new(value))),
+            None => missing.push(SourceError {
+                secret: name.clone(),
+                reason: SourceReason::NotGenerated,
+                span: stack.environment.secrets[name].span.clone(),
+            }),
+        }
+    }
+    if missing.is_empty() {
+        Ok(values)
+    } else {
+        Err(SecretError::Sources(missing))
+    }
+}
+
 /// The values that come from variables and files; all problems at once.
 fn from_caller(
     stack: &Stack,
+    is_wanted: impl Fn(&SecretName) -> bool,
     variable: impl Fn(&str) -> Option<std::ffi::OsString>,
 ) -> Result<SecretValues, SecretError> {
     let (mut values, mut missing) = (SecretValues::new(), Vec::new());
-    for (name, secret) in &stack.environment.secrets {
+    let secrets = stack.environment.secrets.iter();
+    for (name, secret) in secrets.filter(|(name, _)| is_wanted(name)) {
         let value = match &secret.source {
             SecretSource::Generate(_) => continue,
             SecretSource::Env(key) => from_variable(key, variable(key)),
@@ -275,6 +316,15 @@ impl Store {
         }
     }
 
+    /// The object, if there is one, and what it keeps.
+    async fn read(&self) -> Result<(Option<SecretObject>, Kept), SecretError> {
+        let current = idempotent(|| self.api.get_opt(&self.name))
+            .await
+            .map_err(|error| self.failed("read", &error))?;
+        let kept = current.as_ref().map(text_of).unwrap_or_default();
+        Ok((current, kept))
+    }
+
     /// What is kept, with new values for the keys that are missing.
     async fn complete(
         &self,
@@ -283,10 +333,7 @@ impl Store {
     ) -> Result<Kept, SecretError> {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            let current = idempotent(|| self.api.get_opt(&self.name))
-                .await
-                .map_err(|error| self.failed("read", &error))?;
-            let mut kept = current.as_ref().map(text_of).unwrap_or_default();
+            let (current, mut kept) = self.read().await?;
             let missing: Kept = wanted
                 .iter()
                 .filter(|(key, _)| !kept.contains_key(*key))

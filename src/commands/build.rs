@@ -1,8 +1,11 @@
 //! `stackctl build`: the images that are missing, and where they are to go.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::delivery::{Destination, Route};
 use crate::diagnostic::{Code, Diagnostic, Exit};
@@ -36,7 +39,7 @@ pub async fn build(
 ) -> Result<Outcome, CommandError> {
     let wanted = Wanted::new(settings)?;
     let images = settings.images.as_deref().map(ImagesFile::open);
-    let mut images = images.transpose()?;
+    let images = images.transpose()?;
     let stack = place.load()?;
     let only = (!place.services.is_empty()).then_some(place.services.as_slice());
     if settings.update_packages {
@@ -83,7 +86,7 @@ pub async fn build(
         env,
     };
     shipment.document(&report, delivered.as_ref()).await?;
-    if let Some(images) = &mut images {
+    if let Some(images) = images {
         images.write(&report)?;
     }
     Ok(Outcome::Built(Built {
@@ -111,35 +114,74 @@ fn route(
     }
 }
 
-/// Where the images are written to: opened before anything is built, and what it held is kept until then.
+/// Where the images are written to once they are there. That it can be is found out before anything is built;
+/// until then a file keeps what it held, and one that is not there stays so.
 struct ImagesFile<'a> {
     path: &'a Path,
-    file: File,
+    place: ImagesPlace,
+}
+
+enum ImagesPlace {
+    /// A file, a terminal or the like.
+    Open(File),
+    /// Gets the name at the end; is gone when it is dropped before.
+    New(NamedTempFile),
+    /// Opening it waits for who reads it.
+    Pipe,
 }
 
 impl<'a> ImagesFile<'a> {
     fn open(path: &'a Path) -> Result<Self, CommandError> {
-        let opened = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path);
-        match opened {
-            Ok(file) => Ok(Self { path, file }),
+        let place = match fs::metadata(path) {
+            Ok(metadata) if metadata.file_type().is_fifo() => Ok(ImagesPlace::Pipe),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                new_beside(path).map(ImagesPlace::New)
+            }
+            _ => open_to_write(path).map(ImagesPlace::Open),
+        };
+        match place {
+            Ok(place) => Ok(Self { path, place }),
             Err(error) => Err(unwritable(path, Exit::BadInput, error)),
         }
     }
 
-    fn write(&mut self, report: &BuildReport) -> Result<(), CommandError> {
-        // Not every file has a length: a pipe has none.
-        let emptied = match self.file.metadata() {
-            Ok(metadata) if metadata.is_file() => self.file.set_len(0),
-            _ => Ok(()),
+    fn write(self, report: &BuildReport) -> Result<(), CommandError> {
+        let text = report.to_json();
+        let written = match self.place {
+            ImagesPlace::Open(file) => overwrite(file, &text),
+            ImagesPlace::New(mut file) => file
+                .write_all(text.as_bytes())
+                .and_then(|()| file.persist(self.path).map_err(|error| error.error))
+                .map(drop),
+            ImagesPlace::Pipe => {
+                open_to_write(self.path).and_then(|mut pipe| pipe.write_all(text.as_bytes()))
+            }
         };
-        emptied
-            .and_then(|()| self.file.write_all(report.to_json().as_bytes()))
-            .map_err(|error| unwritable(self.path, Exit::Failed, error))
+        written.map_err(|error| unwritable(self.path, Exit::Failed, error))
     }
+}
+
+fn open_to_write(path: &Path) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+fn new_beside(path: &Path) -> io::Result<NamedTempFile> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new();
+    // As any new file: the umask takes away what it says.
+    file.permissions(Permissions::from_mode(0o666));
+    file.tempfile_in(folder)
+}
+
+fn overwrite(mut file: File, text: &str) -> io::Result<()> {
+    // Not every file has a length: a terminal has none.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
+    file.write_all(text.as_bytes())
 }
 
 fn unwritable(file: &Path, exit: Exit, cause: io::Error) -> CommandError {

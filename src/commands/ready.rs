@@ -13,16 +13,12 @@ use crate::event::Event;
 use crate::execute::apply::{NotReady, Ready};
 use crate::execute::{Target, WaitError, Watch, until_ready};
 use crate::manifest::{NAME, Object, PART_OF};
-use crate::name::SecretName;
 use crate::plan::Plan;
-use crate::secret::{self, Encoding, SecretValue, SecretValues};
+use crate::secret::{Scrubber, SecretValues};
 use crate::stack::{ServiceName, Stack};
 
 use super::status::summary;
 use super::{CommandError, Env, places};
-
-/// A secret shorter than this is not looked for in logs: it would be found everywhere.
-const SHORTEST_SECRET: usize = 6;
 
 /// A service that left the stack still runs.
 const LEFTOVER: Code = Code::new("S0723");
@@ -107,9 +103,10 @@ impl<'a> Watched<'a> {
             }
             other => other.diagnostics(),
         };
-        diagnostics
-            .iter_mut()
-            .for_each(|diagnostic| scrub(diagnostic, self.secrets));
+        let scrubber = Scrubber::new(self.secrets);
+        for diagnostic in &mut diagnostics {
+            scrub(diagnostic, &scrubber);
+        }
         Explained(CommandError {
             exit: error.exit(),
             diagnostics,
@@ -155,15 +152,8 @@ impl Explain for Explained {
     }
 }
 
-/// A service may write a password into its log, as it is or as it stands in a URL; it must not get from there
-/// to the screen.
-fn scrub(diagnostic: &mut Diagnostic, secrets: &SecretValues) {
-    let mut needles: Vec<(String, String)> = secrets
-        .iter()
-        .flat_map(|(name, value)| needles(name, value))
-        .collect();
-    // A secret that begins with another one would leave its end behind.
-    needles.sort_by_key(|(needle, _)| std::cmp::Reverse(needle.len()));
+/// A service may write a password into its log; it must not get from there to the screen.
+fn scrub(diagnostic: &mut Diagnostic, scrubber: &Scrubber) {
     let texts = diagnostic
         .notes
         .iter_mut()
@@ -171,64 +161,28 @@ fn scrub(diagnostic: &mut Diagnostic, secrets: &SecretValues) {
         .chain([&mut diagnostic.message]);
     let labels = diagnostic.labels.iter_mut().map(|label| &mut label.text);
     for text in texts.chain(labels) {
-        for (needle, name) in &needles {
-            if text.contains(needle.as_str()) {
-                *text = text.replace(needle, &format!("<secret {name}>"));
-            }
-        }
+        *text = scrubber.text(text);
     }
-}
-
-/// The forms in which a value may turn up: each of its lines, plain and in every encoding.
-fn needles(name: &SecretName, value: &SecretValue) -> Vec<(String, String)> {
-    let value = value.expose();
-    let encoded = [Encoding::Url, Encoding::Base64].map(|encoding| secret::encode(value, encoding));
-    let forms = value
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .chain([value.to_owned()])
-        .chain(encoded);
-    forms
-        .filter(|form| form.len() >= SHORTEST_SECRET)
-        .map(|form| (form, name.to_string()))
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::SecretValue;
 
     #[test]
     fn a_secret_in_a_log_line_is_not_shown() {
-        let secrets = SecretValues::from([
-            (
-                "key".parse().unwrap(),
-                SecretValue::new("-----BEGIN\nabcdefgh\n-----END"),
-            ),
-            ("longer".parse().unwrap(), SecretValue::new("hunter22XYZ")),
-            ("odd".parse().unwrap(), SecretValue::new("p@ss/word")),
-            ("password".parse().unwrap(), SecretValue::new("hunter22")),
-            ("pin".parse().unwrap(), SecretValue::new("1")),
-        ]);
-        let shown = |line: &str| {
-            let mut diagnostic = Diagnostic::error(Code::new("S0997"), "m").note(line);
-            scrub(&mut diagnostic, &secrets);
-            diagnostic.notes.remove(0)
-        };
-        for (line, expected) in [
-            (
-                "login as me:hunter22@db failed (1)",
-                "login as me:<secret password>@db failed (1)",
-            ),
-            ("hunter22XYZ", "<secret longer>"),
-            (
-                "postgres://u:p%40ss%2Fword@db",
-                "postgres://u:<secret odd>@db",
-            ),
-            ("cEBzcy93b3Jk", "<secret odd>"),
-            ("line: abcdefgh", "line: <secret key>"),
-        ] {
-            assert_eq!(shown(line), expected);
-        }
+        let secrets =
+            SecretValues::from([("password".parse().unwrap(), SecretValue::new("hunter22"))]);
+        let mut diagnostic = Diagnostic::error(Code::new("S0997"), "as hunter22")
+            .note("login as me:hunter22@db failed")
+            .hint("not hunter22");
+        scrub(&mut diagnostic, &Scrubber::new(&secrets));
+        assert_eq!(diagnostic.message, "as <secret password>");
+        assert_eq!(
+            diagnostic.notes,
+            ["login as me:<secret password>@db failed"]
+        );
+        assert_eq!(diagnostic.hints, ["not <secret password>"]);
     }
 }

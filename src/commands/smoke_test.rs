@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cluster::Cluster;
+use crate::cluster::{self, Cluster};
 use crate::diagnostic::{Code, Diagnostic, Exit};
 use crate::settings::{Place, ReportSettings};
 use crate::stack::{ServiceName, Stack};
@@ -61,8 +61,15 @@ pub(super) async fn run_suites(
     env: &Env,
 ) -> Result<SmokeReport, CommandError> {
     let reach = ThroughCluster::new(cluster.client.clone(), stack);
+    let used = suites.iter().flat_map(|suite| suite.secrets.keys());
+    let secrets = used.cloned().collect();
+    let run = async {
+        let secrets = cluster::current(stack, &cluster.client, &secrets).await?;
+        let report = verify::run(suites, &secrets, &reach, env.events.as_ref()).await?;
+        Ok::<_, CommandError>(report)
+    };
     let report = tokio::select! {
-        report = verify::run(suites, &reach, env.events.as_ref()) => report?,
+        report = run => report?,
         () = env.cancel.cancelled() => return Err(interrupted()),
     };
     if let Some(file) = &reports.junit {

@@ -23,6 +23,8 @@ const UNKNOWN_PORT: Code = Code::new("S0133");
 const SAME_PATH: Code = Code::new("S0134");
 /// A service needs one that is not there.
 const NEEDS_DISABLED: Code = Code::new("S0135");
+/// An environment without services.
+const ALL_DISABLED: Code = Code::new("S0136");
 
 const STACK_KEYS: &[&str] = &["name", "services", "values"];
 
@@ -126,6 +128,10 @@ fn stack(root: &Path, env: &EnvName, files: &Files, decoder: &mut Decoder) -> Op
     }
     check_needs(&services, &listed, decoder);
     check_needs_are_enabled(&services, &disabled, decoder);
+    // One that could not be read is a problem of its own.
+    if disabled.len() == listed.len() {
+        check_any_is_enabled(env, &disabled, decoder);
+    }
     check_volumes(&services, decoder);
     complete_forward(&mut services, decoder);
     Some(Stack {
@@ -285,6 +291,25 @@ fn check_needs_are_enabled(
     }
 }
 
+/// An empty list was reported where it was read.
+fn check_any_is_enabled(
+    env: &EnvName,
+    disabled: &BTreeMap<ServiceName, Span>,
+    decoder: &mut Decoder,
+) {
+    let mut places = disabled.iter();
+    let Some((first, span)) = places.next() else {
+        return;
+    };
+    let message = format!("a stack has at least one service, and {env} disables them all");
+    let problem =
+        Diagnostic::error(ALL_DISABLED, message).at(span, format!("{first} is disabled here"));
+    let problem = places.fold(problem, |problem, (name, span)| {
+        problem.at(span, format!("{name} is disabled here"))
+    });
+    decoder.report(problem.hint("enable one of them"));
+}
+
 fn span_of_need(service: &Service, need: &ServiceName) -> Span {
     let needs = service.source.get("needs");
     let item = needs.and_then(|node| match &node.value {
@@ -357,7 +382,6 @@ fn check_ports(service: &Service, decoder: &mut Decoder) {
             );
         }
     }
-    check_probed_port(service, &known, decoder);
     let probed = service.probes.ready.is_some() || service.probes.live.is_some();
     if probed && service.ports.is_empty() {
         let span = &service.source.get("probes").unwrap_or(&service.source).span;
@@ -369,6 +393,8 @@ fn check_ports(service: &Service, decoder: &mut Decoder) {
             .at(span, "")
             .hint("declare one: `ports: { http: 8080 }`"),
         );
+    } else {
+        check_probed_port(service, &known, decoder);
     }
 }
 
@@ -376,7 +402,7 @@ fn check_probed_port(service: &Service, known: &[&str], decoder: &mut Decoder) {
     let Some(port) = &service.probes.port else {
         return;
     };
-    if service.ports.is_empty() || service.ports.contains_key(port) {
+    if service.ports.contains_key(port) {
         return;
     }
     let node = service.source.at(["probes", "port"]);

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde_json::Value;
 
+use super::scope::Scope;
 use super::spec::{Bound, Capture, CaptureSource, Expect, Rule};
-use super::template::Scope;
 use crate::diagnostic::Span;
 
-/// An answer.
-#[derive(Clone, Debug)]
+/// An answer; it has no `Debug`, since it may hold a secret that it was asked with.
+#[derive(Clone)]
 pub(super) struct Response {
     status: u16,
     headers: HeaderMap,
@@ -49,13 +49,20 @@ impl Response {
         self.elapsed
     }
 
-    /// The body as it may be shown: in one line, shortened.
-    pub(super) fn excerpt(&self) -> String {
+    /// The body as it may be shown: without secrets, in one line, shortened.
+    pub(super) fn excerpt(&self, scope: &Scope) -> String {
         if self.body.is_empty() {
             return "(empty)".into();
         }
+        // A text of JSON has more than one spelling.
+        if let Some(json) = &self.json {
+            let shown = scope.scrub_json(json);
+            if shown != *json {
+                return shorten(&shown.to_string());
+            }
+        }
         match std::str::from_utf8(&self.body) {
-            Ok(text) => shorten(text.trim()),
+            Ok(text) => shorten(scope.scrub(text).trim()),
             Err(_) => format!("({} bytes that are no text)", self.body.len()),
         }
     }
@@ -83,7 +90,7 @@ pub(super) fn failures(expect: &Expect, response: &Response, scope: &Scope) -> V
                 span: rule.span.clone(),
                 subject: path.to_string(),
                 expected: rule.matcher.describe(scope),
-                actual: format!("a body that is no JSON: {}", response.excerpt()),
+                actual: format!("a body that is no JSON: {}", response.excerpt(scope)),
             });
             continue;
         };
@@ -142,12 +149,13 @@ fn duration(expect: &Expect, response: &Response) -> Vec<Failure> {
 }
 
 fn broken(rule: &Rule, subject: &str, values: &[Value], scope: &Scope) -> Option<Failure> {
+    let shown = |value: &Value| shorten(&scope.scrub(&scope.scrub_json(value).to_string()));
     let actual = match rule.matcher.holds(values, scope) {
         Ok(true) => return None,
         Ok(false) => match values {
             [] => "nothing".into(),
-            [one] => shorten(&one.to_string()),
-            many => shorten(&Value::from(many).to_string()),
+            [one] => shown(one),
+            many => shown(&Value::from(many)),
         },
         Err(error) => error.to_string(),
     };
@@ -163,6 +171,7 @@ fn broken(rule: &Rule, subject: &str, values: &[Value], scope: &Scope) -> Option
 pub(super) fn capture<'c>(
     captures: impl IntoIterator<Item = (&'c String, &'c Capture)>,
     response: &Response,
+    scope: &Scope,
 ) -> Result<Vec<(String, Value)>, Vec<Failure>> {
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for (name, Capture { span, source }) in captures {
@@ -182,7 +191,7 @@ pub(super) fn capture<'c>(
                 span: span.clone(),
                 subject,
                 expected: format!("a value to capture as `{name}`"),
-                actual: format!("nothing; the body is {}", response.excerpt()),
+                actual: format!("nothing; the body is {}", response.excerpt(scope)),
             }),
         }
     }

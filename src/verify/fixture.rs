@@ -6,13 +6,19 @@ use super::parse;
 use super::spec::Suite;
 use crate::diagnostic::{Diagnostic, SourceFile, Span};
 use crate::stack::{
-    Build, ClusterTarget, Environment, Probes, Service, ServiceName, ServiceType, Stack,
-    WorkloadKind,
+    Build, ClusterTarget, Environment, Probes, Secret, SecretName, SecretSource, Service,
+    ServiceName, ServiceType, Stack, WorkloadKind,
 };
 use crate::yaml::{self, Node};
 
 fn node(text: &str) -> Node {
     yaml::document(&SourceFile::new("values.yaml", text)).unwrap()
+}
+
+fn secret(name: &str) -> (SecretName, Secret) {
+    let source = SecretSource::Generate(32);
+    let span = node("").span;
+    (name.parse().unwrap(), Secret { source, span })
 }
 
 /// `birthday` with the ports `http` and `metrics`.
@@ -36,7 +42,7 @@ pub(super) fn stack() -> Stack {
         probes: Probes::default(),
         ready_within: std::time::Duration::from_secs(30),
         needs: Vec::new(),
-        values: node("greeting: Hello\nreplicas: 2"),
+        values: node("greeting: Hello\nreplicas: 2\nnothing: \"\""),
     };
     Stack {
         root: "/nowhere".into(),
@@ -50,7 +56,7 @@ pub(super) fn stack() -> Stack {
             registry: None,
             protected: false,
             values: node("domain: example.com"),
-            secrets: [].into(),
+            secrets: ["api-key", "login"].map(secret).into(),
         },
         services: [(service.name.clone(), service)].into(),
         disabled: [].into(),

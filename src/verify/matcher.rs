@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::pattern::Pattern;
-use super::template::{NoText, Scope, Template};
+use super::scope::Scope;
+use super::template::{Template, Unfit};
 
 /// A condition on a value that may be missing.
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub(super) enum Matcher {
 
 impl Matcher {
     /// Whether any of `candidates` (none: the value is missing) is right.
-    pub(super) fn holds(&self, candidates: &[Value], scope: &Scope) -> Result<bool, NoText> {
+    pub(super) fn holds(&self, candidates: &[Value], scope: &Scope) -> Result<bool, Unfit> {
         let any = |test: &dyn Fn(&Value) -> bool| candidates.iter().any(test);
         Ok(match self {
             Self::Equals(expected) => {
@@ -62,8 +63,12 @@ impl Matcher {
         })
     }
 
-    /// In words, with this run's values: `a text with "Hello"`.
+    /// In words, with this run's values but no secret: `a text with "Hello"`.
     pub(super) fn describe(&self, scope: &Scope) -> String {
+        scope.scrub(&self.told(&scope.shown()))
+    }
+
+    fn told(&self, scope: &Scope) -> String {
         let shown = |template: &Template| match template.expand(scope) {
             Ok(value) => value.to_string(),
             Err(error) => error.to_string(),
@@ -79,9 +84,9 @@ impl Matcher {
             Self::Exists(false) => "no value".into(),
             Self::Above(limit) => format!("a number above {}", shown(limit)),
             Self::Below(limit) => format!("a number below {}", shown(limit)),
-            Self::Not(matcher) => format!("not {}", matcher.describe(scope)),
+            Self::Not(matcher) => format!("not {}", matcher.told(scope)),
             Self::All(matchers) => {
-                let all: Vec<String> = matchers.iter().map(|m| m.describe(scope)).collect();
+                let all: Vec<String> = matchers.iter().map(|m| m.told(scope)).collect();
                 all.join(" and ")
             }
         }
@@ -137,7 +142,7 @@ mod tests {
 
     #[track_caller]
     fn check(matcher: &Matcher, candidates: &[Value], expected: bool) {
-        let scope = Scope::draw();
+        let scope = Scope::draw(Default::default());
         assert_eq!(
             matcher.holds(candidates, &scope).unwrap(),
             expected,
@@ -223,7 +228,7 @@ mod tests {
 
     #[test]
     fn matchers_describe_themselves() {
-        let scope = Scope::draw();
+        let scope = Scope::draw(Default::default());
         let all = Matcher::All(vec![
             Matcher::Contains(value(json!("x"))),
             Matcher::Not(Box::new(Matcher::Below(value(json!(3))))),

@@ -10,10 +10,11 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::HeaderName;
 
+use super::names::Names;
 use super::path::JsonPath;
 use super::reader::Reader;
 use super::spec::{Body, Capture, CaptureSource, Check, Content, Part, Request, Suite};
-use super::template::{Names, Template};
+use super::template::Template;
 use crate::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::stack::{PortName, Service, Stack};
 use crate::yaml::{Key, Node, Value};
@@ -33,15 +34,17 @@ pub(super) fn suite(
 ) -> Result<Suite, Vec<Diagnostic>> {
     let mut file = File {
         reader: Reader {
-            problems: Vec::new(),
             names: Names {
                 values: vec![
                     ("stack.values", stack.values.to_json()),
                     ("env.values", stack.environment.values.to_json()),
                     ("values", service.values.to_json()),
                 ],
-                captures: Vec::new(),
+                secrets: stack.environment.secrets.keys().cloned().collect(),
+                secrets_file: stack.environment.span.file().path().display().to_string(),
+                ..Names::default()
             },
+            ..Reader::default()
         },
         service,
         read,
@@ -53,6 +56,7 @@ pub(super) fn suite(
             file: std::sync::Arc::clone(document.span.file()),
             deadline,
             checks,
+            secrets: file.reader.secrets,
         })
     } else {
         Err(file.reader.problems)

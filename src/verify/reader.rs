@@ -1,9 +1,12 @@
 //! Reads YAML nodes into values and collects every problem on the way.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::template::{Names, Template};
+use super::names::Names;
+use super::template::Template;
 use crate::diagnostic::{Code, Diagnostic, Span, did_you_mean};
+use crate::stack::SecretName;
 use crate::yaml::{Node, Value};
 
 /// A key that a smoke.yaml does not have.
@@ -20,6 +23,8 @@ const BAD_EXPRESSION: Code = Code::new("S0904");
 pub(super) struct Reader {
     pub(super) problems: Vec<Diagnostic>,
     pub(super) names: Names,
+    /// The secrets that were referred to, each with the first place.
+    pub(super) secrets: BTreeMap<SecretName, Span>,
 }
 
 impl Reader {
@@ -125,11 +130,12 @@ impl Reader {
         let mut problems = Vec::new();
         let template = Template::read(node, &self.names, &mut problems);
         for (node, problem) in problems {
-            self.push(
-                Diagnostic::error(BAD_EXPRESSION, problem.message)
-                    .at(&node.span, "")
-                    .hint(problem.hint),
-            );
+            let diagnostic = Diagnostic::error(BAD_EXPRESSION, problem.message).at(&node.span, "");
+            self.push(diagnostic).hints.extend(problem.hints);
+        }
+        for name in template.secrets() {
+            let first = self.secrets.entry(name.clone());
+            first.or_insert_with(|| node.span.clone());
         }
         template
     }

@@ -7,12 +7,15 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{Client, Url};
 
 use super::assert::Response;
+use super::scope::Scope;
 use super::spec::{Body, Content, Part, Request};
-use super::template::{NoText, Scope};
+use super::template::Unfit;
 
-/// A request with the values of this run.
-#[derive(Clone, Debug)]
+/// A request with the values of this run, secrets among them: it has no `Debug`.
+#[derive(Clone)]
 pub(super) struct Prepared {
+    /// As it may be shown.
+    line: String,
     method: reqwest::Method,
     path: String,
     query: Vec<(String, String)>,
@@ -40,14 +43,12 @@ impl SendError {
 }
 
 /// Fills in the values of this run.
-pub(super) fn prepare(request: &Request, scope: &Scope) -> Result<Prepared, NoText> {
+pub(super) fn prepare(request: &Request, scope: &Scope) -> Result<Prepared, Unfit> {
     let mut headers = Vec::new();
     for (name, value) in &request.headers {
-        headers.push((name.clone(), value.expand_text(scope)?));
-    }
-    let mut query = Vec::new();
-    for (name, value) in &request.query {
-        query.push((name.clone(), value.expand_text(scope)?));
+        if !value.lacks_something(scope) {
+            headers.push((name.clone(), value.expand_text(scope)?));
+        }
     }
     let (body, media_type) = body(&request.body, scope)?;
     if let Some(media_type) = media_type
@@ -56,26 +57,46 @@ pub(super) fn prepare(request: &Request, scope: &Scope) -> Result<Prepared, NoTe
         headers.push((CONTENT_TYPE, media_type));
     }
     Ok(Prepared {
+        line: line(request, scope)?,
         method: request.method.clone(),
         path: request.path.expand_text(scope)?,
-        query,
+        query: query(request, scope)?,
         headers,
         body,
         timeout: request.timeout,
     })
 }
 
+fn query(request: &Request, scope: &Scope) -> Result<Vec<(String, String)>, Unfit> {
+    let pairs = request.query.iter();
+    pairs
+        .map(|(name, value)| Ok((name.clone(), value.expand_text(scope)?)))
+        .collect()
+}
+
+fn line(request: &Request, scope: &Scope) -> Result<String, Unfit> {
+    let shown = scope.shown();
+    let mut line = format!("{} {}", request.method, request.path.expand_text(&shown)?);
+    for (index, (name, value)) in query(request, &shown)?.iter().enumerate() {
+        line.push(if index == 0 { '?' } else { '&' });
+        line.push_str(name);
+        line.push('=');
+        line.push_str(value);
+    }
+    // What was captured may hold one, too.
+    Ok(scope.scrub(&line))
+}
+
 impl Prepared {
-    /// Such as `GET /hello/abc?verbose=1`.
-    pub(super) fn line(&self) -> String {
-        let mut line = format!("{} {}", self.method, self.path);
-        for (index, (name, value)) in self.query.iter().enumerate() {
-            line.push(if index == 0 { '?' } else { '&' });
-            line.push_str(name);
-            line.push('=');
-            line.push_str(value);
-        }
-        line
+    /// Such as `GET /hello/abc?verbose=1`, without secrets.
+    pub(super) fn line(&self) -> &str {
+        &self.line
+    }
+
+    #[cfg(test)]
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let headers = self.headers.iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Sends it to the server at `base`.
@@ -127,7 +148,7 @@ fn target(base: &Url, path: &str) -> Option<Url> {
     Some(url)
 }
 
-fn body(body: &Body, scope: &Scope) -> Result<(Bytes, Option<String>), NoText> {
+fn body(body: &Body, scope: &Scope) -> Result<(Bytes, Option<String>), Unfit> {
     Ok(match body {
         Body::Empty => (Bytes::new(), None),
         Body::Json(template) => (
@@ -147,7 +168,7 @@ fn body(body: &Body, scope: &Scope) -> Result<(Bytes, Option<String>), NoText> {
 }
 
 /// RFC 7578; names have no quotes or line breaks (checked where they are read).
-fn multipart(parts: &[Part], boundary: &str, scope: &Scope) -> Result<Bytes, NoText> {
+fn multipart(parts: &[Part], boundary: &str, scope: &Scope) -> Result<Bytes, Unfit> {
     let mut body = Vec::new();
     for Part { name, content } in parts {
         let head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");

@@ -1,5 +1,6 @@
 //! Runs smoke tests: files at the same time, the checks of a file in order.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -10,43 +11,66 @@ use super::assert::{Failure, Response, capture, failures};
 use super::reach::Reach;
 use super::request::{Prepared, prepare};
 use super::result::{CheckReport, Outcome, SmokeReport, SuiteReport};
+use super::scope::{Scope, Secrets, UnusableSecret};
 use super::spec::{Check, Suite};
-use super::template::Scope;
 use crate::diagnostic::{Code, Diagnostic, Exit, Explain};
 use crate::event::{Event, EventSink, Phase, TaskOutcome};
+use crate::secret::{SHORTEST, SecretValues};
 
 const NO_CLIENT: Code = Code::new("S0991");
+/// A secret has no value that checks can use.
+const UNUSABLE_SECRET: Code = Code::new("S0993");
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The HTTP client could not be set up.
+/// Why no check runs.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the HTTP client")]
-pub struct ClientError(#[source] reqwest::Error);
+pub enum RunError {
+    /// The HTTP client could not be set up.
+    #[error("cannot set up the HTTP client")]
+    Client(#[source] reqwest::Error),
+    /// Checks use a secret that they cannot.
+    #[error(transparent)]
+    Secret(#[from] UnusableSecret),
+}
 
-impl Explain for ClientError {
+impl Explain for RunError {
     fn exit(&self) -> Exit {
-        Exit::Failed
+        match self {
+            Self::Client(_) => Exit::Failed,
+            Self::Secret(_) => Exit::BadInput,
+        }
     }
 
     fn diagnostics(&self) -> Vec<Diagnostic> {
-        vec![Diagnostic::error(NO_CLIENT, "cannot set up the HTTP client").caused_by(self)]
+        vec![match self {
+            Self::Client(_) => Diagnostic::error(NO_CLIENT, self.to_string()).caused_by(self),
+            Self::Secret(secret) => Diagnostic::error(UNUSABLE_SECRET, secret.to_string())
+                .at(&secret.span, "used here")
+                .hint(format!("what checks use has {SHORTEST} characters or more")),
+        }]
     }
 }
 
 /// Runs every check of `suites`. A wrong answer, or none, is tried again until the file's deadline; an
 /// attempt that has begun before it may end after it. What comes after a failed check is skipped.
+///
+/// `values` has the secrets that they use ([`Suite::secrets`]). No event and no report holds one, not even where
+/// an answer does.
 pub async fn run(
     suites: &[Suite],
+    values: &SecretValues,
     reach: &impl Reach,
     events: &dyn EventSink,
-) -> Result<SmokeReport, ClientError> {
+) -> Result<SmokeReport, RunError> {
+    let secrets = Arc::new(Secrets::new(suites, values)?);
     let client = client()?;
     let start = Instant::now();
     events.emit(Event::PhaseStarted(Phase::Smoke));
     let running = suites.iter().map(|suite| async {
         let run = Run {
             suite,
+            secrets: &secrets,
             client: &client,
             reach,
             events,
@@ -67,7 +91,7 @@ pub async fn run(
 }
 
 /// Sees redirects as they are, uses no proxy, and trusts the roots that browsers trust.
-fn client() -> Result<Client, ClientError> {
+fn client() -> Result<Client, RunError> {
     // Fails where one is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS
@@ -81,11 +105,12 @@ fn client() -> Result<Client, ClientError> {
         .pool_idle_timeout(Duration::from_secs(2))
         .user_agent(concat!("stackctl/", env!("CARGO_PKG_VERSION")))
         .build()
-        .map_err(ClientError)
+        .map_err(RunError::Client)
 }
 
 struct Run<'a, R> {
     suite: &'a Suite,
+    secrets: &'a Arc<Secrets>,
     client: &'a Client,
     reach: &'a R,
     events: &'a dyn EventSink,
@@ -110,7 +135,7 @@ impl<R: Reach> Run<'_, R> {
             phase: Phase::Smoke,
             task: task.clone(),
         });
-        let mut scope = Scope::draw();
+        let mut scope = Scope::draw(Arc::clone(self.secrets));
         let mut checks: Vec<CheckReport> = Vec::new();
         let mut failed: Option<String> = None;
         for check in &self.suite.checks {
@@ -164,7 +189,7 @@ impl<R: Reach> Run<'_, R> {
                 return report;
             }
         };
-        report.request = request.line();
+        report.request = request.line().to_owned();
         let mut pause = FIRST_PAUSE;
         report.outcome = loop {
             report.attempts += 1;
@@ -196,7 +221,7 @@ impl<R: Reach> Run<'_, R> {
 
     async fn attempt(&self, check: &Check, request: &Prepared, scope: &Scope) -> Attempt {
         let failed = |actual: String, never_sent| Attempt::Failed {
-            failures: vec![no_answer(check, actual)],
+            failures: vec![no_answer(check, scope.scrub(&actual))],
             body: None,
             never_sent,
         };
@@ -218,7 +243,7 @@ impl<R: Reach> Run<'_, R> {
         };
         let found = failures(&check.expect, &response, scope);
         let found = if found.is_empty() {
-            match capture(&check.captures, &response) {
+            match capture(&check.captures, &response, scope) {
                 Ok(captured) => return Attempt::Passed(response, captured),
                 Err(found) => found,
             }
@@ -227,7 +252,7 @@ impl<R: Reach> Run<'_, R> {
         };
         Attempt::Failed {
             failures: found,
-            body: Some(response.excerpt()),
+            body: Some(response.excerpt(scope)),
             never_sent: false,
         }
     }
@@ -275,5 +300,7 @@ fn skipped(check: &Check, failed: &str) -> CheckReport {
     }
 }
 
+#[cfg(test)]
+mod secret_tests;
 #[cfg(test)]
 mod tests;

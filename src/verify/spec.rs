@@ -12,7 +12,7 @@ use super::matcher::Matcher;
 use super::path::JsonPath;
 use super::template::Template;
 use crate::diagnostic::{SourceFile, Span};
-use crate::stack::{PortName, ServiceName};
+use crate::stack::{PortName, SecretName, ServiceName};
 
 /// The checks of one service.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Suite {
     pub deadline: Duration,
     /// In the order in which they run.
     pub checks: Vec<Check>,
+    /// The secrets that they use, each with the first place.
+    pub secrets: BTreeMap<SecretName, Span>,
 }
 
 /// One request and what is expected of its answer.

@@ -1,13 +1,14 @@
 //! `{{…}}` in the strings of a smoke.yaml.
 //!
-//! Values of the stack are put in when the file is read; what is random or captured when a check runs.
+//! Values of the stack are put in when the file is read; what is random, captured or secret when a check runs.
 //! A string that is exactly one expression keeps the type of its value. Nothing is expanded twice.
-
-use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::diagnostic::did_you_mean;
+use super::names::{BadExpression, Names, Resolved};
+use super::scope::Scope;
+use crate::secret::SecretRef;
+use crate::stack::SecretName;
 use crate::yaml::{Node, Value as Yaml};
 
 /// A value with places for what is known only when a check runs.
@@ -19,11 +20,14 @@ pub(super) enum Template {
     Map(Vec<(String, Template)>),
 }
 
-/// A part of a text.
+/// A part of a text: written, or an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     Text(String),
+    /// An expression that stands for nothing: null, or a text without a character.
+    Empty(Value),
     Capture(String),
+    Secret(SecretRef),
     Random(Random),
 }
 
@@ -35,37 +39,18 @@ pub(super) enum Random {
     Digits,
 }
 
-/// What expressions may refer to where a file is read.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Names {
-    /// `stack.values`, `env.values` and `values`, with the prefix they are referred to by.
-    pub(super) values: Vec<(&'static str, Value)>,
-    /// What earlier checks capture.
-    pub(super) captures: Vec<String>,
-}
-
-/// What expressions stand for while a file runs.
-#[derive(Clone, Debug)]
-pub(super) struct Scope {
-    uuid: String,
-    letters: String,
-    digits: String,
-    pub(super) captures: BTreeMap<String, Value>,
-}
-
-/// An expression that means nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadExpression {
-    pub(super) message: String,
-    pub(super) hint: String,
-}
-
-/// A value that cannot stand within a text.
+/// Why a template has no value in this run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} (`{expression}`) cannot stand within a text")]
-pub(super) struct NoText {
-    expression: String,
-    kind: &'static str,
+pub(super) enum Unfit {
+    /// A value that cannot stand within a text.
+    #[error("{kind} (`{expression}`) cannot stand within a text")]
+    Text {
+        expression: String,
+        kind: &'static str,
+    },
+    /// A pattern is none with the values of this run.
+    #[error("with this run's values it is no regular expression")]
+    Pattern,
 }
 
 impl Template {
@@ -105,7 +90,9 @@ impl Template {
             let Some(end) = expression.find("}}") else {
                 return Err(BadExpression {
                     message: "`{{` without `}}`".into(),
-                    hint: "write {{captures.NAME}}, {{random.uuid}} or {{values.NAME}}".into(),
+                    hints: vec![
+                        "write {{captures.NAME}}, {{random.uuid}} or {{values.NAME}}".into(),
+                    ],
                 });
             };
             push_text(&mut pieces, before);
@@ -114,12 +101,19 @@ impl Template {
             match names.resolve(name)? {
                 Resolved::Piece(piece) => pieces.push(piece),
                 Resolved::Value(value) if pieces.is_empty() && rest.is_empty() => {
-                    return Ok(Self::Value(value));
+                    return Ok(if is_nothing(&value) {
+                        Self::Text(vec![Piece::Empty(value)])
+                    } else {
+                        Self::Value(value)
+                    });
                 }
+                Resolved::Value(value) if value == "" => pieces.push(Piece::Empty(value)),
                 Resolved::Value(value) => {
                     let text = as_text(&value, name).map_err(|error| BadExpression {
                         message: error.to_string(),
-                        hint: "let the expression stand alone, or refer to a part of it".into(),
+                        hints: vec![
+                            "let the expression stand alone, or refer to a part of it".into(),
+                        ],
                     })?;
                     push_text(&mut pieces, &text);
                 }
@@ -134,7 +128,7 @@ impl Template {
     }
 
     /// The value of this run.
-    pub(super) fn expand(&self, scope: &Scope) -> Result<Value, NoText> {
+    pub(super) fn expand(&self, scope: &Scope) -> Result<Value, Unfit> {
         match self {
             Self::Value(value) => Ok(value.clone()),
             Self::List(items) => items.iter().map(|item| item.expand(scope)).collect(),
@@ -144,21 +138,61 @@ impl Template {
                 .collect(),
             Self::Text(pieces) => match &pieces[..] {
                 [piece] => Ok(scope.value(piece)),
-                _ => {
-                    let mut text = String::new();
-                    for piece in pieces {
-                        text.push_str(&as_text(&scope.value(piece), &piece.expression())?);
-                    }
-                    Ok(Value::String(text))
-                }
+                _ => Ok(Value::String(joined(pieces, scope)?)),
             },
         }
     }
 
     /// The value of this run as text.
-    pub(super) fn expand_text(&self, scope: &Scope) -> Result<String, NoText> {
-        as_text(&self.expand(scope)?, "…")
+    pub(super) fn expand_text(&self, scope: &Scope) -> Result<String, Unfit> {
+        match self {
+            Self::Text(pieces) => joined(pieces, scope),
+            _ => as_text(&self.expand(scope)?, "…"),
+        }
     }
+
+    /// Whether one of its expressions stands for nothing in this run.
+    pub(super) fn lacks_something(&self, scope: &Scope) -> bool {
+        match self {
+            Self::Text(pieces) => pieces
+                .iter()
+                .any(|piece| !matches!(piece, Piece::Text(_)) && is_nothing(&scope.value(piece))),
+            _ => false,
+        }
+    }
+
+    /// The secrets that it refers to.
+    pub(super) fn secrets(&self) -> Vec<&SecretName> {
+        match self {
+            Self::Value(_) => Vec::new(),
+            Self::Text(pieces) => pieces
+                .iter()
+                .filter_map(|piece| match piece {
+                    Piece::Secret(reference) => Some(&reference.name),
+                    _ => None,
+                })
+                .collect(),
+            Self::List(items) => items.iter().flat_map(Self::secrets).collect(),
+            Self::Map(entries) => entries
+                .iter()
+                .flat_map(|(_, item)| item.secrets())
+                .collect(),
+        }
+    }
+}
+
+fn is_nothing(value: &Value) -> bool {
+    value.is_null() || value == ""
+}
+
+fn joined(pieces: &[Piece], scope: &Scope) -> Result<String, Unfit> {
+    let mut text = String::new();
+    for piece in pieces {
+        if !matches!(piece, Piece::Empty(_)) {
+            text.push_str(&as_text(&scope.value(piece), &piece.expression())?);
+        }
+    }
+    Ok(text)
 }
 
 fn push_text(pieces: &mut Vec<Piece>, text: &str) {
@@ -175,6 +209,8 @@ impl Piece {
     fn expression(&self) -> String {
         match self {
             Self::Text(text) => text.clone(),
+            Self::Empty(_) => String::new(),
+            Self::Secret(reference) => format!("secrets.{}", reference.name),
             Self::Capture(name) => format!("captures.{name}"),
             Self::Random(Random::Uuid) => "random.uuid".into(),
             Self::Random(Random::Letters) => "random.letters".into(),
@@ -183,7 +219,7 @@ impl Piece {
     }
 }
 
-fn as_text(value: &Value, expression: &str) -> Result<String, NoText> {
+fn as_text(value: &Value, expression: &str) -> Result<String, Unfit> {
     let kind = match value {
         Value::String(text) => return Ok(text.clone()),
         Value::Bool(_) | Value::Number(_) => return Ok(value.to_string()),
@@ -191,102 +227,10 @@ fn as_text(value: &Value, expression: &str) -> Result<String, NoText> {
         Value::Array(_) => "a list",
         Value::Object(_) => "a map",
     };
-    Err(NoText {
+    Err(Unfit::Text {
         expression: expression.to_owned(),
         kind,
     })
-}
-
-enum Resolved {
-    Piece(Piece),
-    Value(Value),
-}
-
-impl Names {
-    fn resolve(&self, name: &str) -> Result<Resolved, BadExpression> {
-        let random = |random| Ok(Resolved::Piece(Piece::Random(random)));
-        match name {
-            "random.uuid" => return random(Random::Uuid),
-            "random.letters" => return random(Random::Letters),
-            "random.digits" => return random(Random::Digits),
-            _ => {}
-        }
-        if let Some(capture) = name.strip_prefix("captures.") {
-            return if self.captures.iter().any(|known| known == capture) {
-                Ok(Resolved::Piece(Piece::Capture(capture.to_owned())))
-            } else {
-                Err(self.unknown(name, "no earlier check captures that"))
-            };
-        }
-        self.values
-            .iter()
-            .find_map(|(prefix, values)| {
-                let path = name.strip_prefix(prefix)?.strip_prefix('.')?;
-                path.split('.')
-                    .try_fold(values, |value, key| value.get(key))
-            })
-            .map(|value| Resolved::Value(value.clone()))
-            .ok_or_else(|| self.unknown(name, "there is no such value"))
-    }
-
-    fn unknown(&self, name: &str, why: &str) -> BadExpression {
-        let all = self.all();
-        let hint = did_you_mean(name, all.iter().map(String::as_str)).map_or_else(
-            || format!("known here: {}", all.join(", ")),
-            |near| format!("did you mean `{near}`?"),
-        );
-        BadExpression {
-            message: format!("`{{{{{name}}}}}`: {why}"),
-            hint,
-        }
-    }
-
-    /// Every expression that is right here.
-    fn all(&self) -> Vec<String> {
-        let mut all: Vec<String> = ["random.uuid", "random.letters", "random.digits"]
-            .map(String::from)
-            .into();
-        all.extend(self.captures.iter().map(|name| format!("captures.{name}")));
-        for (prefix, values) in &self.values {
-            let keys = values.as_object().into_iter().flatten();
-            all.extend(keys.map(|(key, _)| format!("{prefix}.{key}")));
-        }
-        all
-    }
-}
-
-impl Scope {
-    /// Draws what is random.
-    pub(super) fn draw() -> Self {
-        let characters = |alphabet: &[u8], count: usize| -> String {
-            uuid::Uuid::new_v4()
-                .as_bytes()
-                .iter()
-                // These two bytes hold the version and the variant.
-                .enumerate()
-                .filter(|(index, _)| !matches!(index, 6 | 8))
-                .take(count)
-                .map(|(_, byte)| char::from(alphabet[usize::from(*byte) % alphabet.len()]))
-                .collect()
-        };
-        Self {
-            uuid: uuid::Uuid::new_v4().to_string(),
-            letters: characters(b"abcdefghijklmnopqrstuvwxyz", 12),
-            digits: characters(b"0123456789", 9),
-            captures: BTreeMap::new(),
-        }
-    }
-
-    fn value(&self, piece: &Piece) -> Value {
-        match piece {
-            Piece::Text(text) => text.clone().into(),
-            // Reading the file made sure that an earlier check captures it.
-            Piece::Capture(name) => self.captures.get(name).cloned().unwrap_or(Value::Null),
-            Piece::Random(Random::Uuid) => self.uuid.clone().into(),
-            Piece::Random(Random::Letters) => self.letters.clone().into(),
-            Piece::Random(Random::Digits) => self.digits.clone().into(),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -294,6 +238,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::secret::Encoding;
 
     fn names() -> Names {
         Names {
@@ -302,15 +247,17 @@ mod tests {
                 ("env.values", json!({ "domain": "example.com" })),
                 (
                     "values",
-                    json!({ "replicas": 3, "tags": ["a"], "tricky": "{{random.uuid}}", "deep": { "x": true } }),
+                    json!({ "replicas": 3, "tags": ["a"], "tricky": "{{random.uuid}}", "deep": { "x": true }, "nothing": "" }),
                 ),
             ],
             captures: vec!["id".into()],
+            secrets: vec!["api-key".parse().unwrap()],
+            secrets_file: "environments/local.yaml".into(),
         }
     }
 
     fn scope(id: Value) -> Scope {
-        let mut scope = Scope::draw();
+        let mut scope = Scope::draw(Default::default());
         scope.captures.insert("id".into(), id);
         scope
     }
@@ -348,6 +295,39 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_missing_stands_for_nothing() {
+        expands("{{values.unknown?}}", json!(null));
+        expands("{{ secrets.unknown? }}", json!(null));
+        expands(
+            "a{{env.values.domain?}}{{env.values.unknown?}}b",
+            json!("aexample.comb"),
+        );
+        expands("a{{values.deep.y.z?}}", json!("a"));
+        expands("{{values.nothing}}", json!(""));
+        expands("a{{values.nothing}}", json!("a"));
+    }
+
+    #[test]
+    fn secrets_are_referred_to_by_name() {
+        let read = |text| Template::text(text, &names()).unwrap();
+        let reference = |encodings| {
+            let name = "api-key".parse().unwrap();
+            Piece::Secret(SecretRef { name, encodings })
+        };
+        assert_eq!(
+            read("{{secrets.api-key}}"),
+            Template::Text(vec![reference(vec![])])
+        );
+        assert_eq!(
+            read("Basic {{ b64  secrets.api-key? }}"),
+            Template::Text(vec![
+                Piece::Text("Basic ".into()),
+                reference(vec![Encoding::Base64])
+            ])
+        );
+    }
+
+    #[test]
     fn values_are_not_expanded_again() {
         expands("{{values.tricky}}", json!("{{random.uuid}}"));
         expands("x {{values.tricky}}", json!("x {{random.uuid}}"));
@@ -356,12 +336,17 @@ mod tests {
     #[test]
     fn what_is_random_stays_the_same_within_a_run() {
         let template = Template::text("{{random.letters}}/{{random.letters}}", &names()).unwrap();
-        let scope = Scope::draw();
+        let scope = Scope::draw(Default::default());
         let text = template.expand_text(&scope).unwrap();
         let (first, second) = text.split_once('/').unwrap();
         assert_eq!(first, second);
         assert!(first.len() == 12 && first.chars().all(|c| c.is_ascii_lowercase()));
-        assert_ne!(text, template.expand_text(&Scope::draw()).unwrap());
+        assert_ne!(
+            text,
+            template
+                .expand_text(&Scope::draw(Default::default()))
+                .unwrap()
+        );
         let digits = Template::text("{{random.digits}}", &names()).unwrap();
         assert!(
             digits
@@ -376,7 +361,7 @@ mod tests {
     fn refused(text: &str, message: &str, hint: &str) {
         let problem = Template::text(text, &names()).unwrap_err();
         assert_eq!(problem.message, message);
-        assert_eq!(problem.hint, hint);
+        assert_eq!(problem.hints.join("; "), hint);
     }
 
     #[test]
@@ -401,6 +386,34 @@ mod tests {
             "a list (`values.tags`) cannot stand within a text",
             "let the expression stand alone, or refer to a part of it",
         );
+    }
+
+    #[test]
+    fn unknown_secrets_are_refused_as_in_templates() {
+        refused(
+            "{{secrets.api-kye}}",
+            "there is no secret `api-kye`",
+            "did you mean `api-key`?; declare it under `secrets:` of environments/local.yaml",
+        );
+        refused(
+            "{{b64 secrets.other}}",
+            "there is no secret `other`",
+            "declare it under `secrets:` of environments/local.yaml",
+        );
+        refused(
+            "{{secret.api-key}}",
+            "`{{secret.api-key}}`: there is no such value",
+            "did you mean `secrets.api-key`?",
+        );
+        for (text, why) in [
+            ("{{b64 values.replicas}}", "it takes a secret"),
+            ("{{md5 secrets.api-key}}", "there is no such function"),
+            ("{{valuse.x?}}", "there is no such value"),
+            ("{{random.uuid?}}", "there is no such value"),
+        ] {
+            let problem = Template::text(text, &names()).unwrap_err();
+            assert_eq!(problem.message, format!("`{text}`: {why}"));
+        }
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Every kind of broken input: exit code, place, words of the message and of the hint; and nothing is touched.
 
+mod files;
+mod templates;
+
 use crate::workspace::Workspace;
 
 /// One mistake and what is said about it.
@@ -18,210 +21,9 @@ struct Mistake {
 
 const WEB: &str = "services/web/service.yaml";
 const LOCAL: &str = "environments/local.yaml";
-const TEMPLATE: &str = "templates/web/thing.yaml.hbs";
 
-/// A ConfigMap whose one value is the expression under test, on line 5.
-macro_rules! config_map {
-    ($line:literal) => {
-        concat!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: web }\ndata:\n",
-            $line,
-            "\n"
-        )
-    };
-}
-
+/// Those of environments, smoke tests, arguments and the world; the others have files of their own.
 const MISTAKES: &[Mistake] = &[
-    // YAML
-    Mistake {
-        files: &[("stack.yaml", "name: shop\nservices: [web, db\n")],
-        run: &["validate"],
-        code: 2,
-        place: "stack.yaml:2:11",
-        words: &["error[S0101]", "not valid YAML"],
-    },
-    Mistake {
-        files: &[(WEB, "build:\n\timage: web\n")],
-        run: &["validate"],
-        code: 2,
-        place: "services/web/service.yaml:2:2",
-        words: &["error[S0101]", "hint: indent with spaces"],
-    },
-    Mistake {
-        files: &[(
-            "stack.yaml",
-            "name: shop\nname: shop\nservices: [web, db]\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "stack.yaml:2:1",
-        words: &["error[S0102]", "`name` is there twice", "first here"],
-    },
-    Mistake {
-        files: &[(LOCAL, "cluster: local\nprotected: yes\n")],
-        run: &["validate"],
-        code: 2,
-        place: "environments/local.yaml:2:12",
-        words: &[
-            "error[S0103]",
-            "`yes` means different things",
-            "hint: quote it (\"yes\") or write true",
-        ],
-    },
-    Mistake {
-        files: &[(
-            "stack.yaml",
-            "name: shop\nservices: [web, db]\nvalues: { mode: 0644 }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "stack.yaml:3:17",
-        words: &["error[S0103]", "write 420 if an octal number is meant"],
-    },
-    // the shape of the files
-    Mistake {
-        files: &[(WEB, "build: { image: web }\nprots: { http: 8080 }\n")],
-        run: &["up"],
-        code: 2,
-        place: "services/web/service.yaml:2:1",
-        words: &[
-            "error[S0110]",
-            "unknown key `prots`",
-            "hint: did you mean `ports`?",
-        ],
-    },
-    Mistake {
-        files: &[(WEB, "build: { image: web }\nports: { http: eighty }\n")],
-        run: &["deploy"],
-        code: 2,
-        place: "services/web/service.yaml:2:16",
-        words: &["error[S0111]", "expected an integer, found a string"],
-    },
-    Mistake {
-        files: &[("stack.yaml", "services: [web, db]\n")],
-        run: &["render"],
-        code: 2,
-        place: "stack.yaml:1:1",
-        words: &["error[S0112]", "the key `name` is missing"],
-    },
-    Mistake {
-        files: &[(WEB, "build: { image: web, cargo: web }\n")],
-        run: &["build"],
-        code: 2,
-        place: "services/web/service.yaml:1:8",
-        words: &[
-            "error[S0121]",
-            "more than one builder",
-            "hint: one of",
-            "only cargo, files and packages go together",
-        ],
-    },
-    Mistake {
-        files: &[("stack.yaml", "name: shop\nservices: [web, db, api]\n")],
-        run: &["render"],
-        code: 2,
-        place: "stack.yaml:2:21",
-        words: &[
-            "error[S0142]",
-            "the service api has no file",
-            "services/api/service.yaml does not exist",
-        ],
-    },
-    Mistake {
-        files: &[(
-            LOCAL,
-            "extends: base\ncluster: local\nservices: { db: { enabled: false } }\n",
-        )],
-        run: &["render"],
-        code: 2,
-        place: "services/web/service.yaml:8:9",
-        words: &[
-            "error[S0135]",
-            "web needs db, which is disabled in this environment",
-            "environments/local.yaml:3:28",
-            "db is disabled here",
-            "hint: enable db, disable web too",
-        ],
-    },
-    Mistake {
-        files: &[(WEB, "build: { image: web }\nneeds: [dp]\n")],
-        run: &["render"],
-        code: 2,
-        place: "services/web/service.yaml:2:9",
-        words: &[
-            "error[S0130]",
-            "no service `dp`",
-            "hint: did you mean `db`?",
-        ],
-    },
-    Mistake {
-        files: &[
-            (WEB, "build: { image: web }\nneeds: [db]\n"),
-            (
-                "services/db/service.yaml",
-                "build: { image: db }\nneeds: [web]\n",
-            ),
-        ],
-        run: &["render"],
-        code: 2,
-        place: "services/db/service.yaml:2:9",
-        words: &[
-            "error[S0131]",
-            "services need each other: db → web → db",
-            "web needs db",
-        ],
-    },
-    Mistake {
-        files: &[(
-            WEB,
-            "build: { image: web }\nports: { http: 8080 }\nforward: { http: 15432 }\n",
-        )],
-        run: &["port-forward"],
-        code: 2,
-        place: "services/web/service.yaml:3:18",
-        words: &["error[S0132]", "forwarded to one local port", "db:sql here"],
-    },
-    Mistake {
-        files: &[(
-            WEB,
-            "build: { image: web }\nvolumes: { d: { path: data, size: 1Gi } }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "services/web/service.yaml:2:23",
-        words: &["error[S0113]", "absolute path"],
-    },
-    Mistake {
-        files: &[("stack.yaml", "name: shop\nservices: []\n")],
-        run: &["validate"],
-        code: 2,
-        place: "stack.yaml:2:11",
-        words: &["error[S0113]", "at least one service"],
-    },
-    Mistake {
-        files: &[(
-            WEB,
-            "build: { image: web }\nports: { http: 8080, admin: 8080 }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "services/web/service.yaml:2:16",
-        words: &["error[S0113]", "the ports admin and http have one number"],
-    },
-    Mistake {
-        files: &[(WEB, "build: { image: \"Bad Image!\" }\n")],
-        run: &["validate"],
-        code: 2,
-        place: "services/web/service.yaml:1:17",
-        words: &["error[S0113]", "`Bad Image!` is no reference of an image"],
-    },
-    Mistake {
-        files: &[(WEB, "build: { image: web }\nreadyWithin: 0s\n")],
-        run: &["validate"],
-        code: 2,
-        place: "services/web/service.yaml:2:14",
-        words: &["error[S0113]", "at least a second"],
-    },
     // environments
     Mistake {
         files: &[],
@@ -276,117 +78,6 @@ const MISTAKES: &[Mistake] = &[
         place: "environments/local.yaml:3:10",
         words: &["error[S0111]", "expected a map, found a list"],
     },
-    // templates
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{values.colour}}\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:5:",
-        words: &["error[S02", "colour"],
-    },
-    Mistake {
-        files: &[(
-            WEB,
-            "build: { image: web }\nenv: { LEVEL: \"{{stack.values.log_levle}}\" }\n",
-        )],
-        run: &["render"],
-        code: 2,
-        place: "services/web/service.yaml:2:",
-        words: &["error[S02", "log_levle", "did you mean `log_level`?"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{#if values.replicas}}x\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:",
-        words: &["error[S02"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{values}}\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:5:",
-        words: &["error[S02", "{{json"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{{namespace}}}\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:5:",
-        words: &["error[S02", "{{{"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{> missing}}\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:5:",
-        words: &["error[S02", "missing"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, config_map!("  a: \"{{secrets.db-password}}\""))],
-        run: &["render"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:5:",
-        words: &["error[S02", "db-password", "secretKeyRef"],
-    },
-    Mistake {
-        files: &[(
-            WEB,
-            "build: { image: web }\nenv: { A: \"{{secrets.db-pasword}}\" }\n",
-        )],
-        run: &["render"],
-        code: 2,
-        place: "services/web/service.yaml:2:",
-        words: &["error[S02", "db-pasword", "did you mean `db-password`?"],
-    },
-    // manifests
-    Mistake {
-        files: &[(
-            TEMPLATE,
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: web }\ndta: {}\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:4:",
-        words: &["error[S03", "dta", "data"],
-    },
-    Mistake {
-        files: &[(
-            TEMPLATE,
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: web }\ndata: { a: 1 }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:4:",
-        words: &["error[S03", "string"],
-    },
-    Mistake {
-        files: &[(TEMPLATE, "kind: ConfigMap\nmetadata: { name: web }\n")],
-        run: &["validate"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:1:",
-        words: &["error[S0", "apiVersion"],
-    },
-    Mistake {
-        files: &[(
-            TEMPLATE,
-            "apiVersion: v1\nkind: Pod\nmetadata: { name: web }\nspec: { containers: [{ name: a, image: b }] }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:",
-        words: &["error[S03", "runAsNonRoot"],
-    },
-    Mistake {
-        files: &[(
-            TEMPLATE,
-            "apiVersion: policy/v1beta1\nkind: PodDisruptionBudget\nmetadata: { name: web }\n",
-        )],
-        run: &["validate"],
-        code: 2,
-        place: "templates/web/thing.yaml.hbs:1:",
-        words: &["error[S03", "policy/v1"],
-    },
     // smoke tests
     Mistake {
         files: &[(
@@ -397,6 +88,21 @@ const MISTAKES: &[Mistake] = &[
         code: 2,
         place: "services/web/smoke.yaml:3:16",
         words: &["unknown key `pth`", "did you mean `path`?"],
+    },
+    Mistake {
+        files: &[(
+            "services/web/smoke.yaml",
+            "checks:\n  - name: a\n    request: { path: /, headers: { x-key: \"{{secrets.db-pasword}}\" } }\n",
+        )],
+        run: &["validate"],
+        code: 2,
+        place: "services/web/smoke.yaml:3:43",
+        words: &[
+            "error[S0904]",
+            "there is no secret `db-pasword`",
+            "hint: did you mean `db-password`?",
+            "hint: declare it under `secrets:` of environments/local.yaml",
+        ],
     },
     // arguments
     Mistake {
@@ -477,8 +183,14 @@ const MISTAKES: &[Mistake] = &[
 
 #[test]
 fn every_mistake_is_explained_and_touches_nothing() {
-    let wrong: Vec<String> = MISTAKES.iter().flat_map(missing).collect();
+    let wrong: Vec<String> = mistakes().flat_map(missing).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+fn mistakes() -> impl Iterator<Item = &'static Mistake> {
+    [files::MISTAKES, templates::MISTAKES, MISTAKES]
+        .into_iter()
+        .flatten()
 }
 
 /// What a run does not say or do about a mistake that it should.
@@ -530,7 +242,7 @@ fn missing(mistake: &Mistake) -> Vec<String> {
 
 #[test]
 fn there_are_at_least_thirty_kinds() {
-    assert!(MISTAKES.len() >= 30, "{}", MISTAKES.len());
+    assert!(mistakes().count() >= 30, "{}", mistakes().count());
 }
 
 #[test]

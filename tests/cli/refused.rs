@@ -119,3 +119,44 @@ fn a_list_of_images_is_not_lost_when_the_build_fails() {
     let kept = std::fs::read_to_string(workspace.path().join("images.json"));
     assert_eq!(kept.expect("the file"), "kept");
 }
+
+#[test]
+fn a_list_of_images_appears_only_once_there_are_images() {
+    let workspace = pages::stack("  fils: { pages: /srv }\n");
+    let before = workspace.contents();
+    for images in ["images.json", "./images.json"] {
+        let run = pages::run(&workspace, &["build", "--images", images]);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert_eq!(workspace.contents(), before, "nothing is left behind");
+    }
+
+    let workspace = pages::stack(FILES);
+    let run = pages::run(&workspace, &["build", "--images", "images.json"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let images = std::fs::read_to_string(workspace.path().join("images.json"));
+    assert!(images.expect("the file").contains("pages:"));
+    let leftover = |(name, _): &(String, Vec<u8>)| !name.contains('/') && name.starts_with('.');
+    assert!(!workspace.contents().iter().any(leftover));
+}
+
+/// Whoever reads it may come later, or never where the build fails.
+#[test]
+fn a_list_of_images_may_be_a_pipe_or_standard_output() {
+    let workspace = pages::stack("  fils: { pages: /srv }\n");
+    let pipe = workspace.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo").success());
+    let run = pages::run(&workspace, &["build", "--images", "pipe"]);
+    assert_eq!(run.code, 2, "{}", run.stderr);
+
+    workspace.write(pages::PAGES, format!("build:\n{FILES}"));
+    let reader = std::thread::spawn(move || std::fs::read_to_string(pipe));
+    let run = pages::run(&workspace, &["build", "--images", "pipe"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let read = reader.join().expect("the reader").expect("text");
+    assert!(read.contains("pages:"), "{read}");
+
+    let run = pages::run(&workspace, &["build", "--images", "/dev/stdout"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("pages:"), "{}", run.stdout);
+}

@@ -15,7 +15,10 @@ pub(crate) async fn bare() -> Result<()> {
         "{}",
         json!({ "url": format!("http://{}", listener.local_addr()?) })
     );
-    let app = Router::new().route("/", get(|| async { "ok\n" }));
+    let app = Router::new()
+        .route("/", get(|| async { "ok\n" }))
+        // A proxy in front asks for it.
+        .route("/readyz", get(|| async { "ok\n" }));
     axum::serve(listener, app)
         .with_graceful_shutdown(stdin_ends())
         .await?;

@@ -17,18 +17,27 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 22] = [
     target("birthday_date", requests::birthday_date),
     target("birthday_user", requests::birthday_user),
+    target("client_list", texts::client_list),
     target("config", texts::config),
     target("counter_by", requests::counter_by),
     target("counter_name", requests::counter_name),
     target("forwarded_for", texts::forwarded_for),
     target("hits_message", texts::hits_message),
     target("idempotency_key", requests::idempotency_key),
+    target("if_none_match", texts::if_none_match),
+    target("image_path", requests::image_path),
     target("increment_body", requests::increment_body),
+    target("increment_key", requests::increment_key),
+    target("job_id", requests::job_id),
+    target("job_record", texts::job_record),
+    target("jobs_query", requests::jobs_query),
     target("picture_answer", texts::picture_answer),
+    target("request_id", requests::request_id),
     target("store_urls", texts::store_urls),
+    target("stream_answer", texts::stream_answer),
     target("upload_form", requests::upload_form),
     target("upload_image", requests::upload_image),
 ];

@@ -4,9 +4,10 @@
 use std::sync::LazyLock;
 
 use serde_json::json;
-use service_kit::about;
 use service_kit::testing::{Contract, Slot};
+use service_kit::{Kit, Reader, StartError, Unusable, about};
 use tokio::runtime::Runtime;
+use utoipa_axum::router::OpenApiRouter;
 
 /// A service in this process, with a store in memory.
 struct Service {
@@ -14,43 +15,28 @@ struct Service {
     contract: Contract,
 }
 
-static BIRTHDAY: LazyLock<Service> = LazyLock::new(|| {
-    Service::start(Contract::of(
-        about!(),
-        &[],
-        birthday::configure,
-        birthday::start,
-    ))
-});
-static COUNTER: LazyLock<Service> = LazyLock::new(|| {
-    Service::start(Contract::of(
-        about!(),
-        &[],
-        counter::configure,
-        counter::start,
-    ))
-});
-static HITS_API: LazyLock<Service> = LazyLock::new(|| {
-    Service::start(Contract::of(
-        about!(),
-        &[],
-        hits_api::configure,
-        hits_api::start,
-    ))
-});
+static BIRTHDAY: LazyLock<Service> =
+    LazyLock::new(|| Service::start(&[], birthday::configure, birthday::start));
+static COUNTER: LazyLock<Service> =
+    LazyLock::new(|| Service::start(&[], counter::configure, counter::start));
+static HITS_API: LazyLock<Service> =
+    LazyLock::new(|| Service::start(&[], hits_api::configure, hits_api::start));
 static UPLOAD: LazyLock<Service> = LazyLock::new(|| {
     let unlimited = [("UPLOADS_PER_SECOND", "100000")];
-    Service::start(Contract::of(
-        about!(),
-        &unlimited,
-        upload::configure,
-        upload::start,
-    ))
+    Service::start(&unlimited, upload::configure, upload::start)
 });
 
 impl Service {
-    fn start(contract: impl Future<Output = Contract>) -> Self {
+    fn start<C, F>(
+        environment: &[(&str, &str)],
+        configure: fn(&mut Reader<'_>) -> Result<C, Unusable>,
+        start: F,
+    ) -> Self
+    where
+        F: AsyncFnOnce(C, &mut Kit) -> Result<OpenApiRouter, StartError>,
+    {
         let runtime = Runtime::new().expect("a runtime can be started");
+        let contract = Contract::of(about!(), environment, configure, start);
         Self {
             contract: runtime.block_on(contract),
             runtime,
@@ -119,6 +105,33 @@ pub(crate) fn idempotency_key(data: &[u8]) {
     if status.is_some() {
         assert_eq!(status == Some(200), is_key, "{status:?}");
     }
+}
+
+/// Whose sum is asked for, as a part of a path.
+pub(crate) fn increment_key(data: &[u8]) {
+    let _ = HITS_API.send("GET /increment/{key}", Slot::Path(data));
+}
+
+/// The id that a request brings; it goes into logs, answers and requests to others.
+pub(crate) fn request_id(data: &[u8]) {
+    let _ = BIRTHDAY.send("GET /hello/{user}", Slot::Header("x-request-id", data));
+}
+
+/// Which jobs.
+pub(crate) fn jobs_query(data: &[u8]) {
+    let _ = UPLOAD.send("GET /jobs", Slot::Query(data));
+}
+
+/// Which job, as a part of a path.
+pub(crate) fn job_id(data: &[u8]) {
+    let status = UPLOAD.send("GET /jobs/{id}", Slot::Path(data));
+    assert_ne!(status, Some(200), "nobody knows its id");
+}
+
+/// Which image and which variant of it, as `ID/VARIANT`.
+pub(crate) fn image_path(data: &[u8]) {
+    let status = UPLOAD.send("GET /images/{id}/{variant}", Slot::Path(data));
+    assert_ne!(status, Some(200), "nobody knows its id");
 }
 
 /// A form, with all that is around its file.

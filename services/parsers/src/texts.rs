@@ -5,14 +5,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::ffi::OsStringExt;
 use std::time::{Duration, SystemTime};
 
+use ::redis::Value;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
+use hits::stream::{entries, living, read_entries};
 use hits::{Fields, Increment};
 use http::{HeaderMap, HeaderValue, Request, header};
-use picture::{Kind, kept, retry_after};
+use picture::{Kind, if_none_match as if_none_match_names, kept, retry_after};
 use service_kit::{ClientAddress, Settings, config, postgres, redis};
+use upload::Job;
 
+const ETAG: &str = "\"a\"";
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 99);
 
 /// The environment of all services: each variable has one of the lines, whose number is the sum of its name's bytes.
@@ -39,6 +43,18 @@ pub(crate) fn config(data: &[u8]) {
             !text.contains(char::is_control) || text.contains('\n'),
             "{text}"
         );
+    }
+}
+
+/// What Redis says of its clients, a line each.
+pub(crate) fn client_list(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        if let Some(name) = living(line) {
+            assert!(
+                line.contains(&format!("name={name}")) && !name.contains(' '),
+                "{line}"
+            );
+        }
     }
 }
 
@@ -83,6 +99,28 @@ pub(crate) fn hits_message(data: &[u8]) {
     }
 }
 
+/// `If-None-Match`, one header a line.
+pub(crate) fn if_none_match(data: &[u8]) {
+    let lines = data.split(|byte| *byte == b'\n');
+    let values = lines.filter_map(|line| HeaderValue::from_bytes(line).ok());
+    let headers = values.map(|value| (header::IF_NONE_MATCH, value)).collect();
+    if if_none_match_names(&headers, ETAG) {
+        let text = String::from_utf8_lossy(data);
+        assert!(text.contains('*') || text.contains(ETAG), "{text}");
+    }
+}
+
+/// The record of a job, as it lies in the store.
+pub(crate) fn job_record(data: &[u8]) {
+    if let Ok(job) = serde_json::from_slice::<Job>(data) {
+        let written = serde_json::to_vec(&job).expect("a job is JSON");
+        assert_eq!(
+            serde_json::from_slice::<Job>(&written).expect("its own"),
+            job
+        );
+    }
+}
+
 /// What a backend sends, and what is kept of it on disk.
 pub(crate) fn picture_answer(data: &[u8]) {
     if let Some(kind) = Kind::of(data) {
@@ -96,6 +134,28 @@ pub(crate) fn picture_answer(data: &[u8]) {
     if let Some(picture) = kept(&Bytes::copy_from_slice(data), "source") {
         assert!(data.ends_with(&picture.bytes));
         let _ = picture.made + Duration::from_secs(1);
+    }
+}
+
+/// What Redis answers where messages are expected, its arrays, texts and numbers written as JSON.
+pub(crate) fn stream_answer(data: &[u8]) {
+    let Ok(json) = serde_json::from_slice(data) else {
+        return;
+    };
+    let answer = answer(json);
+    let messages = entries(answer.clone()).into_iter();
+    for (_, fields) in messages.chain(read_entries(answer)) {
+        let _ = Increment::parse(&fields);
+    }
+}
+
+fn answer(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Array(items) => Value::Array(items.into_iter().map(answer).collect()),
+        serde_json::Value::String(text) => Value::BulkString(text.into_bytes()),
+        serde_json::Value::Number(number) => number.as_i64().map_or(Value::Nil, Value::Int),
+        serde_json::Value::Bool(_) => Value::Okay,
+        serde_json::Value::Null | serde_json::Value::Object(_) => Value::Nil,
     }
 }
 

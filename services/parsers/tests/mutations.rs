@@ -1,8 +1,10 @@
 //! Each parser is fed its seeds, mutations of them, and random bytes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,12 @@ use proptest::sample::{Index, select};
 use proptest::strategy::BoxedStrategy;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-const CASES: u32 = 4000;
 /// For each parser.
+const CASES: u32 = 4000;
+/// After this no more than `LEAST` are tried.
 const LIMIT: Duration = Duration::from_secs(4);
+/// However long it takes.
+const LEAST: u32 = 200;
 const SEED: &str = "STACKCTL_TEST_SEED";
 
 #[test]
@@ -24,8 +29,22 @@ fn no_parser_panics() {
         .map_or_else(|_| std::process::id().into(), |seed| seed.parse().unwrap());
     for target in TARGETS {
         let seeds = seeds(target.name);
-        seeds.iter().for_each(|seed| (target.run)(seed));
-        mutate(target, seeds, seed);
+        for (file, data) in &seeds {
+            if catch_unwind(|| (target.run)(data)).is_err() {
+                panic!(
+                    "{}: the seed {} is what it panics of",
+                    target.name,
+                    file.display()
+                );
+            }
+        }
+        let tried = mutate(
+            target,
+            seeds.into_iter().map(|(_, data)| data).collect(),
+            seed,
+        );
+        println!("{}: {tried} inputs", target.name);
+        assert!(tried >= LEAST, "{}: {tried} inputs only", target.name);
     }
 }
 
@@ -49,16 +68,18 @@ fn every_parser_has_a_program_for_libfuzzer() {
     }
 }
 
-fn mutate(target: Target, seeds: Vec<Vec<u8>>, seed: u64) {
+/// Returns how many inputs were tried.
+fn mutate(target: Target, seeds: Vec<Vec<u8>>, seed: u64) -> u32 {
     let mut runner = TestRunner::new(Config {
         cases: CASES,
         rng_seed: RngSeed::Fixed(seed),
         failure_persistence: None,
         ..Config::default()
     });
-    let started = Instant::now();
+    let (started, tried) = (Instant::now(), Cell::new(0));
     let outcome = runner.run(&mutations(seeds), |data| {
-        if started.elapsed() < LIMIT {
+        if tried.get() < LEAST || started.elapsed() < LIMIT {
+            tried.set(tried.get() + 1);
             (target.run)(&data);
         }
         Ok(())
@@ -66,6 +87,7 @@ fn mutate(target: Target, seeds: Vec<Vec<u8>>, seed: u64) {
     if let Err(error) = outcome {
         panic!("{SEED}={seed}: {}: {error}", target.name);
     }
+    tried.get()
 }
 
 fn mutations(seeds: Vec<Vec<u8>>) -> BoxedStrategy<Vec<u8>> {
@@ -117,7 +139,8 @@ fn mutations(seeds: Vec<Vec<u8>>) -> BoxedStrategy<Vec<u8>> {
     .boxed()
 }
 
-fn seeds(name: &str) -> Vec<Vec<u8>> {
+/// The files and what is in them.
+fn seeds(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("seeds")
         .join(name);
@@ -126,5 +149,9 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     assert!(!files.is_empty(), "{name} has no seeds");
-    files.iter().map(|file| fs::read(file).unwrap()).collect()
+    let read = |file: PathBuf| {
+        let data = fs::read(&file).unwrap();
+        (file, data)
+    };
+    files.into_iter().map(read).collect()
 }

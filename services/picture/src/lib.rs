@@ -27,6 +27,7 @@ pub use crate::backend::{BackendUrl, NotABackend, retry_after};
 use crate::cache::Cache;
 pub use crate::cache::kept;
 pub use crate::picture::{Kind, Picture};
+pub use crate::routes::picture::names as if_none_match;
 
 /// Another picture each time.
 const LOREM_PICSUM: &str = "https://picsum.photos/800/600";

@@ -9,7 +9,7 @@ use crate::variant::Variant;
 /// A job, as it is stored and as it is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Job {
+pub struct Job {
     /// Of the image too.
     pub(crate) id: Uuid,
     /// The `x-request-id` of the upload, which is in every log line about the job.

@@ -32,6 +32,7 @@ use utoipa_axum::routes;
 
 use crate::bodies::Bodies;
 use crate::inspect::Limits;
+pub use crate::job::Job;
 use crate::metrics::Metrics;
 pub use crate::s3::S3Settings;
 use crate::store::Store;

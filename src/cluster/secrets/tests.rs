@@ -162,6 +162,47 @@ async fn a_stack_without_secrets_asks_nothing() {
     assert_eq!(kubernetes.requests(), Vec::<String>::new());
 }
 
+#[tokio::test]
+async fn what_checks_use_is_read_and_never_made() {
+    let kubernetes = cluster();
+    let both = with(&[
+        ("password", SecretSource::Generate(32)),
+        ("unset", SecretSource::Env("STACKCTL_TEST_UNSET".into())),
+    ]);
+    let wanted = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+    let error = current(&both, &kubernetes.client(), &wanted(&["password"]))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "secret `password` has no value: it was not generated yet"
+    );
+    assert_eq!(
+        error.diagnostics()[0].labels.len(),
+        1,
+        "where it is declared"
+    );
+
+    let made = resolve(&generated(), &kubernetes.client(), true).await;
+    let writes = kubernetes.writes();
+    let values = current(&both, &kubernetes.client(), &wanted(&["password"])).await;
+    assert_eq!(
+        values.unwrap()["password"],
+        made.unwrap().values["password"]
+    );
+    assert_eq!(kubernetes.writes(), writes);
+
+    let error = current(&both, &kubernetes.client(), &wanted(&["unset"])).await;
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "secret `unset` has no value: the environment variable `STACKCTL_TEST_UNSET` is not set"
+    );
+    let requests = kubernetes.requests().len();
+    let none = current(&both, &kubernetes.client(), &wanted(&[])).await;
+    assert!(none.unwrap().is_empty());
+    assert_eq!(kubernetes.requests().len(), requests, "nothing was asked");
+}
+
 #[test]
 fn variables_and_files_give_values_and_all_problems_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -182,7 +223,12 @@ fn variables_and_files_give_values_and_all_problems_at_once() {
         ("four", SecretSource::Env("FOUR".into())),
     ]);
     good.root = folder.path().to_owned();
-    let values = from_caller(&good, |name| (name == "FOUR").then(|| "x ".into())).unwrap();
+    let values = from_caller(
+        &good,
+        |_| true,
+        |name| (name == "FOUR").then(|| "x ".into()),
+    )
+    .unwrap();
     let shown: Vec<&str> = values.values().map(SecretValue::expose).collect();
     assert_eq!(
         shown,
@@ -198,7 +244,12 @@ fn variables_and_files_give_values_and_all_problems_at_once() {
         ("e", file("binary")),
     ]);
     bad.root = folder.path().to_owned();
-    let error = from_caller(&bad, |name| (name == "EMPTY").then(Default::default)).unwrap_err();
+    let error = from_caller(
+        &bad,
+        |_| true,
+        |name| (name == "EMPTY").then(Default::default),
+    )
+    .unwrap_err();
     assert_eq!(error.exit(), Exit::BadInput);
     let problems = error.diagnostics();
     let messages: Vec<&str> = problems

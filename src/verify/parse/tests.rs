@@ -166,8 +166,9 @@ checks:
             "8:49 bad regular expression",
             "9:5 `name` is missing [say what the check proves: `name: stores a birthday`]",
             "9:22 `{{captures.id}}`: no earlier check captures that [known here: random.uuid, \
-             random.letters, random.digits, stack.values.log_level, env.values.domain, \
-             values.greeting, values.replicas]",
+             random.letters, random.digits, secrets.api-key, secrets.login, \
+             stack.values.log_level, env.values.domain, values.greeting, values.nothing, \
+             values.replicas]",
         ]
     );
 }

@@ -81,7 +81,7 @@ async fn upload(mut form: Multipart) -> impl IntoResponse {
     Json(fields)
 }
 
-async fn serve(app: Router) -> BaseUrl {
+pub(super) async fn serve(app: Router) -> BaseUrl {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -93,7 +93,9 @@ async fn run_checks(deadline: &str, checks: &str) -> (SmokeReport, Asked) {
     let asked = Asked::default();
     let base = serve(app(asked.clone())).await;
     let suite = read(&format!("deadline: {deadline}\nchecks:\n{checks}")).unwrap();
-    let report = run(&[suite], &base, &Silent).await.unwrap();
+    let report = run(&[suite], &SecretValues::new(), &base, &Silent)
+        .await
+        .unwrap();
     (report, asked)
 }
 
@@ -317,7 +319,9 @@ async fn what_was_never_sent_is_tried_again_even_without_retry() {
         base: serve(app(asked.clone())).await,
     };
     let suite = read("checks: [{ name: a, request: { method: POST, path: /count }, expect: { status: 503 }, retry: false }]").unwrap();
-    let report = run(&[suite], &reach, &Silent).await.unwrap();
+    let report = run(&[suite], &SecretValues::new(), &reach, &Silent)
+        .await
+        .unwrap();
     assert_eq!(told(&report), ["a: passed"]);
     assert_eq!(asked.0.load(Ordering::SeqCst), 1);
 }
@@ -330,7 +334,9 @@ async fn files_run_at_the_same_time_and_report_events() {
     let suites: Vec<Suite> = (0..4).map(|_| read(slow).unwrap()).collect();
     let recorder = Recorder::default();
     let start = Instant::now();
-    let report = run(&suites, &base, &recorder).await.unwrap();
+    let report = run(&suites, &SecretValues::new(), &base, &recorder)
+        .await
+        .unwrap();
     assert_eq!(report.counts(), (8, 0, 0));
     let took = start.elapsed();
     assert!(

@@ -38,6 +38,8 @@ const UPLOADS_PER_SECOND: &str = "100000";
 /// The services and what they need, ended when this is dropped.
 struct Services {
     bare: Running,
+    /// In front of `bare`; none where there is no HAProxy.
+    gateway: Option<Running>,
     picture: Running,
     upload: Running,
     counter: Running,
@@ -70,17 +72,25 @@ pub(super) fn measure(rounds: usize) -> Result<Report> {
             }
         }
     }
+    let report = Report::new(rounds, rows)?;
+    let report = match services.gateway {
+        Some(_) => report,
+        None => report.without("the gateway", &[Need::HaProxy]),
+    };
     drop(services);
     fs::remove_dir_all(&folder)?;
-    Report::new(rounds, rows)
+    Ok(report)
 }
 
 impl Services {
     fn start(programs: &Path, stores: &Stores, folder: &Path) -> Result<Self> {
         let images = format!("file://{}", folder.join("images").display());
         let source = Running::service(programs, "picture-source", &[])?;
+        let bare = Running::bare(programs)?;
+        let gateway = Need::HaProxy.is_met().then(|| Running::gateway(&bare));
         Ok(Self {
-            bare: Running::bare(programs)?,
+            gateway: gateway.transpose()?,
+            bare,
             picture: Running::service(programs, "picture", &[("BACKEND_URL", &source.url)])?,
             upload: Running::service(
                 programs,

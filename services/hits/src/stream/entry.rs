@@ -5,15 +5,15 @@ use redis::Value;
 use crate::increment::Fields;
 
 /// A message: its id and its fields.
-pub(super) type Entry = (String, Fields);
+pub type Entry = (String, Fields);
 
 /// The messages of an answer of the shape of `XRANGE`. Those that were deleted are left out.
-pub(super) fn entries(answer: Value) -> Vec<Entry> {
+pub fn entries(answer: Value) -> Vec<Entry> {
     list(answer).into_iter().filter_map(entry).collect()
 }
 
 /// The messages of an answer of `XREADGROUP` for one stream.
-pub(super) fn read_entries(answer: Value) -> Vec<Entry> {
+pub fn read_entries(answer: Value) -> Vec<Entry> {
     let stream = list(answer).pop().map(list).unwrap_or_default();
     stream.into_iter().nth(1).map(entries).unwrap_or_default()
 }

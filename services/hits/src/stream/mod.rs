@@ -18,8 +18,9 @@ use futures_util::future::BoxFuture;
 
 use crate::increment::{Fields, Increment};
 
+pub use entry::{Entry, entries, read_entries};
 pub use memory::{MemoryConsumer, MemoryStream};
-pub use redis::{RedisConsumer, RedisProducer};
+pub use redis::{RedisConsumer, RedisProducer, living};
 
 /// Where increments are put.
 pub trait Producer: fmt::Debug + Send + Sync {

@@ -83,7 +83,7 @@ fn word(freshness: Freshness) -> &'static str {
 }
 
 /// Whether `If-None-Match` names this etag, by the weak comparison of RFC 9110.
-fn names(request: &HeaderMap, etag: &str) -> bool {
+pub fn names(request: &HeaderMap, etag: &str) -> bool {
     request
         .get_all(header::IF_NONE_MATCH)
         .iter()

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::workspace;
+
 /// For a service to become ready.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
@@ -36,8 +38,44 @@ impl Running {
             child,
             url: format!("http://127.0.0.1:{port}"),
         };
-        running.wait_until_ready(name, port)?;
+        running.wait_until(name, || is_well(port, "/readyz"))?;
         Ok(running)
+    }
+
+    /// HAProxy as it is in its image, in front of one service and without limits, once that is found.
+    pub(super) fn gateway(service: &Self) -> Result<Self> {
+        let rootfs = workspace::root().join("services/gateway/rootfs");
+        let (port, internal) = (free_port()?, free_port()?);
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new("sh");
+        command
+            .arg(rootfs.join("usr/local/bin/entrypoint"))
+            .env_clear()
+            .env("PATH", format!("{path}:/usr/sbin"))
+            .env("HAPROXY_CONFIG", rootfs.join("etc/haproxy/haproxy.cfg"))
+            .env("PORT", port.to_string())
+            .env("METRICS_PORT", internal.to_string())
+            .env("RATE_LIMIT", "0")
+            // Nothing listens there.
+            .envs(
+                ["UPLOAD", "COUNTER", "BIRTHDAY", "HITS_API"]
+                    .map(|name| (format!("{name}_ADDRESS"), "127.0.0.1:1")),
+            )
+            .env("PICTURE_ADDRESS", service.address())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut running = Self {
+            child: command.spawn().context("cannot start a shell")?,
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        running.wait_until("gateway", || is_well(port, "/"))?;
+        Ok(running)
+    }
+
+    /// `HOST:PORT`.
+    fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
     }
 
     /// A handler of axum that does nothing.
@@ -47,9 +85,9 @@ impl Running {
         Ok(Self { child, url })
     }
 
-    fn wait_until_ready(&mut self, name: &str, port: u16) -> Result<()> {
+    fn wait_until(&mut self, name: &str, is_ready: impl Fn() -> bool) -> Result<()> {
         let started = Instant::now();
-        while !is_ready(port) {
+        while !is_ready() {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{name} ended with {status}");
             }
@@ -85,10 +123,13 @@ pub(super) fn telling(programs: &Path, command: &str) -> Result<(Child, Value)> 
     ))
 }
 
-fn is_ready(port: u16) -> bool {
+fn is_well(port: u16, path: &str) -> bool {
     let ask = || -> std::io::Result<String> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

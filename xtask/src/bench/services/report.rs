@@ -30,7 +30,7 @@ pub(super) struct Beside {
     pub(super) limit: Option<f64>,
 }
 
-/// All rows, or what they lack.
+/// The rows, and what could not be measured.
 pub(crate) struct Report {
     machine: String,
     date: String,
@@ -88,15 +88,25 @@ impl Report {
 
     /// A report of nothing.
     pub(super) fn missing(needs: &[Need]) -> Self {
-        let why = needs
-            .iter()
-            .map(|need| format!("{}: {}", need.name(), need.remedy()));
-        Self {
+        let nothing = Self {
             machine: machine(),
             date: String::new(),
             rounds: 0,
             rows: Vec::new(),
-            missing: Some(why.collect::<Vec<_>>().join("; ")),
+            missing: None,
+        };
+        nothing.without("services", needs)
+    }
+
+    /// The report, in which `what` lacks.
+    pub(super) fn without(self, what: &str, needs: &[Need]) -> Self {
+        let why = needs
+            .iter()
+            .map(|need| format!("{}: {}", need.name(), need.remedy()));
+        let why = why.collect::<Vec<_>>().join("; ");
+        Self {
+            missing: Some(format!("{what} NOT MEASURED: not here: {why}")),
+            ..self
         }
     }
 
@@ -144,7 +154,10 @@ impl Ratio {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(why) = &self.missing {
-            return writeln!(f, "services NOT MEASURED: not here: {why}");
+            writeln!(f, "{why}")?;
+        }
+        if self.rows.is_empty() {
+            return Ok(());
         }
         writeln!(f, "services under load: {}, {}", self.machine, self.date)?;
         writeln!(
@@ -153,7 +166,7 @@ impl fmt::Display for Report {
              Redis with appendfsync always, PostgreSQL with fsync; clients and servers share the machine",
             self.rounds
         )?;
-        writeln!(f, "{:<32} {:>9} {:>9} {:>9}", "", "/s", "p50 ms", "p99 ms")?;
+        writeln!(f, "{:<34} {:>9} {:>9} {:>9}", "", "/s", "p50 ms", "p99 ms")?;
         for row in &self.rows {
             let Measured {
                 per_second,
@@ -163,7 +176,7 @@ impl fmt::Display for Report {
             } = row.median;
             write!(
                 f,
-                "{:<32} {per_second:>9.0} {p50_ms:>9.2} {p99_ms:>9.2}",
+                "{:<34} {per_second:>9.0} {p50_ms:>9.2} {p99_ms:>9.2}",
                 row.name
             )?;
             if refused_per_second > 0.0 {
@@ -279,5 +292,12 @@ mod tests {
             "{report}"
         );
         assert_eq!(report.over(), (0, 0));
+        let report = self::report(800.0).without("the gateway", &[Need::HaProxy]);
+        let text = report.to_string();
+        assert!(
+            text.starts_with("the gateway NOT MEASURED: not here: HAProxy"),
+            "{text}"
+        );
+        assert!(text.contains("XADD"), "the others are told: {text}");
     }
 }

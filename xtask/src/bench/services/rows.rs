@@ -36,7 +36,7 @@ enum What {
     Store(Own, String, String),
 }
 
-/// All rows: those that are compared with come first.
+/// All rows. What is compared with may come later: that is done once all are measured.
 pub(super) fn all(
     programs: &Path,
     services: &Services,
@@ -65,7 +65,11 @@ pub(super) fn all(
     let (users, day) = ("/hello/{letters}", r#"{"dateOfBirth":"1990-01-01"}"#);
     let store_day = ["--method", "PUT", "--status", "204", "--body", day];
     let hit = r#"{"key":"0b9d4c5e-7a51-4f0e-9f0f-5d2f3a1c7{n}","value":1}"#;
-    Ok(vec![
+    let gateway = services.gateway.as_ref().map(|gateway| {
+        let url = format!("{}/", gateway.url);
+        load("gateway: GET / of the bare handler", url, &[]).beside(BARE)
+    });
+    let mut rows = vec![
         load(BARE, format!("{}/", services.bare.url), &[]),
         store(REDIS_COUNT, Own::increment()),
         store(REDIS_APPEND, Own::append()),
@@ -111,7 +115,9 @@ pub(super) fn all(
         )
         .beside(BARE)
         .at_least(REDIS_APPEND, HITS_LIMIT),
-    ])
+    ];
+    rows.extend(gateway);
+    Ok(rows)
 }
 
 const POST: [&str; 2] = ["--method", "POST"];

@@ -5,6 +5,7 @@ mod peers;
 mod producer;
 
 pub use consumer::RedisConsumer;
+pub use peers::living;
 pub use producer::RedisProducer;
 
 const STREAM: &str = "hits";

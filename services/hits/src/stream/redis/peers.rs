@@ -50,8 +50,8 @@ impl Peers {
     }
 }
 
-/// The name of a client that lives.
-fn living(client: &str) -> Option<&str> {
+/// The name of a client that lives, from its line of `CLIENT LIST`.
+pub fn living(client: &str) -> Option<&str> {
     let field = |name: &str| {
         let mut fields = client.split(' ');
         fields.find_map(|field| field.strip_prefix(name)?.strip_prefix('='))

@@ -65,7 +65,8 @@ pub struct Draft {
 /// Where bytes go in a request that is sensible otherwise.
 #[derive(Clone, Copy, Debug)]
 pub enum Slot<'a> {
-    /// Percent-encoded, in the place of each parameter of the path.
+    /// Percent-encoded, in the places of the parameters of the path: what follows a slash is for the next one, and the
+    /// last takes the rest.
     Path(&'a [u8]),
     /// The query, percent-encoded but for `=`, `&`, `+` and `%`.
     Query(&'a [u8]),
@@ -95,12 +96,14 @@ impl Draft {
         let mut draft = Self::example(operation);
         match slot {
             Slot::Path(bytes) => {
-                let encoded = encoded(bytes, b"");
+                let is_parameter = |segment: &_| matches!(segment, Segment::Parameter(_));
+                let count = operation.path.segments().filter(is_parameter).count();
+                let mut values = bytes.splitn(count, |byte| *byte == b'/');
                 let part = |segment| match segment {
-                    Segment::Literal(text) => text,
-                    Segment::Parameter(_) => encoded.as_str(),
+                    Segment::Literal(text) => str::to_owned(text),
+                    Segment::Parameter(_) => encoded(values.next().unwrap_or_default(), b""),
                 };
-                let parts: Vec<&str> = operation.path.segments().map(part).collect();
+                let parts: Vec<String> = operation.path.segments().map(part).collect();
                 draft.target = format!("/{}", parts.join("/"));
             }
             Slot::Query(bytes) => draft.target += &format!("?{}", encoded(bytes, b"=&+%")),

@@ -32,6 +32,8 @@ use crate::settings::Settings;
 const CASES: u32 = 600;
 /// A service whose answers take long gets fewer.
 const LIMIT: Duration = Duration::from_secs(15);
+/// But never fewer than this for each operation, however long it takes.
+const LEAST: u32 = 200;
 /// Chooses them.
 const SEED: &str = "STACKCTL_TEST_SEED";
 const START_LIMIT: Duration = Duration::from_secs(30);
@@ -179,6 +181,7 @@ impl Contract {
         clippy::disallowed_methods,
         reason = "proptest calls a function that is not async; `check` asks for a runtime of several threads"
     )]
+    #[expect(clippy::print_stdout, reason = "a test says how much it tried")]
     fn check_anything(&self) {
         let operations = self.document.operations();
         let seed = seed();
@@ -190,12 +193,14 @@ impl Contract {
         });
         let seen = std::cell::RefCell::new(Seen::new());
         let (handle, started) = (Handle::current(), Instant::now());
+        let (sent, least) = (std::cell::Cell::new(0), LEAST * operations.len() as u32);
         let drafts = draft::any_draft(operations)
             .prop_filter("not HTTP", |draft| draft.to_request().is_some());
         let outcome = runner.run(&drafts, |draft| {
-            if started.elapsed() > LIMIT {
+            if sent.get() >= least && started.elapsed() > LIMIT {
                 return Ok(());
             }
+            sent.set(sent.get() + 1);
             let answered = block_in_place(|| handle.block_on(self.send(&draft)));
             let status = answered.map_err(TestCaseError::fail)?;
             let mut seen = seen.borrow_mut();
@@ -208,6 +213,12 @@ impl Contract {
             panic!("{SEED}={seed}\n{fault}");
         }
         outcome.unwrap_or_else(|error| panic!("{SEED}={seed}\n{error}"));
+        println!(
+            "{} requests for {} operations",
+            sent.get(),
+            operations.len()
+        );
+        assert!(sent.get() >= least, "{} requests only", sent.get());
         // Else it would be no test of what is behind the routes.
         for operation in operations {
             let name = operation.name();
