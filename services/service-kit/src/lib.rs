@@ -45,6 +45,7 @@ mod problem;
 pub mod redis;
 mod requests;
 mod run;
+mod sending;
 mod serve;
 mod settings;
 mod store;
