@@ -35,15 +35,18 @@ pub(crate) struct Observer {
     pub(crate) places: Arc<Semaphore>,
 }
 
-/// A request until the head of its answer is there.
+/// A request until the head of its answer is there. One whose client goes before that is counted and logged as well.
 struct Asked {
     metrics: Metrics,
     method: Method,
     route: Option<MatchedPath>,
     started: Instant,
     span: Span,
+    is_answered: bool,
 }
 
+/// The status in metrics and log of a request that was not answered, since its client had gone. As nginx has it.
+const CLIENT_GONE: u16 = 499;
 /// Asked by machines that judge the service: also when it has more to do than it can.
 pub(crate) const JUDGED_BY: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
@@ -98,6 +101,7 @@ impl Asked {
             route: request.extensions().get::<MatchedPath>().cloned(),
             started: Instant::now(),
             span,
+            is_answered: false,
         }
     }
 
@@ -110,7 +114,8 @@ impl Asked {
         self.route.as_ref().map(MatchedPath::as_str)
     }
 
-    fn answered(self, status: StatusCode) {
+    fn answered(mut self, status: StatusCode) {
+        self.is_answered = true;
         self.record(status, "answered");
     }
 
@@ -124,6 +129,16 @@ impl Asked {
             true => tracing::debug!(status, duration_ms, "{message}"),
             false => tracing::info!(status, duration_ms, "{message}"),
         });
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            // What the server does with the request of a connection that is closed.
+            let status = StatusCode::from_u16(CLIENT_GONE).expect("a number of three digits");
+            self.record(status, "not answered: the client has gone");
+        }
     }
 }
 

@@ -275,6 +275,18 @@ async fn more_connections_than_it_takes_wait() {
 }
 
 #[tokio::test]
+async fn a_request_whose_client_goes_is_counted() {
+    let running = start(settings()).await;
+    let stream = running.send(&request("/gate")).await;
+    running.gates.asked.notified().await;
+    drop(stream);
+    let counted = r#"http_requests_total{method="GET",path="/gate",status="499"} 1"#;
+    running.wait_for("/metrics", counted).await;
+    let metrics = running.get("/metrics").await;
+    assert!(metrics.contains("http_requests_in_flight 1"), "{metrics}");
+}
+
+#[tokio::test]
 async fn drains_then_closes_then_finishes() {
     let _frozen = Frozen::clock();
     let mut running = start(settings()).await;
