@@ -66,6 +66,7 @@ where
         }
     };
     logging::init(&settings.log_filter);
+    logging::log_panics();
     let name = about.name;
     match block_on(Kit::new(about, settings), config, start) {
         Ok(()) => ExitCode::SUCCESS,
