@@ -14,6 +14,7 @@ use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use crate::client::ClientAddress;
+use crate::extract::ArrivalLimit;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, RequestLabels};
 use crate::problem::Problem;
@@ -59,6 +60,9 @@ pub(crate) async fn observe(
     let client = ClientAddress::of(&request, observer.proxies);
     request.extensions_mut().insert(id.clone());
     request.extensions_mut().insert(client);
+    // A body that comes too slowly is refused before the request is out of time.
+    let arrival = ArrivalLimit(observer.limit / 2);
+    request.extensions_mut().insert(arrival);
 
     let asked = Asked::new(&request, &id, &observer);
     let in_flight = observer.metrics.enter();

@@ -275,6 +275,26 @@ async fn more_connections_than_it_takes_wait() {
 }
 
 #[tokio::test]
+async fn half_a_body_is_refused_while_there_is_time_for_an_answer() {
+    let _frozen = Frozen::clock();
+    let running = start(settings()).await;
+    let half = "POST /json HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                content-length: 40\r\nexpect: 100-continue\r\n\r\n";
+    let mut stream = running.send(half).await;
+    // Which says that the server reads the body.
+    read_until(&mut stream, "100 Continue\r\n\r\n").await;
+    stream.write_all(b"\"half").await.unwrap();
+    advance(REQUEST_LIMIT / 2 - Duration::from_secs(1)).await;
+    assert!(is_silent(&stream).await);
+    advance(Duration::from_secs(2)).await;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("application/problem+json"), "{answer}");
+    assert!(answer.contains("\"body-too-slow\""), "{answer}");
+}
+
+#[tokio::test]
 async fn a_request_whose_client_goes_is_counted() {
     let running = start(settings()).await;
     let stream = running.send(&request("/gate")).await;
