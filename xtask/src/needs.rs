@@ -112,8 +112,10 @@ impl Need {
     pub(crate) fn is_met(&self) -> bool {
         match self {
             Self::PostgreSql => has_postgresql(Path::new("/usr/lib/postgresql")),
-            Self::Redis => process::exists("redis-server"),
             // Where the tests look, also when it is not in `$PATH`.
+            Self::Redis => ["redis-server", "redis-cli"]
+                .iter()
+                .all(|name| Path::new("/usr/bin").join(name).exists()),
             Self::HaProxy => Path::new("/usr/sbin/haproxy").exists(),
             Self::Prometheus => ["prometheus", "promtool"]
                 .iter()

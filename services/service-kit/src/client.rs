@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
-/// How often each client may ask. Clones share the count.
+/// How often each client may ask. Clones share the count. A client is an IPv4 address, or an IPv6 network of 64 bits:
+/// who has one of its addresses has them all.
 #[derive(Clone)]
 pub struct RateLimit {
     limiter: Arc<DefaultKeyedRateLimiter<IpAddr>>,
@@ -89,18 +90,31 @@ impl RateLimit {
     /// # Errors
     /// 429 with `Retry-After` for one that asks too often.
     pub fn check(&self, client: ClientAddress) -> Result<(), Problem> {
-        self.limiter.check_key(&client.0).map_err(|refused| {
-            let wait = refused.wait_time_from(self.clock.now());
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            Problem::new(status, "too-many-requests", "this client asks too often")
-                .retry_after(wait)
-        })
+        self.limiter
+            .check_key(&network(client.0))
+            .map_err(|refused| {
+                let wait = refused.wait_time_from(self.clock.now());
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                Problem::new(status, "too-many-requests", "this client asks too often")
+                    .retry_after(wait)
+            })
     }
 }
 
 impl fmt::Debug for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit").finish_non_exhaustive()
+    }
+}
+
+/// What counts as one client.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let network = address.to_bits() & (u128::MAX << 64);
+            Ipv6Addr::from_bits(network).into()
+        }
     }
 }
 
@@ -159,5 +173,19 @@ mod tests {
         assert_eq!(refused.status(), 429);
         assert!(limit.check(address("10.0.0.2")).is_ok());
         lifecycle.stop().await;
+    }
+
+    #[test]
+    fn the_addresses_of_a_network_are_one_client() {
+        for (address, client) in [
+            ("10.0.0.1", "10.0.0.1"),
+            ("::ffff:10.0.0.1", "10.0.0.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:2:ffff::", "2001:db8:1:2::"),
+            ("2001:db8:1:3::6", "2001:db8:1:3::"),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(network(address).to_string(), client, "{address}");
+        }
     }
 }

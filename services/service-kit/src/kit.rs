@@ -132,13 +132,8 @@ async fn no_such_method(method: Method, uri: Uri) -> Problem {
     )
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Response {
-    let message = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
-    tracing::error!(message, "a handler panicked");
+/// The panic itself is in the log already: see [`logging`](crate::logging).
+fn panicked(_: Box<dyn Any + Send>) -> Response {
     Problem::new(
         StatusCode::INTERNAL_SERVER_ERROR,
         "internal",

@@ -47,6 +47,7 @@ mod problem;
 pub mod redis;
 mod requests;
 mod run;
+mod sending;
 mod serve;
 mod settings;
 mod store;
@@ -57,7 +58,7 @@ pub use prometheus_client;
 
 pub use crate::about::{About, TOOLCHAIN};
 pub use crate::client::{ClientAddress, RateLimit};
-pub use crate::config::{ConfigError, Reader, Unusable, Variable};
+pub use crate::config::{Reader, Unusable, Variable};
 pub use crate::extract::{JsonBody, PathParams, QueryParams};
 pub use crate::kit::Kit;
 pub use crate::lifecycle::Lifecycle;

@@ -126,6 +126,7 @@ fn common(operation: &Operation, path: &str) -> Codes {
     }
     if takes_json(operation) {
         add("400", "invalid-json");
+        add("408", "body-too-slow");
         add("413", "body-too-large");
         add("415", "not-json-content-type");
         add("422", "unexpected-json");

@@ -37,8 +37,6 @@ enum RunError {
     },
     #[error("cannot start")]
     Start(#[source] StartError),
-    #[error("cannot serve")]
-    Serve(#[source] io::Error),
 }
 
 /// Runs a service until SIGTERM or SIGINT. The exit code is 2 when the
@@ -68,6 +66,7 @@ where
         }
     };
     logging::init(&settings.log_filter);
+    logging::log_panics();
     let name = about.name;
     match block_on(Kit::new(about, settings), config, start) {
         Ok(()) => ExitCode::SUCCESS,
@@ -111,9 +110,8 @@ where
         address = address.map(tracing::field::display),
         "serving"
     );
-    serve(kit, listener, routes, trigger)
-        .await
-        .map_err(RunError::Serve)
+    serve(kit, listener, routes, trigger).await;
+    Ok(())
 }
 
 /// Completes on SIGTERM or SIGINT. The handlers are in place on return, so a

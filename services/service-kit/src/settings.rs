@@ -24,6 +24,11 @@ const MAX_REQUESTS: Variable<usize> =
         parsed(text).filter(|number| (1..=100_000).contains(number))
     });
 
+const MAX_CONNECTIONS: Variable<usize> =
+    Variable::new("MAX_CONNECTIONS", "a number from 1 to 1000000", |text| {
+        parsed(text).filter(|number| (1..=1_000_000).contains(number))
+    });
+
 const TRUSTED_PROXIES: Variable<usize> =
     Variable::new("TRUSTED_PROXIES", "a number from 0 to 10", |text| {
         parsed(text).filter(|number| *number <= 10)
@@ -39,11 +44,14 @@ pub struct Settings {
     /// `DRAIN_SECONDS`, default 5: how long new connections are still accepted
     /// once shutdown was asked for, so that load balancers learn of it first.
     pub drain: Duration,
-    /// `REQUEST_SECONDS`, default 10: how long a request may take. Shutdown
-    /// waits as long, and a little more, for those that are open.
+    /// `REQUEST_SECONDS`, default 10: how long a request may take, and, while its answer is sent, how long nothing of
+    /// it may be read. Shutdown waits as long, and a little more, for those that are open.
     pub request_limit: Duration,
     /// `MAX_REQUESTS`, default 1000: how many requests are answered at once; more are told to come back later.
     pub concurrency: usize,
+    /// `MAX_CONNECTIONS`, default 4000: how many connections there are at once; more wait to be accepted. An idle one
+    /// takes some 12 kB and a file.
+    pub connections: usize,
     /// `TRUSTED_PROXIES`, default 0: how many proxies in front add the address they are asked from to
     /// `X-Forwarded-For`.
     pub proxies: usize,
@@ -57,6 +65,7 @@ impl Default for Settings {
             drain: Duration::from_secs(5),
             request_limit: Duration::from_secs(10),
             concurrency: 1000,
+            connections: 4000,
             proxies: 0,
         }
     }
@@ -74,6 +83,7 @@ impl Settings {
         let drain = env.or(&DRAIN_SECONDS, default.drain);
         let request_limit = env.or(&REQUEST_SECONDS, default.request_limit);
         let concurrency = env.or(&MAX_REQUESTS, default.concurrency);
+        let connections = env.or(&MAX_CONNECTIONS, default.connections);
         let proxies = env.or(&TRUSTED_PROXIES, default.proxies);
         Ok(Self {
             port: port?,
@@ -81,6 +91,7 @@ impl Settings {
             drain: drain?,
             request_limit: request_limit?,
             concurrency: concurrency?,
+            connections: connections?,
             proxies: proxies?,
         })
     }

@@ -1,6 +1,6 @@
 //! A PostgreSQL server for one test.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -9,12 +9,8 @@ use tokio_postgres::NoTls;
 
 use super::process;
 
-const BINARIES: [&str; 4] = [
-    "/usr/lib/postgresql/15/bin",
-    "/usr/lib/postgresql/16/bin",
-    "/usr/lib/postgresql/17/bin",
-    "/usr/lib/postgresql/14/bin",
-];
+/// Debian keeps each version's programs in a folder of its own.
+const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// A running PostgreSQL with one superuser `postgres` and no password.
 #[derive(Debug)]
@@ -45,7 +41,7 @@ impl PostgresServer {
     }
 
     fn with(fsync: &'static str) -> Option<Self> {
-        let binaries = process::find(&BINARIES, "postgresql-15")?;
+        let binaries = process::find(&[&newest()], "postgresql")?;
         let folder = process::folder();
         let mut server = Self {
             port: process::free_port(),
@@ -159,4 +155,13 @@ impl Drop for PostgresServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The programs of the newest version.
+fn newest() -> String {
+    let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let whole = versions.filter(|version| version.path().join("bin/initdb").is_file());
+    let numbers = whole.filter_map(|version| version.file_name().to_str()?.parse::<u32>().ok());
+    let newest = numbers.max().map(|number| number.to_string());
+    format!("{VERSIONS}/{}/bin", newest.as_deref().unwrap_or("*"))
 }

@@ -27,10 +27,7 @@ impl RedisServer {
     /// # Panics
     /// When it is not installed, or does not start.
     pub fn start() -> Option<Self> {
-        let program = process::find(
-            &["/usr/bin/redis-server", "/usr/local/bin/redis-server"],
-            "redis-server",
-        )?;
+        let program = process::find(&["/usr/bin/redis-server"], "redis-server")?;
         let mut server = Self {
             program,
             folder: process::folder(),
