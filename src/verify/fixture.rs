@@ -44,6 +44,7 @@ pub(super) fn stack() -> Stack {
         needs: Vec::new(),
         values: node("greeting: Hello\nreplicas: 2\nnothing: \"\""),
     };
+    let disabled = Span::start_of(&SourceFile::new("environments/local.yaml", ""));
     Stack {
         root: "/nowhere".into(),
         name: "seedling".parse().unwrap(),
@@ -59,7 +60,7 @@ pub(super) fn stack() -> Stack {
             secrets: ["api-key", "login"].map(secret).into(),
         },
         services: [(service.name.clone(), service)].into(),
-        disabled: [].into(),
+        disabled: [("mailer".parse().unwrap(), disabled)].into(),
     }
 }
 

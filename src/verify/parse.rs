@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::spec::{Body, Capture, CaptureSource, Check, Content, Part, Request, Suite};
 use super::template::Template;
 use crate::diagnostic::{Diagnostic, Span, did_you_mean};
-use crate::stack::{PortName, Service, Stack};
+use crate::stack::{PortName, Service, ServiceName, Stack};
 use crate::yaml::{Key, Node, Value};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -46,8 +46,10 @@ pub(super) fn suite(
             },
             ..Reader::default()
         },
+        stack,
         service,
         read,
+        captured_by_skipped: Vec::new(),
     };
     let (deadline, checks) = file.read(document);
     if file.reader.problems.is_empty() {
@@ -65,8 +67,11 @@ pub(super) fn suite(
 
 struct File<'a> {
     reader: Reader,
+    stack: &'a Stack,
     service: &'a Service,
     read: &'a ReadFile<'a>,
+    /// What only checks know that are skipped too.
+    captured_by_skipped: Vec<String>,
 }
 
 impl File<'_> {
@@ -100,9 +105,15 @@ impl File<'_> {
     }
 
     fn check(&mut self, node: &Node) -> Option<Check> {
-        const KEYS: [&str; 5] = ["name", "request", "expect", "capture", "retry"];
+        const KEYS: [&str; 6] = ["name", "needs", "request", "expect", "capture", "retry"];
         if !self.reader.is_map(node, "a check", &KEYS) {
             return None;
+        }
+        let without = self.without(node);
+        let known = self.reader.names.captures.clone();
+        if without.is_some() {
+            let more = self.captured_by_skipped.iter().cloned();
+            self.reader.names.captures.extend(more);
         }
         let name = self.name(node);
         let request = match node.get("request") {
@@ -117,18 +128,55 @@ impl File<'_> {
             .get("retry")
             .and_then(|node| self.reader.bool(node, "`retry`"));
         let captures = self.captures(node.get("capture"));
-        self.reader.names.captures.extend(captures.keys().cloned());
+        let new = captures.keys().cloned();
+        match without {
+            None => self.reader.names.captures.extend(new),
+            Some(_) => {
+                self.captured_by_skipped.extend(new);
+                self.reader.names.captures = known;
+            }
+        }
         Some(Check {
             span: node
                 .get("name")
                 .map_or(&node.span, |name| &name.span)
                 .clone(),
             name: name?,
+            without,
             request: request?,
             expect,
             captures,
             retry: retry.unwrap_or(true),
         })
+    }
+
+    /// The first of its `needs` that is disabled.
+    fn without(&mut self, check: &Node) -> Option<ServiceName> {
+        let Stack {
+            services, disabled, ..
+        } = self.stack;
+        let mut without = None;
+        for node in self.reader.list(check.get("needs")?, "`needs`") {
+            let Some(text) = self.reader.string(node, "a service") else {
+                continue;
+            };
+            let all = || services.keys().chain(disabled.keys());
+            match all().find(|name| name.as_str() == text) {
+                Some(name) if disabled.contains_key(name) => {
+                    without.get_or_insert(name);
+                }
+                Some(_) => {}
+                None => {
+                    let near = did_you_mean(text, all().map(ServiceName::as_str));
+                    let problem = self
+                        .reader
+                        .bad(&node.span, format!("there is no service `{text}`"));
+                    let hint = near.map(|near| format!("did you mean `{near}`?"));
+                    problem.hints.extend(hint);
+                }
+            }
+        }
+        without.cloned()
     }
 
     fn name(&mut self, node: &Node) -> Option<String> {

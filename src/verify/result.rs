@@ -130,6 +130,7 @@ impl Explain for SmokeFailed {
             let skipped = suite
                 .checks
                 .iter()
+                .skip_while(|check| !matches!(check.outcome, Outcome::Failed { .. }))
                 .filter(|check| matches!(check.outcome, Outcome::Skipped { .. }))
                 .count();
             for check in &suite.checks {

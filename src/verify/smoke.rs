@@ -139,9 +139,10 @@ impl<R: Reach> Run<'_, R> {
         let mut checks: Vec<CheckReport> = Vec::new();
         let mut failed: Option<String> = None;
         for check in &self.suite.checks {
-            let report = match &failed {
-                Some(name) => skipped(check, name),
-                None => self.check(check, &mut scope).await,
+            let report = match (&check.without, &failed) {
+                (Some(service), _) => skipped(check, format!("`{service}` is disabled")),
+                (None, Some(name)) => skipped(check, format!("`{name}` failed before it")),
+                (None, None) => self.check(check, &mut scope).await,
             };
             if matches!(report.outcome, Outcome::Failed { .. }) {
                 failed = Some(check.name.clone());
@@ -151,7 +152,7 @@ impl<R: Reach> Run<'_, R> {
         let elapsed = self.start.elapsed();
         let (outcome, detail) = match failed {
             Some(name) => (TaskOutcome::Failed, format!("`{name}` failed")),
-            None => (TaskOutcome::Done, format!("{} passed", checks.len())),
+            None => (TaskOutcome::Done, passed(&checks)),
         };
         self.events.emit(Event::TaskFinished {
             phase: Phase::Smoke,
@@ -287,14 +288,21 @@ fn no_answer(check: &Check, actual: String) -> Failure {
     }
 }
 
-fn skipped(check: &Check, failed: &str) -> CheckReport {
+/// Such as `9 passed, 2 skipped`, where none failed.
+fn passed(checks: &[CheckReport]) -> String {
+    let is_skipped = |check: &&CheckReport| matches!(check.outcome, Outcome::Skipped { .. });
+    match checks.iter().filter(is_skipped).count() {
+        0 => format!("{} passed", checks.len()),
+        skipped => format!("{} passed, {skipped} skipped", checks.len() - skipped),
+    }
+}
+
+fn skipped(check: &Check, reason: String) -> CheckReport {
     CheckReport {
         name: check.name.clone(),
         span: check.span.clone(),
         request: String::new(),
-        outcome: Outcome::Skipped {
-            reason: format!("`{failed}` failed before it"),
-        },
+        outcome: Outcome::Skipped { reason },
         attempts: 0,
         elapsed: Duration::ZERO,
     }

@@ -38,6 +38,8 @@ pub struct Check {
     pub span: Span,
     /// Whether it is sent again after a wrong answer.
     pub retry: bool,
+    /// A service that it needs and that is disabled in this environment: then it is skipped.
+    pub without: Option<ServiceName>,
     pub(super) request: Request,
     pub(super) expect: Expect,
     pub(super) captures: BTreeMap<String, Capture>,

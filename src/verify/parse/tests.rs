@@ -212,6 +212,24 @@ fn what_is_missing_or_of_another_type_is_named() {
 }
 
 #[test]
+fn needs_are_services_and_what_a_skipped_check_captures_is_not_there() {
+    one_problem(
+        "request: { path: /x }\nneeds: [birthday, mailr]",
+        "4:21 there is no service `mailr` [did you mean `mailer`?]",
+    );
+    one_problem(
+        "request: { path: /x }\nneeds: mailer",
+        "4:10 `needs` must be a list",
+    );
+    let mail = "- { name: mail, needs: [mailer], request: { path: /x }, capture: { id: $ } }";
+    let used = problems(&format!(
+        "checks:\n{mail}\n- {{ name: b, request: {{ path: '/{{{{captures.id}}}}' }} }}"
+    ));
+    assert_eq!(used.len(), 1, "{used:?}");
+    assert!(used[0].contains("captures.id"), "{used:?}");
+}
+
+#[test]
 fn bodies_are_checked() {
     one_problem(
         "request: { path: /x, json: {}, body: x }",

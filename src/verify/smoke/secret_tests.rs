@@ -189,6 +189,9 @@ checks:
 #[test]
 fn the_gateway_is_asked_with_a_key_where_there_is_one() {
     let written = include_str!("../../../services/gateway/smoke.yaml");
+    // The fixture's stack has none of the services behind it.
+    let lines = written.lines().filter(|line| !line.contains("needs:"));
+    let written = &lines.collect::<Vec<_>>().join("\n");
     let key_of_http = |written: &str| -> Vec<Option<String>> {
         let suite = read(written).unwrap();
         let secrets = Secrets::new(std::slice::from_ref(&suite), &values()).unwrap();

@@ -211,6 +211,30 @@ async fn a_flaky_answer_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_needs_a_disabled_service_is_skipped_and_the_rest_runs() {
+    let (report, asked) = run_checks(
+        "5s",
+        "
+- { name: mail, needs: [birthday, mailer], request: { path: /flaky }, capture: { id: $ } }
+- { name: the mail, needs: [mailer], request: { path: '/{{captures.id}}' } }
+- { name: ok, needs: [birthday], request: { path: /ok } }
+",
+    )
+    .await;
+    assert_eq!(
+        told(&report),
+        [
+            "mail: skipped: `mailer` is disabled",
+            "the mail: skipped: `mailer` is disabled",
+            "ok: passed"
+        ]
+    );
+    assert_eq!(asked.0.load(Ordering::SeqCst), 0);
+    assert_eq!(report.summary(), "1 passed, 2 skipped");
+    assert!(report.into_result().is_ok());
+}
+
+#[tokio::test]
 async fn the_deadline_ends_it_and_the_rest_is_skipped() {
     let start = Instant::now();
     let (report, _) = run_checks(
