@@ -41,18 +41,21 @@ async fn a_kill_between_two_statements_undoes_the_first() {
         return;
     };
     let mut client = server.connect().await;
+    // Who records a step waits for the test.
     client
         .batch_execute(
             "CREATE TABLE schema_migrations (version integer PRIMARY KEY, name text NOT NULL,
-                 applied_at timestamptz NOT NULL DEFAULT now())",
+                 applied_at timestamptz NOT NULL DEFAULT now(), sql text);
+             CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN PERFORM pg_advisory_xact_lock(99); RETURN new; END';
+             CREATE TRIGGER hold BEFORE INSERT ON schema_migrations
+                 FOR EACH ROW EXECUTE FUNCTION hold()",
         )
         .await
         .unwrap();
     let lock = client.transaction().await.unwrap();
-    // To be read by all, and to be written by nobody.
-    lock.batch_execute("LOCK TABLE schema_migrations IN SHARE MODE")
-        .await
-        .unwrap();
+    let take = "SELECT pg_advisory_xact_lock(99)";
+    lock.batch_execute(take).await.unwrap();
     let observer = server.connect().await;
 
     let mut first = Service::start(&server.url());
