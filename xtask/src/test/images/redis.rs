@@ -107,9 +107,8 @@ fn restore(image: &str) -> Result<()> {
     let volume = Volume::create("redis-restore")?;
     let server = start_ready(image, &volume)?;
     expect(&server, &["set", "key", "then"], "OK")?;
-    let script = "redis-cli --rdb - >/data/copy 2>/dev/null && \
-                  redis-cli set key now >/dev/null && \
-                  head -c 60 /data/copy >/data/restore.rdb";
+    let script =
+        "backup >/data/copy && redis-cli set key now && head -c 60 /data/copy >/data/restore.rdb";
     let done = server.exec(&LOGIN, &["sh", "-c", script])?;
     ensure!(done.status.success(), "{done:?}");
     server.kill()?;
