@@ -113,27 +113,41 @@ fn needles(name: &SecretName, value: &SecretValue) -> Vec<Needle> {
 
 /// How much of the start of `text` writes `needle`, each of its characters plain or escaped in any way.
 fn written_length(text: &str, needle: &[u8]) -> Option<usize> {
-    if needle.is_empty() {
-        return Some(0);
-    }
-    let bytes = text.as_bytes();
-    let after = |length: usize, written: usize| {
+    // Where a character may be read both ways, the other one. No recursion: a secret may be a long file.
+    let mut open = Vec::new();
+    let mut next = Some((0, 0));
+    while let Some((length, written)) = next.or_else(|| open.pop()) {
+        let needle = &needle[written..];
+        if needle.is_empty() {
+            return Some(length);
+        }
+        let way = |(read, wrote)| (length + read, written + wrote);
         // Between the bytes of a character nothing begins that is written otherwise.
-        let rest = text.get(length..)?;
-        Some(length + written_length(rest, &needle[written..])?)
-    };
-    let first = text.chars().next()?;
-    let mut plain = [0; 4];
-    let plain = first.encode_utf8(&mut plain).as_bytes();
-    let found = needle
-        .starts_with(plain)
-        .then(|| after(plain.len(), plain.len()))
-        .flatten();
-    found.or_else(|| match bytes[0] {
-        b'+' if needle[0] == b' ' => after(1, 1),
+        let ways = text
+            .get(length..)
+            .map(|rest| [plain(rest, needle), escaped(rest, needle)]);
+        let [plain, escaped] = ways.unwrap_or_default().map(|found| found.map(way));
+        next = plain.or(escaped);
+        open.extend(plain.and(escaped));
+    }
+    None
+}
+
+/// How much of `text` is its first character as it is, and how much of `needle` that writes.
+fn plain(text: &str, needle: &[u8]) -> Option<(usize, usize)> {
+    let length = text.chars().next()?.len_utf8();
+    needle
+        .starts_with(&text.as_bytes()[..length])
+        .then_some((length, length))
+}
+
+/// How much of `text` is its first escape, and how much of `needle` that writes.
+fn escaped(text: &str, needle: &[u8]) -> Option<(usize, usize)> {
+    match text.as_bytes().first()? {
+        b'+' => (needle[0] == b' ').then_some((1, 1)),
         b'%' => {
-            let digits = text.get(1..3)?;
-            (u8::from_str_radix(digits, 16).ok()? == needle[0]).then(|| after(3, 1))?
+            let byte = u8::from_str_radix(text.get(1..3)?, 16).ok()?;
+            (byte == needle[0]).then_some((3, 1))
         }
         b'\\' => {
             let (character, length) = json_escape(&text[1..])?;
@@ -141,14 +155,14 @@ fn written_length(text: &str, needle: &[u8]) -> Option<usize> {
             let written = character.encode_utf8(&mut written).as_bytes();
             needle
                 .starts_with(written)
-                .then(|| after(1 + length, written.len()))?
+                .then_some((1 + length, written.len()))
         }
         b'&' => ENTITIES.iter().find_map(|(entity, written)| {
             let is_it = text.starts_with(entity) && needle.starts_with(written);
-            is_it.then(|| after(entity.len(), written.len()))?
+            is_it.then_some((entity.len(), written.len()))
         }),
         _ => None,
-    })
+    }
 }
 
 /// The character of an escape whose text is behind the backslash, and the length of that.
@@ -188,6 +202,16 @@ mod tests {
             ("pin".parse().unwrap(), SecretValue::new("1")),
             ("spaced".parse().unwrap(), SecretValue::new("t\u{e4}& x")),
         ]))
+    }
+
+    #[test]
+    fn a_secret_as_long_as_a_file_is_found() {
+        let line = "%25 0123456789abcdef".repeat(60_000);
+        let secret = SecretValue::new(format!("{line}\nend"));
+        let scrubber = Scrubber::new(&SecretValues::from([("file".parse().unwrap(), secret)]));
+        let text = format!("<{line}\nend> <{line}> <{}>", line.replace('%', "%25"));
+        let name = "<secret file>";
+        assert_eq!(scrubber.text(&text), format!("<{name}> <{name}> <{name}>"));
     }
 
     #[test]
