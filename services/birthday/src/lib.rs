@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod calendar;
+mod metrics;
 mod routes;
 mod store;
 mod user;
@@ -19,6 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use crate::calendar::days_to_birthday;
+pub use crate::metrics::Metrics;
 pub use crate::store::{Birthdays, Database, Memory, Store, StoreError};
 pub use crate::user::{User, UserError};
 
@@ -38,6 +40,8 @@ pub struct State {
     pub store: Store,
     /// Which day it is. A function, so that tests can choose it.
     pub today: Arc<dyn Fn() -> Date + Send + Sync>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Reads the configuration.
@@ -76,6 +80,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     Ok(app(State {
         store,
         today: Arc::new(today_in_utc),
+        metrics: kit.register_metrics(Metrics::register),
     }))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use birthday::{Config, Database, Memory, State, Store, app, start};
+use birthday::{Config, Database, Memory, Metrics, State, Store, app, start};
 use jiff::civil::{Date, date};
 use serde_json::{Value, json};
 use service_kit::postgres::{Postgres, url};
@@ -17,11 +17,13 @@ const TODAY: Date = date(2026, 11, 21);
 
 /// The app of a fixed day over a store.
 fn app_over(store: Store) -> Router {
+    let kit = Kit::new(about!(), Settings::default());
     let state = State {
         store,
         today: Arc::new(|| TODAY),
+        metrics: kit.register_metrics(Metrics::register),
     };
-    Kit::new(about!(), Settings::default()).app(app(state))
+    kit.app(app(state))
 }
 
 /// That over the database at `address`.
@@ -168,6 +170,14 @@ async fn stores_and_counts(app: &Router) {
     }
     let other = call(app, request("GET", "/hello/ada", &Value::Null)).await;
     assert_eq!(other.status, 404, "names are case sensitive");
+    let metrics = call(app, request("GET", "/metrics", &Value::Null)).await;
+    for line in [
+        "birthday_stored_total 5\n",
+        "birthday_greetings_total 5\n",
+        "birthday_birthdays_total 1\n",
+    ] {
+        assert!(metrics.text().contains(line), "{metrics}");
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,7 @@ pub(crate) async fn write(
         .put(&user, born)
         .await
         .map_err(|error| store_problem(&error))?;
+    state.metrics.stored.inc();
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -88,8 +89,12 @@ pub(crate) async fn read(
             "nobody has told the birthday of {user}"
         )));
     };
+    state.metrics.greetings.inc();
     let message = match days_to_birthday(born, (state.today)()) {
-        0 => format!("Hello, {user}! Happy birthday!"),
+        0 => {
+            state.metrics.birthdays.inc();
+            format!("Hello, {user}! Happy birthday!")
+        }
         days => format!("Hello, {user}! Your birthday is in {days} day(s)"),
     };
     Ok(Json(Greeting { message }))
