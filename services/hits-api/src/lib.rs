@@ -2,6 +2,7 @@
 //! `GET /increment/{key}` reads the sum. What is between the two is in [`hits`].
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod metrics;
 mod routes;
 
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use service_kit::redis::Redis;
 use service_kit::{Kit, Reader, StartError, Store, Unusable, Variable};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub use crate::metrics::Metrics;
 
 /// Not half of what the Redis of this repository has, at 150 bytes each.
 const BACKLOG: u64 = 500_000;
@@ -43,6 +46,8 @@ pub struct State {
     pub stream: Arc<dyn Producer>,
     /// Where their sums are.
     pub sums: Arc<dyn Sums>,
+    /// What is counted.
+    pub metrics: Metrics,
 }
 
 /// Reads the configuration.
@@ -68,11 +73,13 @@ pub fn configure(env: &mut Reader<'_>) -> Result<Config, Unusable> {
 /// # Errors
 /// When the pool refuses its settings.
 pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, StartError> {
+    let metrics = kit.register_metrics(Metrics::register);
     let Some(servers) = config.servers else {
         let (stream, sums) = hits::embedded(kit, config.pace);
         return Ok(app(State {
             stream: Arc::new(stream),
             sums: Arc::new(sums),
+            metrics,
         }));
     };
     kit.keeps(Store::external("increments", servers.redis.describe()));
@@ -84,6 +91,7 @@ pub async fn start(config: Config, kit: &mut Kit) -> Result<OpenApiRouter, Start
     Ok(app(State {
         stream,
         sums: Arc::new(PostgresSums::new(postgres)),
+        metrics,
     }))
 }
 

@@ -265,6 +265,7 @@ async fn without_servers_it_sums_up_itself_and_says_so() {
     for line in [
         "hits_writes_total 1",
         "hits_applied_total 2",
+        "hits_increments_total{outcome=\"accepted\"} 3",
         "hits_duplicates_total 1",
     ] {
         assert!(metrics.text().contains(line), "{}", metrics.text());

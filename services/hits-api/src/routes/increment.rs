@@ -80,6 +80,7 @@ pub(crate) async fn write(
         request_id: Some(request_id.as_str().to_owned()),
     };
     let appended = state.stream.append(&increment).await;
+    state.metrics.ended(&appended);
     appended.map_err(|error| append_problem(&error))?;
     Ok(Json(Accepted { event }))
 }
