@@ -132,6 +132,7 @@ async fn counts(app: &Router) {
     for line in [
         "counter_increments_total{outcome=\"counted\"} 5\n",
         "counter_increments_total{outcome=\"overflow\"} 1\n",
+        "counter_increments_total{outcome=\"unknown\"} 0\n",
     ] {
         assert!(metrics.text().contains(line), "{}", metrics.text());
     }

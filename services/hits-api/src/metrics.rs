@@ -18,6 +18,10 @@ impl Metrics {
     /// Metrics that `registry` shows.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();
+        // They are there before anything happens: who reckons with rates misses the first of each otherwise.
+        for outcome in ["accepted", "unknown", "refused"] {
+            drop(metrics.increments.get_or_create(&[("outcome", outcome)]));
+        }
         let help = "Increments that were asked for, by whether they will be counted";
         registry.register("hits_increments", help, metrics.increments.clone());
         metrics

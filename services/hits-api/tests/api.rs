@@ -266,6 +266,7 @@ async fn without_servers_it_sums_up_itself_and_says_so() {
         "hits_writes_total 1",
         "hits_applied_total 2",
         "hits_increments_total{outcome=\"accepted\"} 3",
+        "hits_increments_total{outcome=\"unknown\"} 0",
         "hits_duplicates_total 1",
     ] {
         assert!(metrics.text().contains(line), "{}", metrics.text());
